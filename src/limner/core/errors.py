@@ -1,0 +1,34 @@
+"""The errors that users see: one line that names what, where and what to do."""
+
+
+class LimnerError(ValueError):
+    """Base of every error caused by input; the command line prints it without a traceback."""
+
+
+class ConfigError(LimnerError):
+    """A configuration that cannot be built: names the dotted key, the value and the remedy."""
+
+
+class DataError(LimnerError):
+    """A data source or prepared directory that cannot be used."""
+
+
+class CheckpointError(LimnerError):
+    """A run directory, checkpoint or model folder that cannot be read or written."""
+
+
+class RefusedFile(CheckpointError):  # noqa: N818 - the name that the documentation uses
+    """A foreign file that holds something the safe reader does not accept."""
+
+
+class DivergenceError(LimnerError):
+    """Training met a value that is not finite and stopped before the update."""
+
+
+class MissingExtra(LimnerError):  # noqa: N818 - reads as a sentence in messages
+    """An optional dependency is not installed; the message names the extra."""
+
+    def __init__(self, package: str, extra: str, purpose: str):
+        super().__init__(
+            f"{purpose} needs the package '{package}': pip install 'limner[{extra}]'"
+        )

@@ -1,0 +1,40 @@
+"""What the rooms agree on about networks."""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from limner.core.config import Part
+
+
+class Scores(NamedTuple):
+    """What a discriminator returns: logits [N] and, with an auxiliary classifier, [N, classes]."""
+
+    logits: Tensor
+    class_logits: Tensor | None = None
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """forward(z [N, z_dim], y) -> images [N, C, H, W]; y is None, integers [N] or rows [N, classes]."""
+
+    z_dim: int
+
+    def __call__(self, z: Tensor, y: Tensor | None = None) -> Tensor: ...
+
+
+class NetworkConfig(Part):
+    """Marker of network configs. Image shape and number of classes come from the data, never
+    from the config, so that a preset fits any data set.
+
+    `build(image_shape, num_classes)` takes (channels, height, width) and the number of classes
+    (0: unconditional) and returns an initialized module. A generator's module has the attribute
+    `z_dim` and the forward of `Generator`; a discriminator's forward(x [N, C, H, W], y) returns
+    `Scores`.
+    """
+
+    table = "limner.models:NETWORKS"
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """A new module on the CPU (or the surrounding device context), freshly initialized."""
+        raise NotImplementedError

@@ -1,0 +1,87 @@
+"""Numbers that change over training: frozen functions of nimg, the real images shown so far."""
+
+import math
+
+from limner.core.config import Config, Part
+from limner.core.errors import ConfigError
+
+
+class Schedule(Part):
+    """Marker of schedules: `schedule(nimg) -> float`. A field takes `float | Schedule`."""
+
+    table = "limner.core.schedules:SCHEDULES"
+
+    def __call__(self, nimg: int) -> float:
+        raise NotImplementedError
+
+
+class Linear(Config, Schedule, frozen=True):
+    """From `start` to `end` in a straight line between two moments, constant outside them."""
+
+    start: float
+    end: float
+    until_nimg: int
+    from_nimg: int = 0
+
+    def __post_init__(self) -> None:
+        if self.until_nimg <= self.from_nimg:
+            raise ConfigError("until_nimg must be larger than from_nimg")
+
+    def __call__(self, nimg: int) -> float:
+        share = (nimg - self.from_nimg) / (self.until_nimg - self.from_nimg)
+        return self.start + (self.end - self.start) * min(max(share, 0.0), 1.0)
+
+
+class Cosine(Config, Schedule, frozen=True):
+    """From `start` to `end` along half a cosine between two moments, constant outside them."""
+
+    start: float
+    end: float
+    until_nimg: int
+    from_nimg: int = 0
+
+    def __post_init__(self) -> None:
+        if self.until_nimg <= self.from_nimg:
+            raise ConfigError("until_nimg must be larger than from_nimg")
+
+    def __call__(self, nimg: int) -> float:
+        share = (nimg - self.from_nimg) / (self.until_nimg - self.from_nimg)
+        share = min(max(share, 0.0), 1.0)
+        return self.end + (self.start - self.end) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+class Exponential(Config, Schedule, frozen=True):
+    """`start` halved every `half_life_nimg`, never below `floor`."""
+
+    start: float
+    half_life_nimg: float
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.half_life_nimg <= 0:
+            raise ConfigError("half_life_nimg must be positive")
+
+    def __call__(self, nimg: int) -> float:
+        return max(self.start * 0.5 ** (nimg / self.half_life_nimg), self.floor)
+
+
+class Steps(Config, Schedule, frozen=True):
+    """`start`, then each value of `changes` = ((nimg, value), ...) from its moment on."""
+
+    start: float
+    changes: tuple[tuple[int, float], ...] = ()
+
+    def __call__(self, nimg: int) -> float:
+        value = self.start
+        for moment, changed in self.changes:
+            if nimg >= moment:
+                value = changed
+        return value
+
+
+SCHEDULES = {cls.__name__: cls for cls in (Linear, Cosine, Exponential, Steps)}
+
+
+def value_at(value: float | Schedule, nimg: int) -> float:
+    """A plain number as it is, a schedule at `nimg`."""
+    return value(nimg) if isinstance(value, Schedule) else value

@@ -1,0 +1,49 @@
+# make train       the main job: a class-conditional GAN on handwritten digits, from a fresh clone
+# make test        the default suite
+# make test-full   the longer tests (those marked "full")
+# make lint        ruff, pyright and the import contract
+# make bench       every benchmark; each prints one JSON object
+# make clean       remove the environment and the caches of the tools
+#
+# PYTHON is the interpreter that makes the environment (3.11 or newer); VENV is where it goes.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/digits
+BIN := $(VENV)/bin
+
+.PHONY: train test test-full lint bench clean
+
+train: $(VENV)/.train-installed
+	$(BIN)/python -m limner train digits --run $(RUN)
+
+test: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest
+
+test-full: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -m full --timeout=3600
+
+lint: $(VENV)/.dev-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev-installed
+	@set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "limner needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+# An install is repeated when pyproject.toml is newer than the stamp that it left.
+$(VENV)/.train-installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[report,track]'
+	@touch $@
+
+$(VENV)/.dev-installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.train-installed

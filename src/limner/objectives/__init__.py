@@ -1,0 +1,64 @@
+"""Loss terms, penalties and direct gradients: frozen, pure, they know no network."""
+
+from limner.objectives.adversarial import (
+    HingeD,
+    HingeG,
+    LeastSquaresD,
+    LeastSquaresG,
+    MinimaxD,
+    MinimaxG,
+    NonSaturatingD,
+    NonSaturatingG,
+    WassersteinD,
+    WassersteinG,
+)
+from limner.objectives.base import Direct, Memory, Noise, Pass, Term, value_at
+from limner.objectives.orthogonal import Orthogonal
+from limner.objectives.penalties import R1, R2, Drift, GradientPenalty
+
+TERMS: dict[str, type] = {
+    "non-saturating-d": NonSaturatingD,
+    "non-saturating-g": NonSaturatingG,
+    "minimax-d": MinimaxD,
+    "minimax-g": MinimaxG,
+    "hinge-d": HingeD,
+    "hinge-g": HingeG,
+    "wasserstein-d": WassersteinD,
+    "wasserstein-g": WassersteinG,
+    "least-squares-d": LeastSquaresD,
+    "least-squares-g": LeastSquaresG,
+    "gradient-penalty": GradientPenalty,
+    "r1": R1,
+    "r2": R2,
+    "drift": Drift,
+}
+
+DIRECTS: dict[str, type] = {
+    "orthogonal": Orthogonal,
+}
+
+__all__ = [
+    "DIRECTS",
+    "R1",
+    "R2",
+    "TERMS",
+    "Direct",
+    "Drift",
+    "GradientPenalty",
+    "HingeD",
+    "HingeG",
+    "LeastSquaresD",
+    "LeastSquaresG",
+    "Memory",
+    "MinimaxD",
+    "MinimaxG",
+    "Noise",
+    "NonSaturatingD",
+    "NonSaturatingG",
+    "Orthogonal",
+    "Pass",
+    "Term",
+    "WassersteinD",
+    "WassersteinG",
+    "value_at",
+]

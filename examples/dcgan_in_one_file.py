@@ -1,8 +1,8 @@
 """A DCGAN in one file, to be read from top to bottom.
 
 Two networks play a game (Goodfellow et al. 2014, "Generative adversarial nets"). The generator G
-turns noise z ~ N(0, 1) into images, the discriminator D gives every image a logit: large for "real",
-small for "made by G". With the sigmoid s, D's belief that x is real is s(D(x)), and
+turns noise z ~ N(0, 1) into images, the discriminator D gives every image a logit: large for
+"real", small for "made by G". With the sigmoid s, D's belief that x is real is s(D(x)), and
 
     D minimizes  L_D = -E log s(D(x)) - E log(1 - s(D(G(z))))       call reals real and fakes fake
     G minimizes  L_G = -E log s(D(G(z)))                            have fakes called real

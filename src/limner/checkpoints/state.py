@@ -1,0 +1,237 @@
+"""Training states: directories of safetensors and JSON that are whole, verified, or not there.
+
+A save writes `.tmp-step-00000400`, flushes every file, writes manifest.json with the sha256 of all
+of them, flushes it, renames the directory to `step-00000400` and flushes the parent. No pickle is
+written or read.
+"""
+
+import datetime
+import json
+import platform
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from limner.checkpoints.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    list_states,
+    newest_verified,
+    read_manifest,
+    read_verified,
+    render_manifest,
+    sha256_of_bytes,
+    state_name,
+    verify_state,
+)
+from limner.checkpoints.protocol import (
+    TEMPORARY,
+    protocol_point,
+    remove_tree,
+    require_space,
+    swap_in,
+    write_file,
+)
+from limner.checkpoints.tree import Tree, decode_tree, encode_tree, num_bytes_of
+from limner.core import distributed
+from limner.core.config import encode
+from limner.core.errors import CheckpointError, LimnerError
+from limner.core.files import sha256_of, sync_directory
+
+__all__ = [
+    "list_states",
+    "load_rank_state",
+    "load_state",
+    "newest_verified",
+    "read_manifest",
+    "save_state",
+    "verify_state",
+]
+
+STRUCTURE_NAME = "state.json"
+_PART_NAME = re.compile(r"[A-Za-z0-9_]+")
+
+
+def save_state(
+    checkpoints_dir: Path,
+    step: int,
+    tree: dict[str, Tree],
+    rank_tree: dict[str, Tree] | None = None,
+    facts: dict[str, Any] | None = None,
+) -> Path:
+    """Save a training state; afterwards it is on the disk and verified by its manifest.
+
+    With several processes all of them call it, on one shared file system; rank 0's `tree` is the
+    one that is written, and every rank's `rank_tree`.
+
+    Args:
+        checkpoints_dir: RUN/checkpoints; made if missing.
+        step: the number in the directory's name.
+        tree: top-level keys are plain names (letters, digits, _); see `encode_tree` for the values.
+        rank_tree: what differs between the processes.
+        facts: plain JSON values for the manifest.
+
+    Returns:
+        the checkpoint's directory.
+
+    Raises:
+        CheckpointError: on every process, if one of them could not save; what was saved before is
+            untouched and nothing of this save is left.
+    """
+    directory = Path(checkpoints_dir)
+    temporary = directory / f"{TEMPORARY}{state_name(step)}"
+    final = directory / state_name(step)
+    rank = distributed.rank()
+
+    def begin() -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        remove_tree(temporary)
+        sync_directory(directory.parent)
+        ranks = num_bytes_of(rank_tree) * distributed.world_size()
+        require_space(directory, num_bytes_of(tree) + ranks + 4096)
+        temporary.mkdir()
+        protocol_point("temporary directory made")
+        _write_tree(temporary, STRUCTURE_NAME, tree)
+
+    def write_rank() -> None:
+        if rank_tree is not None:
+            _write_tree(temporary, f"rank-{rank}.json", rank_tree)
+
+    def finish() -> None:
+        _write_manifest(temporary, step, encode(facts or {}, "facts"))
+        if _same_content(temporary, final):
+            remove_tree(temporary)
+        else:
+            swap_in(temporary, final)
+
+    _together(begin if rank == 0 else None, temporary)
+    _together(write_rank, temporary)
+    _together(finish if rank == 0 else None, temporary)
+    return final
+
+
+def _together(work: Callable[[], None] | None, temporary: Path) -> None:
+    """Do one phase of a save and wait for all processes; a failure on one ends it on all."""
+    problem: LimnerError | None = None
+    try:
+        if work is not None:
+            work()
+    except LimnerError as error:
+        problem = error
+    except OSError as error:
+        problem = CheckpointError(
+            f"{error.filename or temporary}: the save failed ({error.strerror or error}); "
+            "earlier checkpoints are untouched"
+        )
+    if not distributed.any_rank(problem is not None):
+        return
+    if distributed.rank() == 0:
+        try:
+            remove_tree(temporary)
+        except OSError:  # a disk that refuses this too: the next start removes what is left
+            pass
+    distributed.barrier()
+    raise problem or CheckpointError(f"{temporary}: the save failed in another process")
+
+
+def _write_tree(directory: Path, structure_name: str, tree: dict[str, Tree]) -> None:
+    """Write NAME.json and the tensors: one file a top-level key, or one for a rank."""
+    prefix = structure_name.removesuffix(".json")
+    structure: dict[str, Any] = {}
+    files: dict[str, str] = {}
+    for key, value in tree.items():
+        if not isinstance(key, str) or not _PART_NAME.fullmatch(key):
+            raise CheckpointError(
+                f"{key!r} cannot name a part of a state; use letters, digits and _"
+            )
+        tensors: dict[str, Tensor] = {}
+        structure[key] = encode_tree(value, key, tensors)
+        if tensors:
+            files[key] = f"{key if prefix == 'state' else f'{prefix}.{key}'}.safetensors"
+            write_file(directory / files[key], safetensors.torch.save(tensors))
+    text = json.dumps({"tree": structure, "files": files}, allow_nan=False)
+    write_file(directory / structure_name, text.encode())
+
+
+def _write_manifest(temporary: Path, step: int, facts: dict[str, Any]) -> None:
+    """List and seal everything in the temporary directory."""
+    files = {
+        path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in sorted(temporary.iterdir())
+    }
+    body = {
+        "format_version": FORMAT_VERSION,
+        "step": step,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "world_size": distributed.world_size(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "facts": facts,
+        "files": files,
+    }
+    write_file(temporary / MANIFEST_NAME, render_manifest(body))
+    sync_directory(temporary)
+    protocol_point("temporary directory flushed")
+
+
+def _same_content(temporary: Path, final: Path) -> bool:
+    """Whether a whole checkpoint with the same content stands there already."""
+    if not final.exists():
+        return False
+    try:
+        verify_state(final)
+        old = read_manifest(final)
+    except CheckpointError:
+        return False
+    new = json.loads((temporary / MANIFEST_NAME).read_bytes())
+    return old["files"] == new["files"] and old["facts"] == new["facts"]
+
+
+def load_state(path: Path, keys: Collection[str] | None = None) -> dict[str, Tree]:
+    """The tree that `save_state` wrote, on the CPU, every byte of it compared with the manifest.
+
+    Args:
+        path: a checkpoint's directory.
+        keys: read only these top-level keys (those that exist), for example the networks.
+
+    Raises:
+        CheckpointError: names the file and the reason.
+    """
+    return _read_tree(Path(path), read_manifest(path), STRUCTURE_NAME, keys)
+
+
+def load_rank_state(path: Path, rank: int) -> dict[str, Tree] | None:
+    """What process number `rank` saved of its own, None if it saved nothing or was not there."""
+    manifest = read_manifest(path)
+    name = f"rank-{rank}.json"
+    if name not in manifest["files"]:
+        return None
+    return _read_tree(Path(path), manifest, name, None)
+
+
+def _read_tree(
+    path: Path, manifest: dict[str, Any], structure_name: str, keys: Collection[str] | None
+) -> dict[str, Tree]:
+    content = json.loads(read_verified(path, manifest, structure_name))
+    tree = {}
+    for key, plain in content["tree"].items():
+        if keys is not None and key not in keys:
+            continue
+        name = content["files"].get(key)
+        tensors = {} if name is None else _read_tensors(path, manifest, name)
+        tree[key] = decode_tree(plain, tensors, f"{path / structure_name}: {key}")
+    return tree
+
+
+def _read_tensors(path: Path, manifest: dict[str, Any], name: str) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(read_verified(path, manifest, name))
+    except SafetensorError as error:
+        raise CheckpointError(f"{path / name}: not a safetensors file ({error})") from None

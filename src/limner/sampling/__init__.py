@@ -1,0 +1,27 @@
+"""From seeds to pictures: latents, truncation, generation, loaded models, sheets, animations."""
+
+from limner.sampling.animate import interpolate, parse_endpoint, save_animation
+from limner.sampling.fixed import FixedSamples
+from limner.sampling.generate import generate, generate_batches
+from limner.sampling.latents import latents_from_seeds, parse_classes, parse_seeds
+from limner.sampling.model import Model, SamplePlan, load
+from limner.sampling.sheets import class_sheet, save_npz, save_png, sheet
+
+__all__ = [
+    "FixedSamples",
+    "Model",
+    "SamplePlan",
+    "class_sheet",
+    "generate",
+    "generate_batches",
+    "interpolate",
+    "latents_from_seeds",
+    "load",
+    "parse_classes",
+    "parse_endpoint",
+    "parse_seeds",
+    "save_animation",
+    "save_npz",
+    "save_png",
+    "sheet",
+]

@@ -1,0 +1,188 @@
+"""Walks between two latents or classes, as pictures in a row or moving."""
+
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from limner.core.config import nearest
+from limner.core.errors import LimnerError, MissingExtra
+from limner.core.files import sync_directory, sync_file, temporary_name
+from limner.sampling.latents import TruncationMode, check_classes, latents_from_seeds, parse_classes
+from limner.sampling.model import Model, SamplePlan
+from limner.sampling.sheets import sheet
+
+Along = Literal["z", "y", "zy"]
+Endpoint = tuple[int, int | None]
+
+
+def parse_endpoint(text: str, model: Model) -> Endpoint:
+    """(seed, class) from "SEED", "SEED:CLASS"; the class is an index or a name.
+
+    Raises:
+        LimnerError: no integer before the colon, or a class that the model does not have.
+    """
+    seed, colon, label = text.partition(":")
+    if not seed.strip().isdecimal():
+        raise LimnerError(f"'{text}' is no endpoint; write SEED or SEED:CLASS, for example 3:7")
+    if not colon:
+        return int(seed), None
+    classes = parse_classes(label, model.num_classes, model.class_names)
+    if len(classes) != 1:
+        raise LimnerError(f"'{text}' names {len(classes)} classes; an endpoint has one")
+    return int(seed), classes[0]
+
+
+def interpolate(
+    model: Model,
+    from_: Endpoint | str,
+    to: Endpoint | str,
+    steps: int = 10,
+    along: Along = "zy",
+    slerp: bool = False,
+    truncation: float | None = None,
+    truncation_mode: TruncationMode = "resample",
+) -> np.ndarray:
+    """Images on the way from one (seed, class) to another, both ends included.
+
+    Args:
+        model: with or without classes.
+        from_, to: (seed, class) or "SEED:CLASS". Without a class: seed % num_classes at the start,
+            the start's class at the end.
+        steps: number of images, at least 2.
+        along: "z" walks the latent and keeps the first class; "y" keeps the first latent and mixes
+            the classes (straight line between their one-hot rows); "zy" does both.
+        slerp: walk z on the great circle with interpolated length, not on the straight line, whose
+            middle is shorter than any latent the generator was trained on.
+        truncation, truncation_mode: as in Model.sample.
+
+    Returns:
+        uint8 [steps, H, W, C].
+
+    Raises:
+        LimnerError: fewer than 2 steps, an unknown path, classes for a model without them.
+    """
+    if steps < 2:
+        raise LimnerError(f"steps {steps}: a walk has at least 2 images")
+    if along not in get_args(Along):
+        raise LimnerError(f"along '{along}' is unknown{nearest(along, get_args(Along))}")
+    start = parse_endpoint(from_, model) if isinstance(from_, str) else from_
+    end = parse_endpoint(to, model) if isinstance(to, str) else to
+    z = latents_from_seeds([start[0], end[0]], model.z_dim, truncation, truncation_mode)
+    share = torch.linspace(0, 1, steps)[:, None]
+    walked = _between(z[0], z[1], share, slerp) if "z" in along else z[:1].repeat(steps, 1)
+    labels = _label_walk(model, start, end, share, along)
+    return model.draw(SamplePlan(walked, labels, None), batch_size=max(1, min(steps, 64)))
+
+
+def _between(first: Tensor, last: Tensor, share: Tensor, slerp: bool) -> Tensor:
+    straight = torch.lerp(first, last, share)
+    if not slerp:
+        return straight
+    lengths = first.norm(), last.norm()
+    a, b = first / lengths[0], last / lengths[1]
+    angle = torch.arccos((a @ b).clamp(-1, 1))
+    if angle.sin().abs() < 1e-6:  # the same or opposite directions: no great circle is singled out
+        return straight
+    circle = (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / angle.sin()
+    walked = circle * torch.lerp(lengths[0], lengths[1], share)
+    walked[0], walked[-1] = first, last  # the ends are their seeds' latents bit for bit
+    return walked
+
+
+def _label_walk(
+    model: Model, start: Endpoint, end: Endpoint, share: Tensor, along: Along
+) -> Tensor | None:
+    if model.num_classes == 0:
+        if along == "y" or start[1] is not None or end[1] is not None:
+            raise LimnerError("this model has no classes: walk along z, from SEED to SEED")
+        return None
+    first = start[0] % model.num_classes if start[1] is None else start[1]
+    last = first if end[1] is None else end[1]
+    check_classes([first, last], model.num_classes)
+    if "y" not in along or first == last:
+        return torch.full((len(share),), first, dtype=torch.int64)
+    rows = torch.eye(model.num_classes)
+    return rows[first] + (rows[last] - rows[first]) * share
+
+
+# --- moving pictures -------------------------------------------------------
+
+
+def save_animation(
+    images: np.ndarray | Sequence[Image.Image],
+    path: Path,
+    frames_per_second: float = 10.0,
+    back_and_forth: bool = True,
+) -> None:
+    """Write frames as .gif, .webp, .png (animated) or .mp4, whole or not at all; the first three
+    repeat for ever.
+
+    Args:
+        images: uint8 [N, H, W, C] (small pictures are enlarged), or frames of one size.
+        path: its suffix names the format.
+        frames_per_second: 1 to 50 for .gif, whose clock counts hundredths of a second.
+        back_and_forth: add the way back, so that the repeat does not jump.
+
+    Raises:
+        LimnerError: another suffix; MissingExtra: .mp4 without PyAV.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".gif", ".webp", ".png", ".mp4"):
+        raise LimnerError(f"{path}: '{suffix}' is no animation; use .gif, .webp, .png or .mp4")
+    if isinstance(images, np.ndarray):
+        images = [sheet(image[None], columns=1, padding=0) for image in images]
+    frames = [frame.convert("RGB") for frame in images]
+    if back_and_forth:
+        frames += frames[-2:0:-1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        if suffix == ".mp4":
+            _write_mp4(frames, temporary, frames_per_second)
+        else:
+            _write_pillow(frames, temporary, suffix, frames_per_second)
+        sync_file(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def _write_pillow(frames: list[Image.Image], path: Path, suffix: str, rate: float) -> None:
+    kind = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}[suffix]
+    options = {"quality": 90} if kind == "WEBP" else {}
+    frames[0].save(
+        path,
+        kind,
+        save_all=True,
+        append_images=frames[1:],
+        duration=round(1000 / rate),
+        loop=0,
+        **options,
+    )
+
+
+def _write_mp4(frames: list[Image.Image], path: Path, rate: float) -> None:
+    try:
+        import av  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise MissingExtra("av", "video", "writing .mp4") from None
+    width, height = (side + side % 2 for side in frames[0].size)  # yuv420p halves both sides
+    with av.open(str(path), "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        video.options = {"crf": "18"}
+        for frame in frames:
+            pixels = np.asarray(frame)
+            pad = ((0, height - pixels.shape[0]), (0, width - pixels.shape[1]), (0, 0))
+            pixels = np.pad(pixels, pad, mode="edge")
+            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(video.encode())

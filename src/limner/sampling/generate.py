@@ -1,0 +1,81 @@
+"""The one way from latents to images: PNG, demo, sample sheets and scores all come from here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards every submodule is back in the mode it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def generate_batches(
+    generator: nn.Module,
+    z: Tensor,
+    y: Tensor | None = None,
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+) -> Iterator[Tensor]:
+    """Images of a generator in eval mode, one tensor [n, C, H, W] a batch, in the order of z.
+
+    Between batches the generator has its own modes back, so it may train while this is suspended.
+    Its buffers and torch's random state stay as they are.
+
+    Args:
+        generator: forward(z, y) -> images; it is not moved.
+        z: [N, z_dim].
+        y: None, integers [N], or rows [N, classes] that may mix classes.
+        batch_size: images a forward pass.
+        device: where to compute; None takes the device of the generator's parameters.
+
+    Yields:
+        float32 on that device, the network's output as it is (nominally in [-1, 1], not clipped).
+    """
+    assert batch_size > 0, f"batch_size {batch_size}"
+    assert y is None or len(y) == len(z), f"{len(y)} labels for {len(z)} latents"
+    like = next((p for p in generator.parameters() if p.is_floating_point()), z)
+    target = torch.device(device) if device is not None else like.device
+    for start in range(0, len(z), batch_size):
+        z_part = z[start : start + batch_size].to(target, like.dtype)
+        y_part = None if y is None else _labels(y[start : start + batch_size], target, like.dtype)
+        with _random_state_kept(target), evaluating(generator), torch.inference_mode():
+            images = generator(z_part, y_part).float()
+        yield images.clone()  # made outside inference mode: an ordinary tensor
+
+
+def generate(
+    generator: nn.Module,
+    z: Tensor,
+    y: Tensor | None = None,
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """All images of `generate_batches` as one float32 tensor [N, C, H, W] on the CPU; N >= 1."""
+    assert len(z) > 0, "no latents"
+    batches = generate_batches(generator, z, y, batch_size, device)
+    return torch.cat([images.cpu() for images in batches])
+
+
+def _labels(y: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return y.to(device, dtype if y.is_floating_point() else torch.int64)
+
+
+@contextmanager
+def _random_state_kept(device: torch.device) -> Iterator[None]:
+    """A network that draws noise in eval mode must not move the stream that training reads."""
+    mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
+    cuda_devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(cuda_devices):
+        yield
+    if mps_state is not None:
+        torch.mps.set_rng_state(mps_state)

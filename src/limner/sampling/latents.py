@@ -1,0 +1,132 @@
+"""Latents that belong to their seed alone, and the texts by which users name seeds and classes."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from limner.core.config import nearest
+from limner.core.errors import LimnerError
+from limner.core.streams import stream
+
+TruncationMode = Literal["resample", "scale"]
+MOST_SEEDS = 10_000_000
+
+
+def latents_from_seeds(
+    seeds: Sequence[int],
+    z_dim: int,
+    truncation: float | None = None,
+    mode: TruncationMode = "resample",
+) -> Tensor:
+    """Standard normal latents [N, z_dim], float32 on the CPU; row i depends on seeds[i] alone.
+
+    So image 7 has the same latent bit for bit in any batch and on any device.
+
+    Args:
+        seeds: integers >= 0, in any order, repeats allowed.
+        z_dim: width of a row.
+        truncation: None, or a threshold > 0.
+        mode: "resample" draws the values beyond +-truncation again until they are inside (Brock et
+            al. 2018, section 3.1) and leaves the others as they were; "scale" multiplies all of z.
+
+    Raises:
+        LimnerError: a negative seed, a threshold that is not a finite number > 0, an unknown mode.
+    """
+    if mode not in get_args(TruncationMode):
+        raise LimnerError(
+            f"truncation mode '{mode}' is unknown{nearest(mode, get_args(TruncationMode))}"
+        )
+    if truncation is not None and not (math.isfinite(truncation) and truncation > 0):
+        raise LimnerError(f"truncation {truncation} is not a finite number > 0; give one, or none")
+    rows = [_row(int(seed), z_dim, truncation, mode) for seed in seeds]
+    return torch.stack(rows) if rows else torch.empty(0, z_dim)
+
+
+def _row(seed: int, z_dim: int, truncation: float | None, mode: TruncationMode) -> Tensor:
+    if seed < 0:
+        raise LimnerError(f"seed {seed} is negative; give an integer >= 0")
+    generator = stream("latent", seed)
+    # Double precision avoids torch's CPU-dependent vector path for float32 normals.
+    z = torch.randn(z_dim, generator=generator, dtype=torch.float64)
+    if truncation is None:
+        return z.float()
+    if mode == "scale":
+        return (z * truncation).float()
+    # Drawing until inside has exactly the law of the normal cut at +-T; its inverse distribution
+    # function gives one draw of that law directly, so that any T > 0 ends at once.
+    uniform = torch.rand(z_dim, generator=generator, dtype=torch.float64) * 2 - 1
+    inside = math.sqrt(2) * torch.erfinv(uniform * math.erf(truncation / math.sqrt(2)))
+    return torch.where(z.abs() > truncation, inside, z).clamp(-truncation, truncation).float()
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds from "0-63,70": single integers and closed ranges, in the order written.
+
+    Raises:
+        LimnerError: names the piece that is no seed or range, or more than ten million seeds.
+    """
+    seeds: list[int] = []
+    for piece in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", piece)
+        if match is None:
+            raise LimnerError(
+                f"seeds '{text}': '{piece.strip()}' is no seed or range; write for example 0-63,70"
+            )
+        first = int(match[1])
+        last = int(match[2]) if match[2] else first
+        if last < first:
+            raise LimnerError(
+                f"seeds '{text}': the range {first}-{last} runs backwards; swap its ends"
+            )
+        if len(seeds) + last - first + 1 > MOST_SEEDS:
+            raise LimnerError(f"seeds '{text}': more than {MOST_SEEDS} seeds; sample in parts")
+        seeds.extend(range(first, last + 1))
+    return seeds
+
+
+def parse_classes(text: str, num_classes: int, class_names: Sequence[str] = ()) -> list[int]:
+    """Class indices from "all", "3,7", "0-4" or names, in the order written.
+
+    A number is always an index, never a name. A name that holds commas may be written whole.
+
+    Raises:
+        LimnerError: the model has no classes; a class that is out of range or of unknown name.
+    """
+    if num_classes == 0:
+        raise LimnerError(f"classes '{text}': this model has no classes; leave them out")
+    if text.strip() == "all":
+        return list(range(num_classes))
+    places = {name: index for index, name in reversed(list(enumerate(class_names)))}
+    if text.strip() in places and not text.strip().isdecimal():
+        return [places[text.strip()]]
+    found: list[int] = []
+    for piece in (piece.strip() for piece in text.split(",")):
+        match = re.fullmatch(r"(-?[0-9]+)(?:\s*-\s*([0-9]+))?", piece)
+        if match is not None:
+            first, last = int(match[1]), int(match[2] or match[1])
+            if last < first:
+                raise LimnerError(f"classes '{text}': '{piece}' runs backwards; swap its ends")
+            check_classes([first, last], num_classes)
+            found.extend(range(first, last + 1))
+        elif piece in places:
+            found.append(places[piece])
+        else:
+            hint = nearest(piece, list(class_names)[:1000]) if class_names else ""
+            raise LimnerError(
+                f"classes '{text}': '{piece}' is no class; give an index 0-{num_classes - 1}, "
+                f"a name or 'all'{hint}"
+            )
+    return found
+
+
+def check_classes(classes: Sequence[int], num_classes: int) -> None:
+    """Raise a LimnerError that names the first class outside 0..num_classes - 1."""
+    for index in classes:
+        if not 0 <= index < num_classes:
+            raise LimnerError(
+                f"class {index} is out of range: this model has the classes 0-{num_classes - 1}"
+            )

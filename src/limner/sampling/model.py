@@ -1,0 +1,344 @@
+"""A loaded model: what `limner.load(...)` returns, ready to sample."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from limner.core import distributed
+from limner.core.config import to_json
+from limner.core.errors import CheckpointError, LimnerError
+from limner.core.images import to_uint8
+from limner.core.protocols import NetworkConfig
+from limner.sampling.generate import generate, generate_batches
+from limner.sampling.latents import (
+    TruncationMode,
+    check_classes,
+    latents_from_seeds,
+    parse_classes,
+    parse_seeds,
+)
+
+if TYPE_CHECKING:
+    from limner.checkpoints import ModelConfig, ModelRecord
+
+Classes = str | int | Sequence[int | str] | None
+DEFAULT_NUM = 16
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """Which images to make: latents [N, z_dim], labels, and the seeds where latents came of seeds.
+
+    y is None (no classes), int64 [N] or float32 [N, classes].
+    """
+
+    z: Tensor
+    y: Tensor | None
+    seeds: list[int] | None
+    truncation: float | None = None
+    truncation_mode: str = "resample"
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+
+class Model:
+    """A generator with its description.
+
+    Attributes:
+        config: the model folder's config.json.
+        generator: the module, in eval mode, on `device`.
+        discriminator: the module, or None where the file has none.
+        num_classes: 0 for a model without classes; class_names has one name a class, or is empty.
+        image_shape: (C, H, W).
+        z_dim: width of a latent.
+        sha256: identity of the generator: its config and weights, wherever they were read from.
+    """
+
+    def __init__(
+        self, config: "ModelConfig", generator: nn.Module, discriminator: nn.Module | None = None
+    ):
+        self.config = config
+        self.generator = generator.eval().requires_grad_(False)
+        self.discriminator = discriminator
+        self.num_classes: int = config.num_classes
+        self.class_names: tuple[str, ...] = tuple(config.class_names)
+        self.image_shape: tuple[int, int, int] = config.image_shape
+        self.z_dim: int = int(generator.z_dim)  # pyright: ignore[reportArgumentType]
+
+    @classmethod
+    def from_record(cls, record: "ModelRecord", device: str = "auto") -> "Model":
+        """Build the networks that the record describes and fill in its weights.
+
+        Raises:
+            CheckpointError: the weights do not fit the described network (names the tensors).
+        """
+        target = distributed.local_device(device)
+        config = record.config
+        generator = _filled("generator", config.generator, config, record.generator)
+        discriminator = None
+        if config.discriminator is not None and record.discriminator is not None:
+            discriminator = _filled(
+                "discriminator", config.discriminator, config, record.discriminator
+            )
+            discriminator = discriminator.to(target).eval().requires_grad_(False)
+        return cls(config, generator.to(target), discriminator)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator's parameters are."""
+        return next((p.device for p in self.generator.parameters()), torch.device("cpu"))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hexadecimal digest over the generator's config and every tensor of its state."""
+        digest = hashlib.sha256(to_json(self.config.generator).encode())  # pyright: ignore[reportArgumentType]
+        for name, tensor in sorted(self.generator.state_dict().items()):
+            data = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
+            digest.update(data.reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def class_name(self, index: int) -> str:
+        """The name of a class, or its number where the model has no names."""
+        return self.class_names[index] if self.class_names else str(index)
+
+    # --- planning ----------------------------------------------------------
+
+    def plan(
+        self,
+        *,
+        num: int | None = None,
+        seeds: str | Sequence[int] | None = None,
+        classes: Classes = None,
+        truncation: float | None = None,
+        truncation_mode: TruncationMode = "resample",
+        seed: int = 0,
+        z: np.ndarray | Tensor | None = None,
+        y: np.ndarray | Tensor | None = None,
+    ) -> SamplePlan:
+        """What `sample` with the same arguments makes, before it is made.
+
+        Raises:
+            LimnerError: see `sample`.
+        """
+        if y is not None and classes is not None:
+            raise LimnerError("give either y or classes, not both")
+        labels = None if y is None else self._given_labels(y)
+        if z is not None:
+            if num is not None or seeds is not None or truncation is not None:
+                raise LimnerError("z is used as it is: leave out num, seeds and truncation")
+            latents, chosen = self._given_latents(z), None
+        else:
+            chosen = _chosen_seeds(num, seeds, seed, len(labels) if labels is not None else None)
+            latents = latents_from_seeds(chosen, self.z_dim, truncation, truncation_mode)
+        if labels is None and self.num_classes:
+            places = chosen if chosen is not None else list(range(len(latents)))
+            latents, labels, chosen = self._with_classes(latents, chosen, classes, places)
+        elif labels is None and classes is not None:
+            raise LimnerError(f"classes {classes}: this model has no classes; leave them out")
+        if labels is not None and len(labels) != len(latents):
+            raise LimnerError(
+                f"y has {len(labels)} rows but there are {len(latents)} latents; give one for each"
+            )
+        return SamplePlan(latents, labels, chosen, truncation, truncation_mode)
+
+    def _with_classes(
+        self, z: Tensor, seeds: list[int] | None, classes: Classes, places: list[int]
+    ) -> tuple[Tensor, Tensor, list[int] | None]:
+        """Labels for latents: class-major over the asked classes, else each place's own class."""
+        if classes is None:
+            return z, torch.tensor([place % self.num_classes for place in places]), seeds
+        indices = self.class_indices(classes)
+        labels = torch.tensor(indices).repeat_interleave(len(z))
+        repeated = None if seeds is None else seeds * len(indices)
+        return z.repeat(len(indices), 1), labels, repeated
+
+    def class_indices(self, classes: Classes) -> list[int]:
+        """Indices for a class, several, names, or a text such as "3,7" or "all"."""
+        if isinstance(classes, str):
+            return parse_classes(classes, self.num_classes, self.class_names)
+        given = [classes] if isinstance(classes, int) else list(classes or ())
+        if not given:
+            raise LimnerError("classes is empty; name at least one, or leave it out")
+        indices: list[int] = []
+        for item in given:
+            if isinstance(item, str):
+                indices.extend(parse_classes(item, self.num_classes, self.class_names))
+            else:
+                indices.append(int(item))
+        if self.num_classes == 0:
+            raise LimnerError(f"classes {given}: this model has no classes; leave them out")
+        check_classes(indices, self.num_classes)
+        return indices
+
+    def _given_latents(self, z: np.ndarray | Tensor) -> Tensor:
+        latents = torch.as_tensor(z)
+        if latents.ndim != 2 or latents.shape[1] != self.z_dim or len(latents) == 0:
+            raise LimnerError(
+                f"z has the shape {list(latents.shape)}; this model needs [N, {self.z_dim}]"
+            )
+        latents = latents.float()
+        if not torch.isfinite(latents).all():
+            raise LimnerError("z holds a value that is not finite")
+        return latents
+
+    def _given_labels(self, y: np.ndarray | Tensor) -> Tensor:
+        if self.num_classes == 0:
+            raise LimnerError("y was given, but this model has no classes; leave it out")
+        labels = torch.as_tensor(y)
+        if labels.ndim == 1 and not labels.is_floating_point() and len(labels):
+            check_classes([int(labels.min()), int(labels.max())], self.num_classes)
+            return labels.long()
+        if labels.ndim == 2 and labels.shape[1] == self.num_classes and len(labels):
+            rows = labels.float()
+            if torch.isfinite(rows).all():
+                return rows
+            raise LimnerError("y holds a value that is not finite")
+        raise LimnerError(
+            f"y has the shape {list(labels.shape)} and type {labels.dtype}; this model needs "
+            f"integers [N] in 0-{self.num_classes - 1} or numbers [N, {self.num_classes}]"
+        )
+
+    # --- sampling ----------------------------------------------------------
+
+    def draw(self, plan: SamplePlan, batch_size: int = 64) -> np.ndarray:
+        """The plan's images, uint8 [N, H, W, C]."""
+        batches = generate_batches(self.generator, plan.z, plan.y, batch_size)
+        pieces = [to_uint8(images).permute(0, 2, 3, 1).cpu().numpy() for images in batches]
+        return np.ascontiguousarray(np.concatenate(pieces))
+
+    def draw_float(self, plan: SamplePlan, batch_size: int = 64) -> np.ndarray:
+        """The plan's images, float32 [N, C, H, W]: the network's output, not clipped."""
+        return generate(self.generator, plan.z, plan.y, batch_size).contiguous().numpy()
+
+    def sample(
+        self,
+        num: int | None = None,
+        seeds: str | Sequence[int] | None = None,
+        classes: Classes = None,
+        truncation: float | None = None,
+        truncation_mode: TruncationMode = "resample",
+        seed: int = 0,
+        z: np.ndarray | Tensor | None = None,
+        y: np.ndarray | Tensor | None = None,
+        batch_size: int = 64,
+        as_float: bool = False,
+    ) -> np.ndarray:
+        """Make images: uint8 [N, H, W, C], or with `as_float` the network's float32 [N, C, H, W].
+
+        One image per (class, seed), class-major: all seeds of the first class, then the next. The
+        same seed gives the same latent in any batch.
+
+        Args:
+            num: seeds seed .. seed + num - 1 (default 16, or as many as y has rows).
+            seeds: these instead, as integers or a text such as "0-63,70".
+            classes: an index, a name, several, or "all". Without it each seed s of a model with
+                classes shows the class s % num_classes, so that num = num_classes shows each once.
+            truncation: threshold > 0 on the latents; see `latents_from_seeds`.
+            truncation_mode: "resample" or "scale".
+            seed: the first seed that `num` counts from.
+            z: latents [N, z_dim] used as they are; without classes and y, row i takes class
+                i % num_classes.
+            y: labels, one a latent: integers [N], or numbers [N, classes] that may mix classes.
+            batch_size: images a forward pass; floats agree within 1e-5 between batch sizes.
+            as_float: return the network's output, unclipped.
+
+        Raises:
+            LimnerError: a class out of range or unknown, labels for a model without classes, z or
+                y of a wrong shape, arguments that exclude each other.
+        """
+        if batch_size < 1:
+            raise LimnerError(f"batch_size {batch_size} is less than 1")
+        plan = self.plan(
+            num=num,
+            seeds=seeds,
+            classes=classes,
+            truncation=truncation,
+            truncation_mode=truncation_mode,
+            seed=seed,
+            z=z,
+            y=y,
+        )
+        return self.draw_float(plan, batch_size) if as_float else self.draw(plan, batch_size)
+
+    def describe(self, plan: SamplePlan, index: int) -> dict[str, str]:
+        """What a PNG of the plan's image says of itself: seed, truncation, label, model hash."""
+        text = {"Software": "limner", "model_sha256": self.sha256}
+        if plan.seeds is not None:
+            text["seed"] = str(plan.seeds[index])
+            text["truncation"] = "none" if plan.truncation is None else f"{plan.truncation:g}"
+            if plan.truncation is not None:
+                text["truncation_mode"] = plan.truncation_mode
+        if plan.y is not None and plan.y.is_floating_point():
+            text["label"] = "mixed: " + " ".join(f"{value:g}" for value in plan.y[index].tolist())
+        elif plan.y is not None:
+            label = int(plan.y[index])
+            text["label"] = str(label)
+            text["class_name"] = self.class_name(label)
+        return text
+
+
+def _chosen_seeds(
+    num: int | None, seeds: str | Sequence[int] | None, seed: int, num_labels: int | None
+) -> list[int]:
+    if seeds is not None:
+        if num is not None:
+            raise LimnerError("give either num or seeds, not both")
+        chosen = parse_seeds(seeds) if isinstance(seeds, str) else [int(item) for item in seeds]
+        if not chosen:
+            raise LimnerError("seeds is empty; name at least one")
+        return chosen
+    if num is None:
+        num = DEFAULT_NUM if num_labels is None else num_labels
+    if num < 1:
+        raise LimnerError(f"num {num} is less than 1; ask for at least one image")
+    return list(range(seed, seed + num))
+
+
+def _filled(
+    role: str, network: NetworkConfig, config: "ModelConfig", tensors: dict[str, Tensor]
+) -> nn.Module:
+    with torch.random.fork_rng([]):  # the initialization that the weights replace draws numbers
+        module = network.build(config.image_shape, config.num_classes)
+    own = module.state_dict()
+    wrong = [
+        f"{name} {list(tensors[name].shape)} instead of {list(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    wrong += [f"{name} missing" for name in own if name not in tensors]
+    wrong += [f"{name} unknown" for name in tensors if name not in own]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise CheckpointError(
+            f"the {role}'s weights do not fit {type(network).__name__}: "
+            f"{'; '.join(wrong[:3])}{more}; the folder's config.json and weights do not belong "
+            "together"
+        )
+    module.load_state_dict(tensors)
+    return module
+
+
+def load(spec: str | Path, device: str = "auto", import_modules: bool = False) -> Model:
+    """Load a model from a run ("RUN", "RUN@best-fid", "RUN@step-400:raw") or a model folder.
+
+    Args:
+        spec: see checkpoints.find_model.
+        device: "auto" (cuda, mps or cpu), or a torch device.
+        import_modules: also import the module of the user's own that the file names; leave it off
+            for files of others.
+
+    Raises:
+        CheckpointError: nothing loadable there; ConfigError: a config that cannot be built.
+    """
+    from limner.checkpoints import find_model
+
+    return Model.from_record(find_model(spec, import_modules=import_modules), device)

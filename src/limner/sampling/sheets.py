@@ -1,0 +1,190 @@
+"""Sheets of pictures, PNG files that say where they come from, and npz files."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from limner.core.errors import LimnerError
+from limner.core.files import sync_directory, sync_file, temporary_name, write_atomically
+
+SMALLEST_SIDE = 64  # a picture with a shorter side is enlarged by a whole factor up to about this
+LARGEST_SHEET = 4096  # but not beyond this width or height of the sheet
+PAPER = (255, 255, 255)
+INK = (70, 70, 70)
+
+
+def sheet(
+    images: np.ndarray,
+    columns: int | None = None,
+    padding: int | None = None,
+    labels: Sequence[str] | None = None,
+    headings: Sequence[str] | None = None,
+    scale: int | None = None,
+) -> Image.Image:
+    """Lay pictures out in rows on white, in the order given.
+
+    Args:
+        images: uint8 [N, H, W, C]. 1 channel is gray, 2 gray with alpha, 3 RGB, 4 RGB with alpha
+            (alpha on white); of 5 and more the first three are shown.
+        columns: pictures a row; None makes the sheet about square.
+        padding: white pixels around each picture; None takes a thirtieth of a picture.
+        labels: one text a picture, written under it.
+        headings: one text a column, written above it.
+        scale: each pixel becomes scale x scale; None enlarges small pictures to about 64 pixels.
+
+    Returns:
+        An image of mode L (gray pictures without texts) or RGB.
+
+    Raises:
+        LimnerError: images of another shape or type, or a number of texts that does not fit.
+    """
+    _check_pictures(images)
+    num = len(images)
+    columns = min(columns or math.ceil(math.sqrt(num)), num)
+    rows = math.ceil(num / columns)
+    if labels is not None and len(labels) != num:
+        raise LimnerError(f"{len(labels)} labels for {num} images; give one for each")
+    if headings is not None and len(headings) != columns:
+        raise LimnerError(f"{len(headings)} headings for {columns} columns; give one for each")
+    scale = scale or _fitting_scale(images.shape[1:3], rows, columns)
+    pictures = _visible(images).repeat(scale, axis=1).repeat(scale, axis=2)
+    height, width = pictures.shape[1:3]
+    gap = max(1, round(max(height, width) / 30)) if padding is None else padding
+    font_size = max(10, min(20, width // 5))
+    line = round(font_size * 1.4)
+    top = line if headings is not None else 0
+    step_x, step_y = width + gap, height + gap + (line if labels is not None else 0)
+    canvas = np.full((top + gap + rows * step_y, gap + columns * step_x, 3), PAPER, np.uint8)
+    for i, picture in enumerate(pictures):
+        y, x = top + gap + i // columns * step_y, gap + i % columns * step_x
+        canvas[y : y + height, x : x + width] = picture
+    paper = Image.fromarray(canvas)
+    texts = [
+        (text, i, top + gap + i // columns * step_y + height) for i, text in enumerate(labels or ())
+    ]
+    texts += [(text, i, gap // 2) for i, text in enumerate(headings or ())]
+    for text, i, y in texts:
+        _write(paper, text, (gap + i % columns * step_x, y, width, line), font_size)
+    return paper.convert("L") if images.shape[3] <= 2 and not texts else paper
+
+
+def class_sheet(
+    images: np.ndarray, classes: Sequence[int], class_names: Sequence[str] = ()
+) -> Image.Image:
+    """One column a class with its name above; images [classes x seeds, H, W, C] are class-major."""
+    num_classes = len(classes)
+    if num_classes == 0 or len(images) % num_classes:
+        raise LimnerError(f"{len(images)} images do not divide into {num_classes} classes")
+    rows = len(images) // num_classes
+    order = np.arange(len(images)).reshape(num_classes, rows).T.reshape(-1)
+    names = [class_names[index] if class_names else str(index) for index in classes]
+    return sheet(images[order], columns=num_classes, headings=names)
+
+
+def _check_pictures(images: np.ndarray) -> None:
+    if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
+        raise LimnerError(
+            f"pictures must be uint8 [N, H, W, C] and at least one; got {images.dtype} "
+            f"{list(images.shape)}"
+        )
+
+
+def _visible(images: np.ndarray) -> np.ndarray:
+    """RGB uint8 [N, H, W, 3] for any number of channels."""
+    channels = images.shape[3]
+    if channels in (2, 4):
+        color, alpha = (
+            images[..., :-1].astype(np.float32),
+            images[..., -1:].astype(np.float32) / 255,
+        )
+        images = np.rint(color * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    if images.shape[3] == 1:
+        return images.repeat(3, axis=3)
+    return images[..., :3]
+
+
+def _fitting_scale(size: tuple[int, ...], rows: int, columns: int) -> int:
+    wanted = max(1, round(SMALLEST_SIDE / min(size)))
+    largest = max(1, min(LARGEST_SHEET // (size[0] * rows), LARGEST_SHEET // (size[1] * columns)))
+    return min(wanted, largest)
+
+
+def _write(paper: Image.Image, text: str, box: tuple[int, int, int, int], size: int) -> None:
+    """Centre one line in the box (x, y, width, height); a text that is too long is cut."""
+    x, y, width, height = box
+    font = ImageFont.load_default(size)
+    draw = ImageDraw.Draw(paper)
+    shown = text = " ".join(text.split())
+    while shown and draw.textlength(shown, font=font) > width and len(text) > 1:
+        text = text[:-1]
+        shown = text.rstrip() + "…"
+    draw.text((x + width / 2, y + height / 2), shown, fill=INK, font=font, anchor="mm")
+
+
+# --- files -----------------------------------------------------------------
+
+
+def save_png(
+    image: Image.Image | np.ndarray, path: Path, text: Mapping[str, str] | None = None
+) -> None:
+    """Write a PNG, whole or not at all, with text chunks that any image program can show.
+
+    Args:
+        image: a picture, or uint8 [H, W, C] with 1 to 4 channels.
+        path: the file; its folder is made.
+        text: keyword -> value; see Model.describe.
+
+    Raises:
+        LimnerError: an array that no PNG can hold.
+    """
+    picture = image if isinstance(image, Image.Image) else _picture(image)
+    chunks = PngInfo()
+    for key, value in (text or {}).items():
+        chunks.add_text(key, value)
+    buffer = BytesIO()
+    picture.save(buffer, "PNG", pnginfo=chunks)
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def _picture(image: np.ndarray) -> Image.Image:
+    if image.ndim != 3 or image.dtype != np.uint8 or image.shape[2] not in (1, 2, 3, 4):
+        raise LimnerError(
+            f"a PNG holds uint8 [H, W, 1 to 4 channels], not {image.dtype} {list(image.shape)}; "
+            "save an .npz"
+        )
+    return Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
+
+
+def save_npz(
+    path: Path,
+    images: np.ndarray,
+    y: np.ndarray | None,
+    z: np.ndarray,
+    images_float: np.ndarray | None = None,
+) -> None:
+    """Write samples for other programs, whole or not at all.
+
+    Holds `images` uint8 [N, H, W, C], `z` float32 [N, z_dim], `y` (integers [N] or rows
+    [N, classes]; zeros where the model has no classes, as prepared data has them) and, where given,
+    `images_float` float32 [N, C, H, W], unclipped.
+    """
+    path = Path(path)
+    arrays = {"images": images, "y": np.zeros(len(images), np.int64) if y is None else y, "z": z}
+    if images_float is not None:
+        arrays["images_float"] = images_float
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        sync_file(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)

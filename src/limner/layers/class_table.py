@@ -1,0 +1,47 @@
+"""Vectors of classes, looked up by integers or mixed by rows."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from limner.core.errors import LimnerError
+
+
+def lookup(y: Tensor, table: Tensor) -> Tensor:
+    """Rows of a table [classes, dim] for labels y: integers [N], or weights [N, classes].
+
+    A one-hot row gives the row of its class; a soft row gives the weighted sum.
+
+    Raises:
+        LimnerError: y has neither shape.
+    """
+    if y.is_floating_point():
+        if y.ndim != 2 or y.shape[1] != len(table):
+            raise LimnerError(
+                f"labels as rows must be [N, {len(table)}], got {list(y.shape)}; "
+                "give a row of class weights for each image, or integers [N]"
+            )
+        return y.to(table.dtype) @ table
+    if y.ndim != 1:
+        raise LimnerError(
+            f"integer labels must be [N], got {list(y.shape)}; "
+            f"convert one-hot rows of {len(table)} classes to a float type"
+        )
+    return F.embedding(y, table)
+
+
+class ClassTable(nn.Embedding):
+    """An embedding of classes that also takes one-hot or soft rows [N, classes]."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """int64 [N] or float [N, classes] -> [N, dim]."""
+        return lookup(input, self.weight)
+
+
+def required(y: Tensor | None, num_classes: int) -> Tensor:
+    """y, which a network built for classes cannot do without (LimnerError if it is None)."""
+    if y is None:
+        raise LimnerError(
+            f"this network was built for {num_classes} classes: pass labels y, "
+            f"integers [N] or rows [N, {num_classes}]"
+        )
+    return y

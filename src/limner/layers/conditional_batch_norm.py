@@ -1,0 +1,69 @@
+"""Batch normalization whose scale and shift come from a condition."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PlainBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalization in the place of a conditional one: the condition is ignored."""
+
+    def forward(self, input: Tensor, condition: Tensor | None = None) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W]."""
+        return super().forward(input)
+
+
+class Scale2d(nn.Module):
+    """x * weight + bias per channel: what a batch norm leaves when it does not normalize."""
+
+    def __init__(self, num_channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W]."""
+        return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """BN(x) * (1 + gain(c)) + bias(c), per sample and channel (de Vries et al. 2017; BigGAN).
+
+    `gain` and `bias` are modules from the condition c to [N, C]: a ClassTable on labels, or a
+    linear layer on a shared embedding. Running statistics store the unbiased variance, as torch's
+    own layer does. With `normalize=False` only the scale and shift remain, which leaves every
+    sample independent of its batch.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self,
+        num_channels: int,
+        gain: nn.Module,
+        bias: nn.Module,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        normalize: bool = True,
+    ):
+        super().__init__()
+        self.gain, self.bias = gain, bias
+        self.eps, self.momentum, self.normalize = eps, momentum, normalize
+        if normalize:
+            self.register_buffer("running_mean", torch.zeros(num_channels))
+            self.register_buffer("running_var", torch.ones(num_channels))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x [N, C, H, W] and the condition that `gain` and `bias` take -> [N, C, H, W]."""
+        if self.normalize:
+            x = F.batch_norm(
+                x,
+                self.running_mean,
+                self.running_var,
+                training=self.training,
+                momentum=self.momentum,
+                eps=self.eps,
+            )
+        gain, bias = self.gain(condition), self.bias(condition)
+        return torch.addcmul(bias[:, :, None, None], x, 1.0 + gain[:, :, None, None])

@@ -1,0 +1,70 @@
+"""Convolutions that double or halve the resolution, in one strided convolution.
+
+Nearest-neighbour doubling followed by a 3x3 convolution is a 4x4 transposed convolution of stride 2
+whose kernel is a sum of shifted copies of the 3x3 one; a 3x3 convolution followed by 2x2 average
+pooling is a 4x4 convolution of stride 2 in the same way. Both are exact and need 2.25 times fewer
+multiplications. A 1x1 convolution commutes with either, so it runs at the low resolution.
+"""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Resample = Literal["none", "up", "down"]
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Nearest-neighbour doubling: [N, C, H, W] -> [N, C, 2H, 2W]."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def downsample(x: Tensor) -> Tensor:
+    """2x2 average pooling: [N, C, H, W] -> [N, C, H/2, W/2]."""
+    return F.avg_pool2d(x, 2)
+
+
+def spread(weight: Tensor) -> Tensor:
+    """Sum of the four copies of a kernel shifted by (0|1, 0|1): [O, I, 3, 3] -> [O, I, 4, 4]."""
+    rows = F.pad(weight, (0, 0, 0, 1)) + F.pad(weight, (0, 0, 1, 0))
+    return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, resample: Resample) -> Tensor:
+    """A "same" convolution with an odd kernel, after doubling or before halving the resolution.
+
+    x [N, I, H, W], weight [O, I, k, k] with k 1, 3, 5 ...; returns [N, O, H', W'].
+    """
+    size = weight.shape[-1]
+    padding = size // 2
+    if resample == "none":
+        return F.conv2d(x, weight, bias, padding=padding)
+    if size == 1:
+        if resample == "up":
+            return upsample(F.conv2d(x, weight, bias))
+        return F.conv2d(downsample(x), weight, bias)
+    if resample == "up":
+        kernel = spread(weight).flip(2, 3).transpose(0, 1)
+        return F.conv_transpose2d(x, kernel, bias, stride=2, padding=padding)
+    return F.conv2d(x, spread(weight) * 0.25, bias, stride=2, padding=padding)
+
+
+class ResampleConv2d(nn.Conv2d):
+    """A "same" convolution with an optional doubling before it or halving after it."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        bias: bool = True,
+        resample: Resample = "none",
+    ):
+        super().__init__(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias
+        )
+        self.resample: Resample = resample
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, I, H, W] -> [N, O, H', W']."""
+        return convolve(input, self.weight, self.bias, self.resample)

@@ -1,0 +1,147 @@
+"""Spectral normalization by power iteration (Miyato et al. 2018), as BigGAN uses it.
+
+Every forward, in evaluation too, runs power iteration from the stored vectors u and divides the
+weight by the largest singular value so found. Only a forward in training mode writes u (and the
+values, as a log) back. The gradient of the singular value flows through the weight alone: u and v
+are constants. More vectors than one cost more and change only the log, not the output.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from limner.layers.class_table import lookup
+from limner.layers.resampling import Resample, convolve
+
+
+class PowerIteration(NamedTuple):
+    """How singular values are estimated: how many, iterations a forward, and normalize()'s eps."""
+
+    num_values: int = 1
+    num_iterations: int = 1
+    eps: float = 1e-8
+
+
+def power_iteration(
+    weight: Tensor, vectors: Sequence[Tensor], eps: float
+) -> tuple[list[Tensor], list[Tensor]]:
+    """One iteration for the largest singular values of weight [O, K], from vectors [1, O] each.
+
+    Returns the values (scalars, differentiable in the weight) and the new vectors (constants).
+    Later vectors are made orthogonal to earlier ones (Gram-Schmidt).
+    """
+    values: list[Tensor] = []
+    lefts: list[Tensor] = []
+    rights: list[Tensor] = []
+    for vector in vectors:
+        with torch.no_grad():
+            right = F.normalize(_orthogonal_to(vector @ weight, rights), eps=eps)
+            left = F.normalize(_orthogonal_to(right @ weight.T, lefts), eps=eps)
+        rights.append(right)
+        lefts.append(left)
+        values.append((right @ weight.T @ left.T).squeeze())
+    return values, lefts
+
+
+def _orthogonal_to(x: Tensor, units: Sequence[Tensor]) -> Tensor:
+    for unit in units:
+        x = x - (x @ unit.T) * unit
+    return x
+
+
+def add_buffers(module: nn.Module, num_outputs: int, power: PowerIteration) -> None:
+    """Give a layer its vectors u0, u1 .. [1, num_outputs] and logged values sv0, sv1 .. [1]."""
+    assert power.num_values >= 1
+    assert power.num_iterations >= 1
+    for i in range(power.num_values):
+        module.register_buffer(f"u{i}", torch.randn(1, num_outputs))
+        module.register_buffer(f"sv{i}", torch.ones(1))
+
+
+def normalized(module: nn.Module, weight: Tensor, power: PowerIteration) -> Tensor:
+    """weight / its largest singular value, rows being outputs; in training, u and sv move on."""
+    matrix = weight.flatten(1)
+    stored = [module.get_buffer(f"u{i}") for i in range(power.num_values)]
+    # In evaluation nothing is written, so a second iteration would start from the same vectors.
+    num_iterations = power.num_iterations if module.training else 1
+    values: list[Tensor] = []
+    for _ in range(num_iterations):
+        values, vectors = power_iteration(matrix, stored, power.eps)
+        if module.training:
+            with torch.no_grad():
+                for buffer, vector in zip(stored, vectors, strict=True):
+                    buffer.copy_(vector)
+    if module.training:
+        with torch.no_grad():
+            for i, value in enumerate(values):
+                module.get_buffer(f"sv{i}").copy_(value)
+    return weight / values[0]
+
+
+class SNConv2d(nn.Conv2d):
+    """A "same" convolution of spectrally normalized weight, with optional up- or downsampling.
+
+    The matrix is [outputs, inputs * k * k]; the norm is that of the k x k kernel, whatever the
+    resampling makes of it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        bias: bool = True,
+        resample: Resample = "none",
+        power: PowerIteration = PowerIteration(),  # noqa: B008 - an immutable tuple
+    ):
+        super().__init__(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias
+        )
+        self.resample: Resample = resample
+        self.power = power
+        add_buffers(self, out_channels, power)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, I, H, W] -> [N, O, H', W']."""
+        weight = normalized(self, self.weight, self.power)
+        return convolve(input, weight, self.bias, self.resample)
+
+
+class SNLinear(nn.Linear):
+    """A linear layer of spectrally normalized weight."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        power: PowerIteration = PowerIteration(),  # noqa: B008 - an immutable tuple
+    ):
+        super().__init__(in_features, out_features, bias)
+        self.power = power
+        add_buffers(self, out_features, power)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, I] -> [N, O]."""
+        return F.linear(input, normalized(self, self.weight, self.power), self.bias)
+
+
+class SNEmbedding(nn.Embedding):
+    """A table of class vectors, spectrally normalized as a whole: u has one entry a class."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        power: PowerIteration = PowerIteration(),  # noqa: B008 - an immutable tuple
+    ):
+        super().__init__(num_classes, dim)
+        self.power = power
+        add_buffers(self, num_classes, power)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Labels int64 [N] or rows [N, classes] -> [N, dim]."""
+        return lookup(input, normalized(self, self.weight, self.power))

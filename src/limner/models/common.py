@@ -1,0 +1,48 @@
+"""Checks and initializations that the architectures share."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from limner.core.errors import ConfigError
+
+
+def num_doublings(image_shape: tuple[int, int, int], start: int) -> int:
+    """How often `start` pixels are doubled to reach the image: 32 from 4 is 3, at least 1.
+
+    Raises:
+        ConfigError: the image is not square, or its side is no doubling of `start`.
+    """
+    channels, height, width = image_shape
+    if channels < 1:
+        raise ConfigError(f"image shape {list(image_shape)}: needs at least one channel")
+    doublings = (height // start).bit_length() - 1
+    if height != width or doublings < 1 or start << doublings != height:
+        sizes = ", ".join(str(start << i) for i in range(1, 7))
+        raise ConfigError(
+            f"image shape {list(image_shape)}: this architecture makes square images of "
+            f"{sizes} ... pixels; set data.resolution to one of them"
+        )
+    return doublings
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raises ConfigError for the first size that is not positive, by its name."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ConfigError(f"{name}: {size} must be 1 or more")
+
+
+def initialize(module: nn.Module, kind: Literal["orthogonal", "normal"]) -> None:
+    """Weights of convolutions, linear layers and embeddings: orthogonal or N(0, 0.02); biases 0."""
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, (nn.modules.conv._ConvNd, nn.Linear, nn.Embedding)):
+                if kind == "orthogonal":
+                    nn.init.orthogonal_(layer.weight)
+                else:
+                    nn.init.normal_(layer.weight, 0.0, 0.02)
+                bias = getattr(layer, "bias", None)
+                if bias is not None:
+                    nn.init.zeros_(bias)

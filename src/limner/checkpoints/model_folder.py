@@ -1,0 +1,413 @@
+"""The model folder: config.json and model.safetensors, the layout that model hubs expect.
+
+Tensors are `generator.*` (the moving average where there is one), `generator_raw.*` and
+`discriminator.*`; names below that are those of the modules' state dicts.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from limner.checkpoints.manifest import sha256_of_bytes
+from limner.checkpoints.protocol import (
+    TEMPORARY,
+    protocol_point,
+    remove_tree,
+    require_space,
+    settled,
+    swap_in,
+    write_file,
+)
+from limner.checkpoints.run_directory import RunDirectory
+from limner.checkpoints.state import load_state
+from limner.core.config import Config, decode, from_json, nearest, to_json
+from limner.core.errors import CheckpointError, ConfigError
+from limner.core.files import sync_directory
+from limner.core.protocols import NetworkConfig
+
+MODEL_FORMAT_VERSION = 1
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+GROUPS = ("generator", "generator_raw", "discriminator")
+
+
+class ModelConfig(Config, frozen=True, kw_only=True):
+    """What config.json of a model folder says.
+
+    Attributes:
+        format_version: of the folder's layout.
+        generator, discriminator: the networks' configs; a generator may come alone.
+        image_shape: channels, height, width.
+        num_classes: 0 for an unconditional model.
+        class_names: one a class, or none at all.
+        statistics: numbers that belong to the model, as plain JSON, for example class counts.
+        origin: where it comes from: {"kind": "run", "name", "step", "nimg", "data_sha256"}, or an
+            importer's name with the hashes of its files; `weights_sha256` once it is written.
+    """
+
+    generator: NetworkConfig
+    discriminator: NetworkConfig | None = None
+    image_shape: tuple[int, int, int]
+    num_classes: int = 0
+    class_names: tuple[str, ...] = ()
+    statistics: dict = {}
+    origin: dict = {}
+    format_version: int = MODEL_FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if min(self.image_shape) < 1:
+            raise ConfigError(f"image_shape must be positive, got {list(self.image_shape)}")
+        if self.num_classes < 0:
+            raise ConfigError(f"num_classes must not be negative, got {self.num_classes}")
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise ConfigError(
+                f"class_names has {len(self.class_names)} names for {self.num_classes} classes"
+            )
+
+
+@dataclasses.dataclass
+class ModelRecord:
+    """A model as configs and state dicts, before any module is built.
+
+    `generator` is the one to sample from: the moving average where there is one, and then
+    `generator_raw` are the weights that were trained. `sha256` identifies the weights: it is that
+    of model.safetensors, computed on first use for a record that comes from elsewhere.
+    """
+
+    config: ModelConfig
+    generator: dict[str, Tensor]
+    generator_raw: dict[str, Tensor] | None = None
+    discriminator: dict[str, Tensor] | None = None
+    file_sha256: str = ""
+
+    @property
+    def sha256(self) -> str:
+        if not self.file_sha256:
+            self.file_sha256 = sha256_of_bytes(_packed(self))
+        return self.file_sha256
+
+
+def _packed(record: ModelRecord) -> bytes:
+    """The bytes of model.safetensors."""
+    tensors = {}
+    for group in GROUPS:
+        for name, tensor in (getattr(record, group) or {}).items():
+            if not isinstance(tensor, Tensor):
+                raise CheckpointError(
+                    f"{group}.{name}: not a tensor; a model folder holds only those"
+                )
+            tensors[f"{group}.{name}"] = tensor.detach().to("cpu", copy=True).contiguous()
+    return safetensors.torch.save(tensors, metadata={"format": "pt"})
+
+
+def write_model(folder: str | Path, record: ModelRecord) -> Path:
+    """Write a model folder; one that exists is replaced as a whole, other files in it stay.
+
+    After a crash `read_model` finds the old model or the new one.
+
+    Raises:
+        CheckpointError: the folder holds something else, or could not be written.
+    """
+    folder = Path(folder)
+    existing = settled(folder)
+    if _names_in(existing) and not _is_model(existing):
+        raise CheckpointError(f"{folder}: it exists and is not a model folder; give another path")
+    weights = _packed(record)
+    digest = sha256_of_bytes(weights)
+    config = record.config.replace(origin={**record.config.origin, "weights_sha256": digest})
+    temporary = folder.with_name(TEMPORARY + folder.name)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_tree(temporary)
+        require_space(folder.parent, len(weights))
+        temporary.mkdir()
+        _carry_over(existing, temporary)
+        write_file(temporary / WEIGHTS_NAME, weights)
+        write_file(temporary / CONFIG_NAME, to_json(config).encode())
+        sync_directory(temporary)
+        protocol_point("temporary model flushed")
+        swap_in(temporary, folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"{error.filename or folder}: the model could not be written "
+            f"({error.strerror or error}); an earlier one is untouched"
+        ) from None
+    return folder
+
+
+def _names_in(place: Path) -> list[str]:
+    if place.is_dir():
+        return [entry.name for entry in place.iterdir()]
+    return [place.name] if place.exists() else []
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / CONFIG_NAME).is_file() and (folder / WEIGHTS_NAME).is_file()
+
+
+def _carry_over(old: Path, new: Path) -> None:
+    """Copy what the user put beside a model (a README, pictures)."""
+    for entry in sorted(old.iterdir()) if old.is_dir() else ():
+        if entry.is_dir():
+            shutil.copytree(entry, new / entry.name)
+        elif entry.name not in (CONFIG_NAME, WEIGHTS_NAME):
+            shutil.copy2(entry, new / entry.name)
+
+
+def read_model(folder: str | Path, import_modules: bool = False) -> ModelRecord:
+    """Read a model folder: the config checked, the weights compared with their sha256 if it is
+    known. Shapes are checked by `fill`, when there are modules to fill.
+
+    Args:
+        folder: holds config.json and model.safetensors.
+        import_modules: import the module of a user's own network class. Only for folders whose
+            config the user trusts; without it, only modules already imported are used.
+
+    Raises:
+        CheckpointError, ConfigError: name the file and what is wrong with it.
+    """
+    folder = Path(folder)
+    place = settled(folder)
+    _require_known_format(_json_object(place / CONFIG_NAME), place / CONFIG_NAME)
+    config_bytes = _file_bytes(place / CONFIG_NAME)
+    config = from_json(ModelConfig, config_bytes, str(place / CONFIG_NAME), import_modules)
+    weights_path = place / WEIGHTS_NAME
+    weights = _file_bytes(weights_path)
+    digest = hashlib.sha256(weights).hexdigest()
+    if config.origin.get("weights_sha256", digest) != digest:
+        raise CheckpointError(
+            f"{weights_path}: its sha256 is not the one in config.json; restore the file, or "
+            "remove origin.weights_sha256 if you changed it on purpose"
+        )
+    try:
+        tensors = safetensors.torch.load(weights)
+    except SafetensorError as error:
+        raise CheckpointError(f"{weights_path}: not a safetensors file ({error})") from None
+    groups = _grouped(tensors, weights_path)
+    if not groups["generator"]:
+        raise CheckpointError(f"{weights_path}: it holds no tensor 'generator.*'")
+    if groups["discriminator"] and config.discriminator is None:
+        raise CheckpointError(
+            f"{weights_path}: it holds a discriminator, but config.json describes none"
+        )
+    return ModelRecord(
+        config=config,
+        generator=groups["generator"],
+        generator_raw=groups["generator_raw"] or None,
+        discriminator=groups["discriminator"] or None,
+        file_sha256=digest,
+    )
+
+
+def _require_known_format(plain: Mapping[str, Any], path: Path) -> None:
+    """Before anything else is looked at: a newer format may have keys that are unknown here."""
+    version = plain.get("format_version")
+    if version != MODEL_FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format_version is {version}, this limner reads {MODEL_FORMAT_VERSION}; "
+            "if the folder comes from a newer limner, update; if from elsewhere, import it"
+        )
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: no such file; a model folder holds {CONFIG_NAME} and {WEIGHTS_NAME}"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _grouped(tensors: Mapping[str, Tensor], where: Path) -> dict[str, dict[str, Tensor]]:
+    groups: dict[str, dict[str, Tensor]] = {group: {} for group in GROUPS}
+    for full_name, tensor in tensors.items():
+        group, _, name = full_name.partition(".")
+        if group not in groups or not name:
+            raise CheckpointError(
+                f"{where}: unknown tensor '{full_name}'; names begin with "
+                + ", ".join(f"'{known}.'" for known in GROUPS)
+            )
+        groups[group][name] = tensor
+    return groups
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Load a state dict into a module, every tensor of both present and of the same shape.
+
+    Raises:
+        CheckpointError: one line that names `where` and the tensors that do not fit; the module
+            is then unchanged.
+    """
+    own = module.state_dict()
+    missing = [name for name in own if name not in state]
+    unexpected = [name for name in state if name not in own]
+    shapes = [
+        f"'{name}' is {list(state[name].shape)}, the network has {list(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    problems = []
+    if missing:
+        problems.append(f"missing {_some(missing)}")
+    if unexpected:
+        problems.append(f"unexpected {_some(unexpected)}{_hint(unexpected[0], missing)}")
+    if shapes:
+        problems.append(_some(shapes, quoted=False))
+    if problems:
+        raise CheckpointError(
+            f"{where}: the weights do not fit {type(module).__name__}: {'; '.join(problems)}"
+        )
+    with torch.no_grad():
+        module.load_state_dict(dict(state), strict=True)
+
+
+def _some(names: list[str], quoted: bool = True) -> str:
+    shown = [f"'{name}'" if quoted else name for name in names[:3]]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(shown) + more
+
+
+def _hint(name: str, missing: list[str]) -> str:
+    hint = nearest(name, missing)
+    return hint if hint.startswith("; nearest") else ""
+
+
+def record_from_state(
+    run_config: Mapping[str, Any],
+    data_info: Mapping[str, Any],
+    tree: Mapping[str, Any],
+    import_modules: bool = False,
+) -> ModelRecord:
+    """The model that a training state holds.
+
+    Args:
+        run_config: config.json of the run, as plain JSON values.
+        data_info: data.json of the run: image_shape, num_classes, class_names, sha256.
+        tree: has the state dicts "generator", "discriminator" and "generator_ema" (or None), and
+            "progress" with step and nimg.
+        import_modules: as in `read_model`.
+
+    Raises:
+        ConfigError: the run's networks cannot be found or built.
+        CheckpointError: the state holds no generator.
+    """
+    if not tree.get("generator"):
+        raise CheckpointError("the training state holds no 'generator'; it is of another program")
+    progress = tree.get("progress") or {}
+    num_classes = run_config.get("num_classes")
+    names = data_info.get("class_names") or []
+    if num_classes is None:
+        num_classes = data_info["num_classes"]
+    plain = {
+        "generator": run_config["generator"],
+        "discriminator": run_config.get("discriminator"),
+        "image_shape": list(data_info["image_shape"]),
+        "num_classes": num_classes,
+        "class_names": list(names) if len(names) == num_classes else [],
+        "statistics": {},
+        "origin": {
+            "kind": "run",
+            "name": run_config.get("name"),
+            "step": progress.get("step"),
+            "nimg": progress.get("nimg"),
+            "data_sha256": data_info.get("sha256"),
+        },
+    }
+    ema = tree.get("generator_ema")
+    return ModelRecord(
+        config=decode(ModelConfig, plain, import_modules),
+        generator=dict(tree["generator"] if ema is None else ema),
+        generator_raw=None if ema is None else dict(tree["generator"]),
+        discriminator=dict(tree["discriminator"]) if tree.get("discriminator") else None,
+    )
+
+
+_SPEC = re.compile(r"(?P<path>.+?)(?:@(?P<selector>[^@/\\:]+))?(?P<raw>:raw)?")
+
+
+def find_model(spec: str | Path, import_modules: bool = False) -> ModelRecord:
+    """The model that a user names: a model folder, or a run with what to take of it.
+
+    Args:
+        spec: "RUN" (its newest whole checkpoint, the moving average), "RUN@best-fid",
+            "RUN@step-20000", "RUN:raw" or "RUN@step-400:raw" for the weights without moving
+            average, or a model folder (":raw" as well).
+        import_modules: as in `read_model`.
+
+    Raises:
+        CheckpointError: there is no such thing; says what was looked for.
+    """
+    text = str(spec)
+    match = _SPEC.fullmatch(text)
+    path, selector, raw = Path(text), "", False
+    if match is not None and not settled(path).exists():
+        path = Path(match["path"])
+        selector, raw = match["selector"] or "", bool(match["raw"])
+    if not settled(path).is_dir():
+        raise CheckpointError(f"{path}: no such run directory or model folder")
+    record = _find_in(path, selector, import_modules)
+    if not raw:
+        return record
+    if record.generator_raw is None:
+        raise CheckpointError(
+            f"{path}: it has no moving average, so ':raw' says nothing; leave it out"
+        )
+    return dataclasses.replace(record, generator=record.generator_raw, generator_raw=None)
+
+
+def _find_in(path: Path, selector: str, import_modules: bool) -> ModelRecord:
+    run = RunDirectory(path)
+    if _is_model(settled(path)):
+        if selector:
+            raise CheckpointError(
+                f"{path}: a model folder has no checkpoints; leave '@{selector}' out"
+            )
+        return read_model(path, import_modules)
+    if run.checkpoints.is_dir() and run.config.is_file():
+        return _from_run(run, selector, import_modules)
+    if _is_model(settled(run.model)) and not selector:
+        return read_model(run.model, import_modules)
+    raise CheckpointError(
+        f"{path}: neither a model folder ({CONFIG_NAME} and {WEIGHTS_NAME}) nor a run directory "
+        "(config.json and checkpoints)"
+    )
+
+
+def _from_run(run: RunDirectory, selector: str, import_modules: bool) -> ModelRecord:
+    state = run.select(selector)
+    tree = load_state(state, keys=(*GROUPS, "generator_ema", "progress"))
+    try:
+        return record_from_state(
+            _json_object(run.config), _json_object(run.data), tree, import_modules
+        )
+    except KeyError as error:
+        raise CheckpointError(
+            f"{run.path}: config.json or data.json lacks the key {error}"
+        ) from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{state}: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{run.config}: {error}") from None
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        plain = json.loads(_file_bytes(path))
+    except (ValueError, RecursionError):
+        plain = None
+    if not isinstance(plain, dict):
+        raise CheckpointError(f"{path}: not a JSON object; restore the file from a copy")
+    return plain

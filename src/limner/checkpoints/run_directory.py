@@ -1,0 +1,244 @@
+"""RUN/: where everything of a training run lies, which checkpoints stay, and how one is named."""
+
+import contextlib
+import math
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from limner.checkpoints.lock import run_lock
+from limner.checkpoints.logs import append_line, read_lines, truncate_lines
+from limner.checkpoints.manifest import (
+    MANIFEST_NAME,
+    list_states,
+    newest_verified,
+    verify_state,
+)
+from limner.checkpoints.protocol import TEMPORARY, protocol_point, remove_leftovers, remove_tree
+from limner.core.config import nearest
+from limner.core.errors import CheckpointError
+from limner.core.files import sync_directory, sync_file
+
+LOG_NAMES = ("log", "scores", "events")
+
+# Every other metric is better when smaller: distances, errors.
+HIGHER_IS_BETTER = frozenset(
+    {
+        "is",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "accuracy",
+        "nn",
+        "nn_accuracy",
+        "nearest_neighbour",
+        "nearest_neighbor",
+        "entropy",
+        "diversity",
+    }
+)
+
+
+class RunDirectory:
+    """A run directory. Making the object touches no file; `create` makes the directories."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.data = self.path / "data.json"
+        self.log = self.path / "log.jsonl"
+        self.scores = self.path / "scores.jsonl"
+        self.events = self.path / "events.jsonl"
+        self.samples = self.path / "samples"
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model"
+        self.report = self.path / "report.html"
+        self.tensorboard = self.path / "tensorboard"
+        self._verified: set[tuple[int, int]] = set()
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self.config.is_file()
+
+    def create(self) -> None:
+        """Make the directories that are missing."""
+        for directory in (self.samples, self.checkpoints):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the run against other processes; see `run_lock`."""
+        return run_lock(self.path)
+
+    def remove_leftovers(self) -> list[str]:
+        """Clean up after a killed process; call it with the lock held. Returns the names."""
+        places = (self.path, self.checkpoints, self.samples)
+        return [name for place in places for name in remove_leftovers(place)]
+
+    # --- logs ---------------------------------------------------------------
+
+    def append(self, name: str, record: Mapping[str, Any]) -> None:
+        """Add a record to "log", "scores" or "events"; see `append_line`. One process calls it."""
+        append_line(self._log_path(name), record)
+
+    def read_log(self, name: str) -> list[dict[str, Any]]:
+        """The records of "log", "scores" or "events", without a torn last line."""
+        return read_lines(self._log_path(name))
+
+    def truncate_logs(self, step: int) -> None:
+        """On resume: drop what the logs say beyond the resumed step, and torn last lines."""
+        for name in LOG_NAMES:
+            truncate_lines(self._log_path(name), step)
+
+    def sync_logs(self) -> None:
+        """Flush the logs to the disk; before a save, so that they are never behind a checkpoint."""
+        for name in LOG_NAMES:
+            if self._log_path(name).exists():
+                sync_file(self._log_path(name))
+
+    def _log_path(self, name: str) -> Path:
+        assert name in LOG_NAMES, name
+        return self.path / f"{name}.jsonl"
+
+    # --- which checkpoints stay -----------------------------------------------
+
+    def metric_steps(self, metric: str) -> dict[int, float]:
+        """step -> value of a metric, by its kind ("fid") or full name ("fd-effnet-lite0")."""
+        values: dict[int, float] = {}
+        for record in self.read_log("scores"):
+            for result in record.get("results", []):
+                value = result.get("value")
+                named = metric in (result.get("metric"), result.get("name"))
+                if named and isinstance(value, (int, float)) and math.isfinite(value):
+                    values[record["step"]] = value
+        return values
+
+    def metric_names(self) -> dict[str, str]:
+        """Every name by which a metric in scores.jsonl can be asked for -> its kind."""
+        names = {}
+        for record in self.read_log("scores"):
+            for result in record.get("results", []):
+                kind = result.get("metric") or result.get("name")
+                for name in (result.get("metric"), result.get("name")):
+                    if name:
+                        names[name] = kind
+        return names
+
+    def _best_steps(self, metric: str, kind: str, count: int) -> list[int]:
+        """The best of the existing checkpoints by a metric, best first; a tie goes to the newer."""
+        existing = {step for step, _ in list_states(self.checkpoints)}
+        sign = -1 if kind in HIGHER_IS_BETTER else 1
+        values = self.metric_steps(metric)
+        ranked = sorted(existing & set(values), key=lambda step: (sign * values[step], -step))
+        return ranked[:count]
+
+    def prune(
+        self, keep_newest: int = 2, keep_best: int = 1, milestone_every: int | None = None
+    ) -> list[int]:
+        """Remove checkpoints, except the newest `keep_newest` that verify (and damaged ones newer
+        than those), the best `keep_best` of each metric in scores.jsonl, and the milestones, whose
+        step is a multiple of `milestone_every`. One process calls it.
+
+        Returns:
+            the removed steps, in the order of removal, oldest first.
+        """
+        states = list_states(self.checkpoints)
+        kept: set[int] = set()
+        num_whole = 0
+        for step, path in reversed(states):
+            if num_whole >= max(1, keep_newest):
+                break
+            num_whole += self._is_whole(step, path)
+            kept.add(step)
+        for kind in set(self.metric_names().values()):
+            kept.update(self._best_steps(kind, kind, keep_best))
+        if milestone_every:
+            kept.update(step for step, _ in states if step % milestone_every == 0)
+        removed = []
+        for step, path in states:
+            if step not in kept:
+                self._remove(path)
+                removed.append(step)
+        return removed
+
+    def _is_whole(self, step: int, path: Path) -> bool:
+        """`verify_state`, remembered for a checkpoint that has not been written again since."""
+        try:
+            mark = (step, (path / MANIFEST_NAME).stat().st_mtime_ns)
+            if mark not in self._verified:
+                verify_state(path)
+                self._verified.add(mark)
+        except (CheckpointError, OSError):
+            return False
+        return True
+
+    def _remove(self, path: Path) -> None:
+        """Remove a checkpoint: once its name is gone it is no candidate, however far we get."""
+        doomed = path.with_name(f"{TEMPORARY}removed-{path.name}")
+        remove_tree(doomed)
+        os.replace(path, doomed)
+        protocol_point(f"took the name of {path.name}")
+        sync_directory(path.parent)
+        remove_tree(doomed)
+        protocol_point(f"removed {path.name}")
+
+    # --- selectors --------------------------------------------------------------
+
+    def select(self, selector: str, warn: Callable[[str], None] | None = None) -> Path:
+        """The verified checkpoint that a selector names.
+
+        Args:
+            selector: "" (the newest that is whole), "step-20000", or "best-METRIC".
+            warn: is given a line where newer ones are damaged (default: a Python warning).
+
+        Raises:
+            CheckpointError: there is none such; lists what exists.
+        """
+        states = dict(list_states(self.checkpoints))
+        if not states:
+            raise CheckpointError(
+                f"{self.path}: no checkpoints here; train first, or check the path"
+            )
+        if selector == "":
+            path = newest_verified(self.checkpoints, warn or _warn)
+            assert path is not None
+            return path
+        kind, _, name = selector.partition("-")
+        if kind == "step" and name.isdecimal():
+            if int(name) not in states:
+                raise CheckpointError(
+                    f"{self.path}: no checkpoint of step {int(name)}; there are {_listed(states)}"
+                )
+            path = states[int(name)]
+        elif kind == "best" and name:
+            path = states[self._best_step(name, states)]
+        else:
+            raise CheckpointError(
+                f"{self.path}: '{selector}' selects nothing; write step-N or best-METRIC"
+            )
+        verify_state(path)
+        return path
+
+    def _best_step(self, metric: str, states: dict[int, Path]) -> int:
+        names = self.metric_names()
+        if metric not in names:
+            hint = nearest(metric, names) if names else "; it holds no results yet"
+            raise CheckpointError(f"{self.scores}: no result of the metric '{metric}'{hint}")
+        best = self._best_steps(metric, names[metric], 1)
+        if not best:
+            measured = ", ".join(map(str, sorted(self.metric_steps(metric))))
+            raise CheckpointError(
+                f"{self.path}: '{metric}' was measured at the steps {measured or 'none'}, of which "
+                f"no checkpoint is left; there are {_listed(states)}"
+            )
+        return best[0]
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=3)
+
+
+def _listed(states: dict[int, Path]) -> str:
+    return ", ".join(f"step-{step}" for step in states)

@@ -39,7 +39,7 @@ def sheet(
         scale: each pixel becomes scale x scale; None enlarges small pictures to about 64 pixels.
 
     Returns:
-        An image of mode L (gray pictures without texts) or RGB.
+        An image of mode L (gray pictures) or RGB.
 
     Raises:
         LimnerError: images of another shape or type, or a number of texts that does not fit.
@@ -56,7 +56,7 @@ def sheet(
     pictures = _visible(images).repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = pictures.shape[1:3]
     gap = max(1, round(max(height, width) / 30)) if padding is None else padding
-    font_size = max(10, min(20, width // 5))
+    font_size = _fitting_font(list(labels or ()) + list(headings or ()), width)
     line = round(font_size * 1.4)
     top = line if headings is not None else 0
     step_x, step_y = width + gap, height + gap + (line if labels is not None else 0)
@@ -71,7 +71,7 @@ def sheet(
     texts += [(text, i, gap // 2) for i, text in enumerate(headings or ())]
     for text, i, y in texts:
         _write(paper, text, (gap + i % columns * step_x, y, width, line), font_size)
-    return paper.convert("L") if images.shape[3] <= 2 and not texts else paper
+    return paper.convert("L") if images.shape[3] <= 2 else paper
 
 
 def class_sheet(
@@ -113,6 +113,15 @@ def _fitting_scale(size: tuple[int, ...], rows: int, columns: int) -> int:
     wanted = max(1, round(SMALLEST_SIDE / min(size)))
     largest = max(1, min(LARGEST_SHEET // (size[0] * rows), LARGEST_SHEET // (size[1] * columns)))
     return min(wanted, largest)
+
+
+def _fitting_font(texts: Sequence[str], width: int) -> int:
+    """The largest readable size at which every text fits the width, else the smallest."""
+    for size in range(14, 9, -1):
+        font = ImageFont.load_default(size)
+        if all(font.getlength(text) <= width for text in texts):
+            return size
+    return 10
 
 
 def _write(paper: Image.Image, text: str, box: tuple[int, int, int, int], size: int) -> None:

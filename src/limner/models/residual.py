@@ -34,7 +34,7 @@ from limner.layers.resampling import Resample
 from limner.models.common import check_sizes, initialize, num_doublings
 
 Init = Literal["orthogonal", "normal"]
-BOTTOM = 4  # pixels on a side where the generator begins and the discriminator ends
+BOTTOM = 4  # pixels on a side where the generator begins
 
 
 class ResidualGenerator(Config, NetworkConfig, frozen=True):
@@ -72,18 +72,23 @@ class ResidualGenerator(Config, NetworkConfig, frozen=True):
 class ResidualDiscriminator(Config, NetworkConfig, frozen=True):
     """width * multipliers[0] channels after the first block, [1] after the second, ...
 
-    One block a halving down to 4x4, then one more at 4x4; the last multiplier repeats.
+    One block a halving down to `bottom` pixels, then `num_last_blocks` there; the last multiplier
+    repeats. (4,) with width 64, bottom 8 and two last blocks is BigGAN's net for 32 px.
     """
 
     width: int = 32
     multipliers: tuple[int, ...] = (1, 2, 4)
+    bottom: int = 4
+    num_last_blocks: int = 1
     spectral_norm: bool = True
     init: Init = "orthogonal"
     spectral_norm_eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        check_sizes(width=self.width)
+        check_sizes(width=self.width, bottom=self.bottom)
         check_multipliers(self.multipliers)
+        if self.num_last_blocks < 0:
+            raise ConfigError(f"num_last_blocks: {self.num_last_blocks} must be 0 or more")
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
@@ -169,14 +174,15 @@ class ResidualDiscriminatorNetwork(nn.Module):
         self, config: ResidualDiscriminator, image_shape: tuple[int, int, int], num_classes: int
     ):
         super().__init__()
-        num_blocks = num_doublings(image_shape, BOTTOM)
-        widths = channels_from_top(config.width, config.multipliers, num_blocks + 1)
+        num_halvings = num_doublings(image_shape, config.bottom)
+        num_blocks = num_halvings + config.num_last_blocks
+        widths = channels_from_top(config.width, config.multipliers, num_blocks)
         make = _Maker(config.spectral_norm, config.spectral_norm_eps)
         self.num_classes = num_classes
         self.first = FirstBlock(image_shape[0], widths[0], make)
         self.blocks = nn.ModuleList(
-            DiscriminatorBlock(widths[i], widths[i + 1], i + 1 < num_blocks, make)
-            for i in range(num_blocks)
+            DiscriminatorBlock(widths[i - 1], widths[i], i < num_halvings, make)
+            for i in range(1, num_blocks)
         )
         self.linear = make.linear(widths[-1], 1)
         self.embed = make.table(num_classes, widths[-1]) if num_classes else None

@@ -1,0 +1,428 @@
+"""The rooms put together: what the command line and `import limner` both call."""
+
+import contextlib
+import datetime
+import importlib.util
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limner.checkpoints import (
+    RunDirectory,
+    find_model,
+    load_state,
+    newest_verified,
+    record_from_state,
+    write_model,
+)
+from limner.core import distributed
+from limner.core.config import decode, differences, encode, from_json, to_json
+from limner.core.errors import CheckpointError, ConfigError, LimnerError
+from limner.core.files import write_atomically
+from limner.core.images import to_uint8
+from limner.data import DataConfig, PreparedData, open_data
+from limner.sampling import FixedSamples, Model, generate, latents_from_seeds, load, save_png, sheet
+from limner.training.config import CHANGEABLE, RunConfig
+from limner.training.fit import Fit, Hooks, Outcome, data_facts
+from limner.training.trackers import TensorBoard
+
+__all__ = ["TrainedRun", "TrainOptions", "evaluate", "load", "train"]
+
+Notice = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a run is carried out; none of it changes what is learned (up to rounding, the device).
+
+    Attributes:
+        device: "auto", "cpu", "cuda", "mps".
+        num_workers: loader processes.
+        fresh: start over; what the run directory holds is moved aside, not deleted.
+        origin: "RUN@best-fid" to continue with that run's whole state.
+        init: a model whose weights the new run starts from.
+        on_step, on_log, on_scores, on_event, on_prepare: called for a display.
+    """
+
+    device: str = "auto"
+    num_workers: int = 0
+    fresh: bool = False
+    origin: str | None = None
+    init: str | None = None
+    on_step: Callable[[int, int], None] = field(default=lambda step, nimg: None)
+    on_log: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
+    on_scores: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
+    on_event: Notice = field(default=lambda event, message: None)
+    on_prepare: Callable[[int, int | None], None] | None = None
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """Where a run is and how the call ended.
+
+    Attributes:
+        path: the run directory.
+        outcome: last step, images shown, and the signal that stopped it (0: none).
+        began_at: the step at which this call began.
+        sheet, report, model: the newest sample sheet, the page, the model folder; None where
+            there is none yet.
+    """
+
+    path: Path
+    outcome: Outcome
+    began_at: int
+    sheet: Path | None
+    report: Path | None
+    model: Path | None
+
+    @property
+    def was_finished(self) -> bool:
+        """Whether there was nothing left to train."""
+        return not self.outcome.signal and self.began_at == self.outcome.step
+
+
+def train(
+    config: RunConfig,
+    data: str | Path = "digits",
+    run: str | Path | None = None,
+    options: TrainOptions | None = None,
+) -> TrainedRun:
+    """Train, or resume what `run` already holds.
+
+    Args:
+        config: a preset's RunConfig, or one of your own.
+        data: built-in name, prepared directory, or any source that `limner data prepare` takes.
+        run: the run directory; runs/NAME by default.
+        options: see TrainOptions.
+
+    Raises:
+        LimnerError: bad data or config, a run directory in use, or a run that diverged.
+    """
+    options = options or TrainOptions()
+    device = distributed.local_device(options.device)
+    distributed.start(device.type)
+    try:
+        directory = RunDirectory(run or Path("runs") / config.name)
+        with _locked(directory):
+            return _Training(config, data, directory, device, options)()
+    finally:
+        distributed.stop()
+
+
+@contextlib.contextmanager
+def _locked(run: RunDirectory) -> Iterator[None]:
+    with run.lock() if distributed.rank() == 0 else contextlib.nullcontext():
+        distributed.barrier()
+        yield
+
+
+def resolved(config: RunConfig, data: PreparedData) -> RunConfig:
+    """The config with what only the data can say: channels and number of classes."""
+    if config.num_classes not in (None, data.num_classes):
+        raise ConfigError(
+            f"num_classes: the config says {config.num_classes}, the data has {data.num_classes}; "
+            "leave it null to take the data's"
+        )
+    channels = data.image_shape[0]
+    config = config.replace(
+        data=config.data.replace(channels=channels), num_classes=data.num_classes
+    )
+    # What runs is what config.json says, number types included.
+    return decode(RunConfig, encode(config), import_modules=True)
+
+
+class _Training:
+    """One call of `train`: set the directory up, take a state, go, and leave results."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        data: str | Path,
+        run: RunDirectory,
+        device: torch.device,
+        options: TrainOptions,
+    ):
+        self.run, self.device, self.options = run, device, options
+        self.main = distributed.rank() == 0
+        self.name = str(data)
+        self.data = self._open(data, config.data)
+        self.config = resolved(config, self.data)
+
+    def _open(self, data: str | Path, config: DataConfig) -> PreparedData:
+        """Rank 0 prepares, the others find it in the cache."""
+        if not self.main:
+            distributed.barrier()
+        opened = open_data(data, config, self.options.on_prepare if self.main else None)
+        if self.main:
+            distributed.barrier()
+        return opened
+
+    def __call__(self) -> TrainedRun:
+        if self.main:
+            self._prepare_directory()
+        distributed.barrier()
+        fit = Fit(
+            self.config, self.data, self.run, self.device, self._hooks(), self.options.num_workers
+        )
+        began_at = self._take_state(fit)
+        tracker = self._tracker(began_at)
+        try:
+            outcome = fit()
+        finally:
+            if tracker is not None:
+                tracker.close()
+        if self.main:
+            self._leave_results()
+        distributed.barrier()
+        return TrainedRun(
+            path=self.run.path,
+            outcome=outcome,
+            began_at=began_at,
+            sheet=_newest(self.run.samples),
+            report=self.run.report if self.run.report.exists() else None,
+            model=self.run.model if self.run.model.exists() else None,
+        )
+
+    # --- the directory -----------------------------------------------------
+
+    def _prepare_directory(self) -> None:
+        if self.options.fresh:
+            _set_aside(self.run)
+        self.run.create()
+        self.run.remove_leftovers()
+        if self.run.exists():
+            self._check_same_run()
+        facts = data_facts(self.data, self.name)
+        write_atomically(self.run.path / "data.json", facts)
+        write_atomically(self.run.config, to_json(self.config))
+        if not (self.run.samples / "reals.png").exists():
+            num = min(len(self.data), 80)
+            places = [i * len(self.data) // num for i in range(num)]
+            save_png(sheet(self.data.images[places], columns=10), self.run.samples / "reals.png", {})
+
+    def _check_same_run(self) -> None:
+        saved = from_json(
+            RunConfig, self.run.config.read_bytes(), str(self.run.config), import_modules=True
+        )
+        changed = [
+            key
+            for key in differences(encode(saved), encode(self.config))
+            if key.partition(".")[0] not in CHANGEABLE
+        ]
+        known = json.loads((self.run.path / "data.json").read_text())
+        if known["sha256"] != self.data.sha256:
+            raise ConfigError(
+                f"{self.run.path}: this run began with other pictures ({known['name']}, "
+                f"{known['num_images']} images); give the same --data, another --run, or --fresh"
+            )
+        if changed:
+            raise ConfigError(
+                f"{self.run.path}: this run began with another config; it differs in "
+                f"{', '.join(changed[:5])}{' ...' if len(changed) > 5 else ''}; give another "
+                "--run, --from to branch off, or --fresh to start over"
+            )
+
+    # --- the state ---------------------------------------------------------
+
+    def _take_state(self, fit: Fit) -> int:
+        checkpoint = newest_verified(self.run.checkpoints, self._warn)
+        if checkpoint is not None:
+            fit.resume(checkpoint)
+            if self.main:
+                self.run.truncate_logs(fit.trainer.progress.step)
+            self.options.on_event("resumed", f"at step {fit.trainer.progress.step}")
+            return fit.trainer.progress.step
+        if self.main:
+            self.run.truncate_logs(0)
+        if self.options.origin:
+            self._branch(fit, self.options.origin)
+        elif self.options.init:
+            _initialize(fit, self.options.init)
+        distributed.barrier()
+        return fit.trainer.progress.step
+
+    def _branch(self, fit: Fit, spec: str) -> None:
+        path, _, selector = spec.partition("@")
+        source = RunDirectory(path)
+        if not source.exists():
+            raise CheckpointError(f"{path}: no run here; --from takes RUN, RUN@best-fid or RUN@step-N")
+        checkpoint = source.select(selector, self._warn)
+        fit.resume(checkpoint, keep_rates=False)
+        fit.forget_save()
+        if not self.main:
+            return
+        before = from_json(RunConfig, source.config.read_bytes(), str(source.config), True)
+        origin = {
+            "run": str(path),
+            "checkpoint": checkpoint.name,
+            "step": fit.trainer.progress.step,
+            "nimg": fit.trainer.progress.nimg,
+            "differs_in": differences(encode(before), encode(self.config)),
+        }
+        text = json.dumps(origin, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(self.run.path / "origin.json", text)
+        self.options.on_event("branched", f"from {path}, {checkpoint.name}")
+
+    def _warn(self, message: str) -> None:
+        if self.main:
+            self.options.on_event("warning", message)
+
+    # --- hooks -------------------------------------------------------------
+
+    def _hooks(self) -> Hooks:
+        self._trackers: list[TensorBoard] = []
+        self._fixed: FixedSamples | None = None
+
+        def on_log(record: dict[str, Any]) -> None:
+            self.options.on_log(record)
+            for tracker in self._trackers:
+                tracker.on_log(record)
+
+        def on_scores(line: dict[str, Any]) -> None:
+            self.options.on_scores(line)
+            for tracker in self._trackers:
+                tracker.on_scores(line)
+
+        return Hooks(
+            draw_samples=self._draw_samples,
+            evaluate=self._evaluate,
+            on_step=self.options.on_step,
+            on_log=on_log,
+            on_scores=on_scores,
+            on_event=self.options.on_event,
+        )
+
+    def _tracker(self, began_at: int) -> TensorBoard | None:
+        if not self.main or importlib.util.find_spec("tensorboard") is None:
+            return None
+        tracker = TensorBoard(self.run.tensorboard, began_at)
+        self._trackers.append(tracker)
+        return tracker
+
+    def _draw_samples(self, generator: nn.Module, path: Path, step: int) -> None:
+        if self._fixed is None:
+            self._fixed = FixedSamples(
+                z_dim=int(generator.z_dim),  # pyright: ignore[reportArgumentType]
+                num_classes=self.data.num_classes,
+                class_names=self.data.class_names,
+                seed=self.config.seed,
+            )
+        save_png(self._fixed(generator), path, {"step": str(step)})
+
+    @cached_property
+    def _evaluator(self) -> Callable[[Callable], list]:
+        from limner.metrics import make_evaluator
+
+        return make_evaluator(self.data, list(self.config.metrics), self.config.num_evaluate)
+
+    def _evaluate(self, generator: nn.Module) -> list[dict[str, Any]]:
+        sample = _sampler(generator, self.data.num_classes)
+        return [as_plain(result) for result in self._evaluator(sample)]
+
+    # --- the end -----------------------------------------------------------
+
+    def _leave_results(self) -> None:
+        newest = newest_verified(self.run.checkpoints, self._warn)
+        if newest is not None:
+            facts = json.loads((self.run.path / "data.json").read_text())
+            record = record_from_state(encode(self.config), facts, load_state(newest))
+            write_model(self.run.model, record)
+        if importlib.util.find_spec("matplotlib") is None:
+            self.options.on_event("note", "no report.html: pip install 'limner[report]'")
+            return
+        from limner.reports import write_report
+
+        write_report(self.run.path)
+
+
+def as_plain(result: Any) -> dict[str, Any]:
+    """One evaluation result as the JSON object that interface.md lists."""
+    return encode(result)
+
+
+def _sampler(
+    generator: nn.Module, num_classes: int
+) -> Callable[[int, int], tuple[Tensor, Tensor | None]]:
+    """sample(num, seed) -> (uint8 [N, C, H, W], labels or None), the classes in equal shares."""
+
+    def sample(num: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        z = latents_from_seeds(range(seed, seed + num), int(generator.z_dim))  # pyright: ignore[reportArgumentType]
+        y = torch.arange(num) % num_classes if num_classes else None
+        return to_uint8(generate(generator, z, y)), y
+
+    return sample
+
+
+def _initialize(fit: Fit, spec: str) -> None:
+    """Start from a model's weights: a transfer to other data or another loss."""
+    record = find_model(spec)
+    networks = {"generator": fit.trainer.networks["g"], "discriminator": fit.trainer.networks["d"]}
+    states = {"generator": record.generator_raw or record.generator}
+    if record.discriminator is not None:
+        states["discriminator"] = record.discriminator
+    for name, state in states.items():
+        try:
+            networks[name].load_state_dict(state)
+        except RuntimeError as error:
+            line = " ".join(str(error).split())
+            raise CheckpointError(f"--init {spec}: the {name} does not fit: {line}") from None
+    if fit.trainer.generator_ema is not None:
+        fit.trainer.generator_ema.load_state_dict(record.generator)
+
+
+def _set_aside(run: RunDirectory) -> None:
+    """--fresh: what was there moves to RUN.replaced-<time>; nothing saved is ever deleted."""
+    kept = [p for p in run.path.iterdir() if p.name not in (".lock", "lock.json")]
+    if not kept:
+        return
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    aside = run.path.with_name(f"{run.path.name}.replaced-{stamp}")
+    aside.mkdir()
+    for path in kept:
+        path.rename(aside / path.name)
+
+
+def _newest(samples: Path) -> Path | None:
+    sheets = sorted(samples.glob("step-*.png"))
+    return sheets[-1] if sheets else None
+
+
+def evaluate(
+    model: "str | Path | Model",
+    data: str | Path,
+    metrics: Sequence[str] = ("fid", "kid", "prdc"),
+    num: int | None = None,
+    features: str | None = None,
+    seed: int = 0,
+) -> list[Any]:
+    """Score a model against pictures; see limner.metrics for what each name gives.
+
+    Args:
+        model: a loaded Model, a run, or a model folder.
+        data: as for `train`; brought to the model's size where it is not prepared.
+        metrics: names, for example "fid", "kid", "prdc", "accuracy", "cas".
+        num: generated images; by default as many as there are pictures, at most 10,000.
+        features: extractor's name, or "module:Class" of your own.
+        seed: first seed of the latents.
+    """
+    from limner.metrics import make_evaluator
+
+    loaded = model if isinstance(model, Model) else load(model)
+    channels, height, _ = loaded.image_shape
+    labels = "classes" if loaded.num_classes else "none"
+    prepared = open_data(data, DataConfig(resolution=height, channels=channels, labels=labels))
+    if loaded.num_classes not in (0, prepared.num_classes):
+        raise LimnerError(
+            f"the model has {loaded.num_classes} classes, the data {prepared.num_classes}; "
+            "give the data that it was trained on"
+        )
+    evaluator = make_evaluator(
+        prepared, list(metrics), num or min(len(prepared), 10_000), features, seed
+    )
+    return evaluator(_sampler(loaded.generator, loaded.num_classes))

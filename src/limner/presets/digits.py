@@ -1,0 +1,61 @@
+"""Handwritten digits: a class-conditional residual GAN that trains in minutes on two CPU cores.
+
+The pair and the loss are those of SN-GAN with projection (Miyato & Koyama 2018) and BigGAN
+(Brock et al. 2019) in small width: hinge loss, spectral norm in the discriminator, conditional
+batch norm in the generator, an average of the generator for sampling.
+"""
+
+from limner.data.config import DataConfig
+from limner.models.residual import ResidualDiscriminator, ResidualGenerator
+from limner.objectives import HingeD, HingeG
+from limner.training import Adam, Intervals, Players, RunConfig, Update
+from limner.training.controllers import Ema
+
+METRICS = ("fid", "prdc", "accuracy", "cas")
+
+
+def digits() -> RunConfig:
+    """1,797 scans brought to 32x32: a sheet, scores and a report in minutes."""
+    return RunConfig(
+        name="digits",
+        generator=ResidualGenerator(width=16, z_dim=32, embedding_dim=16, multipliers=(1, 2, 4)),
+        discriminator=ResidualDiscriminator(width=16, multipliers=(1, 2, 4)),
+        data=DataConfig(resolution=32, filter="bicubic"),
+        updates=(
+            Update(player="d", terms=(HingeD(),)),
+            Update(player="g", terms=(HingeG(),)),
+        ),
+        optim=Players(
+            g=Adam(lr=1e-3, betas=(0.0, 0.99)),
+            d=Adam(lr=1e-3, betas=(0.0, 0.99)),
+        ),
+        controllers=(Ema(decay=0.99),),
+        batch_size=64,
+        steps=1000,
+        intervals=Intervals(log=20, sample=100, save=250, evaluate=500),
+        metrics=METRICS,
+    )
+
+
+def digits_tiny() -> RunConfig:
+    """The same at 8x8: a smoke of about ten seconds."""
+    return RunConfig(
+        name="digits-tiny",
+        generator=ResidualGenerator(width=16, z_dim=32, embedding_dim=16, multipliers=(1, 2)),
+        discriminator=ResidualDiscriminator(width=16, multipliers=(1, 2)),
+        data=DataConfig(resolution=8),
+        updates=(
+            Update(player="d", terms=(HingeD(),)),
+            Update(player="g", terms=(HingeG(),)),
+        ),
+        optim=Players(
+            g=Adam(lr=2e-3, betas=(0.0, 0.99)),
+            d=Adam(lr=2e-3, betas=(0.0, 0.99)),
+        ),
+        controllers=(Ema(decay=0.99),),
+        batch_size=64,
+        steps=400,
+        intervals=Intervals(log=20, sample=200, save=200),
+        metrics=METRICS,
+        num_evaluate=1800,
+    )

@@ -1,0 +1,116 @@
+"""A whole run as one frozen tree: what a preset returns and config.json holds."""
+
+from typing import Literal
+
+from limner.core.config import Config
+from limner.core.errors import ConfigError
+from limner.core.protocols import NetworkConfig
+from limner.data.config import DataConfig
+from limner.training.controllers.base import Controller
+from limner.training.update import Update
+
+
+class Adam(Config, frozen=True, kw_only=True):
+    """Adam (Kingma & Ba 2015), without weight decay."""
+
+    lr: float
+    betas: tuple[float, float] = (0.0, 0.99)
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.lr < 0:
+            raise ConfigError(f"lr must not be negative, got {self.lr}")
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ConfigError(f"betas must be in [0, 1), got {list(self.betas)}")
+
+
+class Players(Config, frozen=True, kw_only=True):
+    """One optimizer for each player."""
+
+    g: Adam
+    d: Adam
+
+
+class Intervals(Config, frozen=True, kw_only=True):
+    """Steps between events; 0 switches one off. They never change what is learned."""
+
+    log: int = 50
+    sample: int = 500
+    save: int = 1000
+    evaluate: int = 0
+    milestone: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+
+
+class RunConfig(Config, frozen=True, kw_only=True):
+    """Everything that decides what a run learns.
+
+    Attributes:
+        name: what the run is called in reports.
+        generator, discriminator: the networks' configs; image shape and classes come from the data.
+        data: how pictures are brought to the networks' size.
+        updates: the algorithm: one step is one pass over this list.
+        optim: the players' optimizers.
+        controllers: what changes over time.
+        batch_size: real images a micro-batch, over all processes.
+        steps, kimg: the run's length, as steps or as thousands of real images; exactly one.
+        num_classes: None takes the data's; another number than the data's is refused.
+        seed: of weights, order, noise.
+        precision: of the networks' forwards.
+        metrics: names of metrics to evaluate at the end and every `intervals.evaluate` steps.
+        num_evaluate: generated images an evaluation.
+        keep_best: checkpoints kept for each metric besides the newest two.
+    """
+
+    name: str
+    generator: NetworkConfig
+    discriminator: NetworkConfig
+    data: DataConfig
+    updates: tuple[Update, ...]
+    optim: Players
+    controllers: tuple[Controller, ...] = ()
+    batch_size: int = 64
+    steps: int | None = None
+    kimg: float | None = None
+    num_classes: int | None = None
+    seed: int = 0
+    precision: Literal["float32", "float64"] = "float32"
+    intervals: Intervals = Intervals()
+    metrics: tuple[str, ...] = ()
+    num_evaluate: int = 2000
+    keep_best: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.kimg is None):
+            raise ConfigError("give exactly one of steps and kimg")
+        for name in ("steps", "kimg", "batch_size", "num_evaluate"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} must be positive, got {value}")
+        if not self.updates:
+            raise ConfigError("updates is empty: give at least one Update")
+        if not any(update.reads_real for update in self.updates):
+            raise ConfigError("updates: no update reads real images, so nothing can be learned")
+
+    def is_finished(self, step: int, nimg: int) -> bool:
+        """Whether the run's length is reached."""
+        if self.steps is not None:
+            return step >= self.steps
+        assert self.kimg is not None
+        return nimg >= self.kimg * 1000
+
+    def images_per_step(self) -> float:
+        """Real images that one step shows on average."""
+        return sum(
+            update.repeats * update.accumulate * self.batch_size / update.every
+            for update in self.updates
+            if update.reads_real
+        )
+
+
+# What a resumed run may change: its length and what is only looked at.
+CHANGEABLE = ("steps", "kimg", "name", "metrics", "num_evaluate", "keep_best", "intervals")

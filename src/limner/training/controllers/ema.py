@@ -1,0 +1,84 @@
+"""A moving average of the generator's weights."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from limner.core.config import Config
+from limner.core.errors import ConfigError
+from limner.objectives.base import Memory
+from limner.training.controllers.base import Controller, TrainerView
+
+
+class Ema(Config, Controller, frozen=True, kw_only=True):
+    """e <- e + (1 - decay) (w - e) over parameters, and over buffers unless they are copied.
+
+    Attributes:
+        decay: a step's decay (Karras et al. 2018: 0.999; Brock et al. 2019: 0.9999), or
+        half_life_nimg: images after which an old weight counts half; decay = 0.5^(images / it).
+        start_step: the average is a plain copy until this step (counted from 1).
+        every: move at each `every`-th step only.
+        after: the player whose update it follows, or the end of the "step".
+        buffers: "average" floating-point buffers too (running statistics), or "copy" them.
+    """
+
+    averages: ClassVar[bool] = True
+
+    decay: float | None = None
+    half_life_nimg: float | None = None
+    start_step: int = 0
+    every: int = 1
+    after: Literal["g", "d", "step"] = "g"
+    buffers: Literal["average", "copy"] = "average"
+
+    def __post_init__(self) -> None:
+        if (self.decay is None) == (self.half_life_nimg is None):
+            raise ConfigError("give exactly one of decay and half_life_nimg")
+        if self.decay is not None and not 0.0 <= self.decay < 1.0:
+            raise ConfigError(f"decay must be in [0, 1), got {self.decay}")
+        if self.half_life_nimg is not None and self.half_life_nimg <= 0:
+            raise ConfigError(f"half_life_nimg must be positive, got {self.half_life_nimg}")
+        if self.every < 1:
+            raise ConfigError(f"every must be at least 1, got {self.every}")
+
+    def after_update(self, trainer: TrainerView, player: str, memory: Memory) -> None:
+        if player == self.after:
+            self._move(trainer, trainer.progress.step + 1, memory)
+
+    def after_step(self, trainer: TrainerView, memory: Memory) -> None:
+        if self.after == "step":
+            self._move(trainer, trainer.progress.step, memory)
+
+    def _move(self, trainer: TrainerView, step: int, memory: Memory) -> None:
+        if step % self.every:
+            return
+        assert trainer.generator_ema is not None
+        decay = self._decay(trainer.progress.nimg, memory)
+        if step < self.start_step:
+            decay = 0.0
+        average(trainer.generator_ema, trainer.networks["g"], decay, self.buffers == "average")
+
+    def _decay(self, nimg: int, memory: Memory) -> float:
+        if self.decay is not None:
+            return self.decay
+        assert self.half_life_nimg is not None
+        before = int(memory.get("nimg", torch.zeros((), dtype=torch.int64)))
+        memory["nimg"] = torch.tensor(nimg)
+        return 0.5 ** ((nimg - before) / self.half_life_nimg)
+
+
+@torch.no_grad()
+def average(target: nn.Module, source: nn.Module, decay: float, average_buffers: bool) -> None:
+    """target <- target + (1 - decay) (source - target); integers, and buffers if so asked, copied."""
+    moved = list(zip(target.parameters(), source.parameters(), strict=True))
+    copied: list[tuple[Tensor, Tensor]] = []
+    for pair in zip(target.buffers(), source.buffers(), strict=True):
+        averaged = average_buffers and pair[0].is_floating_point()
+        (moved if averaged else copied).append(pair)
+    if decay == 0.0:
+        copied, moved = copied + moved, []
+    if copied:
+        torch._foreach_copy_([t for t, _ in copied], [s for _, s in copied])
+    if moved:
+        torch._foreach_lerp_([t for t, _ in moved], [s for _, s in moved], 1.0 - decay)

@@ -1,0 +1,288 @@
+"""A run: step after step, with log, samples, checkpoints and scores at their intervals."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from limner.checkpoints import RunDirectory, load_rank_state, load_state, save_state
+from limner.core import distributed
+from limner.core.errors import CheckpointError
+from limner.data import Loader, PreparedData
+from limner.training.config import RunConfig
+from limner.training.signals import StopRequests
+from limner.training.trainer import Trainer
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a run calls but does not know: training imports neither sampling nor metrics.
+
+    Attributes:
+        draw_samples: (generator, path, step) writes a sheet of fixed latents.
+        evaluate: generator -> results, as interface.md lists their fields.
+        on_log: gets every log record (a display, a tracker).
+        on_scores: gets every line of scores.
+        on_event: gets (event, message): resumed, saved, warnings.
+    """
+
+    draw_samples: Callable[[nn.Module, Path, int], None] | None = None
+    evaluate: Callable[[nn.Module], list[Record]] | None = None
+    on_step: Callable[[int, int], None] = field(default=lambda step, nimg: None)
+    on_log: Callable[[Record], None] = field(default=lambda record: None)
+    on_scores: Callable[[Record], None] = field(default=lambda record: None)
+    on_event: Callable[[str, str], None] = field(default=lambda event, message: None)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call ended: `signal` is 0 when the run's length was reached."""
+
+    step: int
+    nimg: int
+    signal: int = 0
+
+
+class Fit:
+    """One process's share of a run. Rank 0 alone writes logs, samples and scores.
+
+    Args:
+        config: the run, resolved against the data.
+        data: the prepared pictures.
+        run: the run directory, locked by the caller.
+        device: where to train.
+        hooks: what to call.
+        num_workers: loader processes; the result does not depend on it.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        data: PreparedData,
+        run: RunDirectory,
+        device: torch.device,
+        hooks: Hooks | None = None,
+        num_workers: int = 0,
+    ):
+        self.config, self.run, self.hooks = config, run, hooks or Hooks()
+        self._main = distributed.rank() == 0
+        self._data, self._num_workers = data, num_workers
+        self.loader = self._loader_at(0)
+        self.trainer = Trainer(
+            config,
+            data.image_shape,
+            config.num_classes or 0,
+            lambda: self.loader.next(),
+            device,
+        )
+        self._seconds, self._waited = 0.0, 0.0
+        self._mark = (time.perf_counter(), 0)  # moment and nimg of the last log record
+        self._saved_step = -1
+
+    def _loader_at(self, position: int) -> Loader:
+        return Loader(
+            self._data,
+            self.config.batch_size,
+            self.config.seed,
+            position=position,
+            num_workers=self._num_workers,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+        )
+
+    @property
+    def generator(self) -> nn.Module:
+        """The generator that samples and scores are drawn from: the average where there is one."""
+        return self.trainer.generator_ema or self.trainer.networks["g"]
+
+    # --- beginning ---------------------------------------------------------
+
+    def resume(self, checkpoint: Path, keep_rates: bool = True) -> None:
+        """Take up a verified checkpoint: of this run, or of the one that this run continues.
+
+        Args:
+            checkpoint: directory of a training state.
+            keep_rates: keep the saved optimizer settings; otherwise take this config's.
+        """
+        tree = load_state(checkpoint)
+        own = load_rank_state(checkpoint, distributed.rank())
+        try:
+            self._take(tree, own, keep_rates)
+        except CheckpointError as error:
+            raise CheckpointError(f"{checkpoint}: {error}") from None
+
+    def _take(self, tree: Record, own: Record | None, keep_rates: bool) -> None:
+        groups = {p: _settings(o) for p, o in self.trainer.optimizers.items()}
+        self.trainer.load_state_dict(tree, own)
+        if not keep_rates:
+            for player, optimizer in self.trainer.optimizers.items():
+                for group, settings in zip(optimizer.param_groups, groups[player], strict=True):
+                    group.update(settings)
+        self._seconds = tree["clock"]["seconds"]
+        self.loader.close()
+        self.loader = self._loader_at(self.trainer.progress.nimg)
+        self._mark = (time.perf_counter(), self.trainer.progress.nimg)
+        self._saved_step = self.trainer.progress.step
+
+    # --- the loop ----------------------------------------------------------
+
+    def __call__(self) -> Outcome:
+        """Train to the end of the run, or until a signal asks to stop."""
+        progress = self.trainer.progress
+        with StopRequests() as requests:
+            try:
+                self._observe()
+                while not self.config.is_finished(progress.step, progress.nimg):
+                    self.trainer.step()
+                    progress = self.trainer.progress
+                    self.hooks.on_step(progress.step, progress.nimg)
+                    self._after_step(requests)
+                    if distributed.any_rank(bool(requests.stop)):
+                        self.save(f"stopped by signal {requests.stop}")
+                        return Outcome(progress.step, progress.nimg, requests.stop)
+                self._finish()
+            finally:
+                self.loader.close()
+        return Outcome(progress.step, progress.nimg)
+
+    def _after_step(self, requests: StopRequests) -> None:
+        step, intervals = self.trainer.progress.step, self.config.intervals
+        if _due(step, intervals.log):
+            self._log()
+        milestone = _due(step, intervals.milestone)
+        if _due(step, intervals.save) or milestone or distributed.any_rank(requests.save):
+            requests.save = False
+            self.save("saved")
+        self._observe()
+
+    def _observe(self) -> None:
+        """Draw and score what is due at this step and not there yet (so a resumed run catches up)."""
+        step, intervals = self.trainer.progress.step, self.config.intervals
+        if step == 0 or _due(step, intervals.sample):
+            self._sample(step)
+        if step and _due(step, intervals.evaluate) and self.config.metrics:
+            self.save("saved")
+            self._evaluate(step)
+
+    def _finish(self) -> None:
+        step = self.trainer.progress.step
+        self.save("finished")
+        self._sample(step)
+        if self.config.metrics:
+            self._evaluate(step)
+
+    # --- what is due -------------------------------------------------------
+
+    def _log(self) -> None:
+        now, nimg = time.perf_counter(), self.trainer.progress.nimg
+        means = self.trainer.meters.drain()
+        before, nimg_before = self._mark
+        elapsed = max(now - before, 1e-9)
+        self._seconds += now - before
+        record: Record = {
+            "step": self.trainer.progress.step,
+            "nimg": nimg,
+            "seconds": round(self._seconds, 3),
+            "images_per_second": round((nimg - nimg_before) / elapsed, 2),
+            "data_wait_share": round((self.loader.seconds_waited - self._waited) / elapsed, 5),
+            "memory_mb": _memory_mb(self.trainer.device),
+            **{
+                f"lr_{player}": optimizer.param_groups[0]["lr"]
+                for player, optimizer in self.trainer.optimizers.items()
+            },
+            **means,
+        }
+        self._mark, self._waited = (now, nimg), self.loader.seconds_waited
+        if self._main:
+            self.run.append("log", record)
+            self.hooks.on_log(record)
+
+    def save(self, event: str) -> None:
+        """Write a checkpoint of this step, once, and delete those that are not kept."""
+        step = self.trainer.progress.step
+        if step == self._saved_step:
+            return
+        now = time.perf_counter()
+        clock = {"seconds": self._seconds + now - self._mark[0]}
+        tree = {**self.trainer.state_dict(), "clock": clock}
+        if self._main:
+            self.run.sync_logs()
+        save_state(self.run.checkpoints, step, tree, self.trainer.rank_state_dict())
+        self._saved_step = step
+        if self._main:
+            self._note(event, f"checkpoint of step {step}")
+            self._prune()
+
+    def forget_save(self) -> None:
+        """The state came from another run: it has to be saved here even at the same step."""
+        self._saved_step = -1
+
+    def _prune(self) -> None:
+        self.run.prune(
+            keep_newest=2,
+            keep_best=self.config.keep_best,
+            milestone_every=self.config.intervals.milestone or None,
+        )
+
+    def _sample(self, step: int) -> None:
+        path = self.run.samples / f"step-{step:08d}.png"
+        if self._main and self.hooks.draw_samples and not path.exists():
+            self.hooks.draw_samples(self.generator, path, step)
+
+    def _evaluate(self, step: int) -> None:
+        if not (self._main and self.hooks.evaluate and self.config.metrics):
+            return
+        if any(line["step"] == step for line in self.run.read_log("scores")):
+            return
+        results = self.hooks.evaluate(self.generator)
+        line = {"step": step, "nimg": self.trainer.progress.nimg, "results": results}
+        self.run.append("scores", line)
+        self.hooks.on_scores(line)
+        self._prune()
+
+    def _note(self, event: str, message: str) -> None:
+        record = {"step": self.trainer.progress.step, "time": time.time()}
+        self.run.append("events", {**record, "event": event, "message": message})
+        self.hooks.on_event(event, message)
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _settings(optimizer: torch.optim.Optimizer) -> list[Record]:
+    return [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+
+
+def _memory_mb(device: torch.device) -> float:
+    """Peak memory so far: of the accelerator, or the process's resident set."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+
+
+def data_facts(data: PreparedData, name: str) -> str:
+    """RUN/data.json: which pictures a run learns from."""
+    facts = {
+        "path": str(data.directory),
+        "name": name,
+        "sha256": data.sha256,
+        "num_images": len(data),
+        "num_classes": data.num_classes,
+        "class_names": list(data.class_names),
+        "image_shape": list(data.image_shape),
+    }
+    return json.dumps(facts, indent=2, ensure_ascii=False) + "\n"

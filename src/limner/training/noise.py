@@ -1,0 +1,68 @@
+"""All randomness of a training step, as pure functions of (seed, purpose, step, call, row)."""
+
+import torch
+from torch import Tensor
+
+from limner.core.streams import stream
+
+
+class Draw:
+    """The noise of one pass. A rank gets its rows of what a single process would draw."""
+
+    def __init__(self, noise: "Noise", step: int, call: int):
+        self._noise, self._step, self._call = noise, step, call
+
+    def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal numbers; shape[0] counts this process's rows."""
+        return self._rows(purpose, shape, torch.randn)
+
+    def uniform(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
+        """Numbers in [0, 1); shape[0] counts this process's rows."""
+        return self._rows(purpose, shape, torch.rand)
+
+    def latents(self, num: int, z_dim: int) -> Tensor:
+        """Latents [num, z_dim], standard normal."""
+        return self.normal("latents", (num, z_dim))
+
+    def labels(self, num: int, num_classes: int) -> Tensor:
+        """Labels [num], int64, uniform over the classes."""
+        noise, total = self._noise, num * self._noise.world_size
+        generator = stream(noise.seed, "labels", self._step, self._call)
+        labels = torch.randint(num_classes, (total,), generator=generator)
+        return noise.own_rows(labels, num).to(noise.device)
+
+    def _rows(self, purpose: str, shape: tuple[int, ...], draw) -> Tensor:
+        noise = self._noise
+        generator = stream(noise.seed, purpose, self._step, self._call)
+        values = draw((shape[0] * noise.world_size, *shape[1:]), generator=generator)
+        return noise.own_rows(values, shape[0]).to(noise.device, noise.dtype)
+
+
+class Noise:
+    """Hands out a `Draw` for each call of a step; holds no state, so nothing has to be saved.
+
+    Args:
+        seed: the run's seed.
+        rank, world_size: this process and their number.
+        device, dtype: where and as what the numbers are returned; they are drawn as float32 on the
+            CPU, so that every device and precision sees the same values.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.device, self.dtype = torch.device(device), dtype
+
+    def draw(self, step: int, call: int) -> Draw:
+        """The noise of the `call`-th pass of a step."""
+        return Draw(self, step, call)
+
+    def own_rows(self, values: Tensor, num: int) -> Tensor:
+        """This process's block of `num` rows."""
+        return values[self.rank * num : (self.rank + 1) * num]

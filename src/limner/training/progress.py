@@ -1,0 +1,44 @@
+"""The clock, and the running means that the log prints."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Progress:
+    """Where training stands: passes over the update list, and real images shown (the clock)."""
+
+    step: int = 0
+    nimg: int = 0
+
+
+class Meters:
+    """Means of named scalars since the last `drain`; kept on the device, no synchronization."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Count one value (a 0-dim tensor; gradients are dropped)."""
+        value = value.detach().double()
+        known = self._sums.get(name)
+        self._sums[name] = value if known is None else known + value
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+    def drain(self) -> dict[str, float]:
+        """The means, and start anew. This is where the host waits for the device."""
+        names = list(self._sums)
+        if not names:
+            return {}
+        values = torch.stack([self._sums[n] / self._counts[n] for n in names]).tolist()
+        self._sums, self._counts = {}, {}
+        return dict(zip(names, values, strict=True))
+
+    def state_dict(self) -> dict:
+        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])

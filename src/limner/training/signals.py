@@ -1,0 +1,48 @@
+"""SIGTERM and Ctrl-C ask for a checkpoint at the step's edge; a second one ends at once."""
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequests:
+    """While entered, turns signals into wishes that the training loop reads between steps.
+
+    Attributes:
+        stop: the number of the signal that asked to stop, or 0. The process's exit code is
+            128 + stop: 143 after SIGTERM, 130 after SIGINT.
+        save: whether SIGUSR1 asked for a checkpoint now; training goes on.
+    """
+
+    def __init__(self) -> None:
+        self.stop, self.save = 0, False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequests":
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                self._before[number] = signal.signal(number, self._stop)
+            if hasattr(signal, "SIGUSR1"):
+                self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._save)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.stop:
+            # The user does not want to wait for the save: the last checkpoint on disk stands.
+            os._exit(128 + number)
+        self.stop = number
+
+    def _save(self, number: int, frame: FrameType | None) -> None:
+        self.save = True

@@ -1,0 +1,256 @@
+"""The step: one pass over a list of updates. Knows players, passes and clocks, no algorithm."""
+
+import copy
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from limner.core import distributed
+from limner.core.errors import CheckpointError, ConfigError
+from limner.core.images import to_unit_range
+from limner.core.protocols import NetworkConfig
+from limner.core.streams import stream
+from limner.objectives.base import Memory
+from limner.training.config import Adam, RunConfig
+from limner.training.health import raise_diverged
+from limner.training.noise import Draw, Noise
+from limner.training.passes import Pass
+from limner.training.progress import Meters, Progress
+from limner.training.update import Update
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class RealBatch(Protocol):
+    """uint8 images [n, C, H, W], labels int64 [n], indices int64 [n] of this process."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class Trainer:
+    """Both players, their optimizers, and everything else that evolves.
+
+    Args:
+        config: the run, resolved against the data.
+        image_shape: (channels, height, width).
+        num_classes: 0 for an unconditional model.
+        next_reals: returns this process's next `RealBatch`.
+        device: where to train.
+        noise: replaces the run's own noise (tests replay recorded latents).
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        next_reals: Callable[[], RealBatch],
+        device: torch.device | str = "cpu",
+        noise: Noise | None = None,
+    ):
+        rank, world_size = distributed.rank(), distributed.world_size()
+        self.config, self.num_classes = config, num_classes
+        self.device, self.dtype = torch.device(device), DTYPES[config.precision]
+        self.noise = noise or Noise(config.seed, rank, world_size, self.device, self.dtype)
+        self.progress, self.meters = Progress(), Meters()
+        self._next_reals, self._calls = next_reals, 0
+        self._indices = torch.empty(0, dtype=torch.int64)
+        self._batch = _share(config.batch_size, "batch_size", world_size)
+        self.networks: dict[str, nn.Module] = {
+            "g": self._built(config.generator, "generator", image_shape),
+            "d": self._built(config.discriminator, "discriminator", image_shape),
+        }
+        self.generator_ema: nn.Module | None = None
+        if any(controller.averages for controller in config.controllers):
+            self.generator_ema = copy.deepcopy(self.networks["g"]).eval().requires_grad_(False)
+        self.optimizers = {
+            player: _adam(self.networks[player], adam)
+            for player, adam in (("g", config.optim.g), ("d", config.optim.d))
+        }
+        self.memories: dict[str, Memory] = {}
+
+    def _built(self, config: NetworkConfig, name: str, shape: tuple[int, int, int]) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(self.config.seed, "weights", name).initial_seed())
+            network = config.build(shape, self.num_classes)
+        return network.to(self.device, self.dtype, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+
+    def base_lr(self, player: str) -> float:
+        """The learning rate that the config gives a player."""
+        return (self.config.optim.g if player == "g" else self.config.optim.d).lr
+
+    # --- one step ----------------------------------------------------------
+
+    def step(self) -> None:
+        """One pass over the updates.
+
+        Raises:
+            DivergenceError: a loss or gradient is not finite; no weight has been touched by it.
+        """
+        # Whatever a network draws by itself (dropout) is a function of the step as well.
+        own = stream(self.config.seed, "network", self.progress.step, distributed.rank())
+        torch.manual_seed(own.initial_seed())
+        self._calls = 0
+        for index, controller in enumerate(self.config.controllers):
+            controller.before_step(self, self.memory("controller", index))
+        for index, update in enumerate(self.config.updates):
+            if self.progress.step % update.every == 0:
+                for _ in range(update.repeats):
+                    self._apply(index, update)
+        self.progress.step += 1
+        for index, controller in enumerate(self.config.controllers):
+            controller.after_step(self, self.memory("controller", index))
+
+    def _apply(self, index: int, update: Update) -> None:
+        network, optimizer = self.networks[update.player], self.optimizers[update.player]
+        for player, other in self.networks.items():
+            other.requires_grad_(player == update.player)
+        optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for _ in range(update.accumulate):
+            total += self._accumulate(index, update)
+        distributed.average_gradients(network.parameters())
+        for place, part in enumerate(update.direct):
+            part(network, self.memory("direct", index, place))
+        self._check(update, network, total)
+        optimizer.step()
+        for place, controller in enumerate(self.config.controllers):
+            controller.after_update(self, update.player, self.memory("controller", place))
+
+    def _accumulate(self, index: int, update: Update) -> Tensor:
+        batch = self._pass(update)
+        loss = torch.zeros((), dtype=self.dtype, device=self.device)
+        for place, term in enumerate(update.terms):
+            value = term(batch, self.memory("term", index, place))
+            self.meters.add(f"term.{update.player}.{type(term).__name__}", value)
+            loss = loss + value
+        loss = loss * (update.every / update.accumulate)
+        if loss.requires_grad:
+            loss.backward()
+        self._observe(batch)
+        return loss.detach().double()
+
+    def _pass(self, update: Update) -> Pass:
+        draw = self._draw()
+        reals = self._reals(draw) if update.reads_real else None
+        num_fakes = self._batch
+        if update.num_latents is not None:
+            num_fakes = _share(update.num_latents, "num_latents", distributed.world_size())
+        return Pass(
+            update=update,
+            generator=self.networks["g"],
+            discriminator=self.networks["d"],
+            noise=draw,
+            nimg=self.progress.nimg,
+            num_fakes=num_fakes,
+            reals=reals,
+            num_classes=self.num_classes,
+        )
+
+    def _draw(self) -> Draw:
+        self._calls += 1
+        return self.noise.draw(self.progress.step, self._calls - 1)
+
+    def _reals(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
+        batch = self._next_reals()
+        self.progress.nimg += self.config.batch_size
+        self._indices = batch.indices
+        images = to_unit_range(batch.images.to(self.device, non_blocking=True)).to(self.dtype)
+        if self.config.data.flip:
+            mirrored = draw.uniform("flip", (len(images), 1, 1, 1)) < 0.5
+            images = torch.where(mirrored, images.flip(3), images)
+        labels = batch.labels.to(self.device, non_blocking=True) if self.num_classes else None
+        return images, labels
+
+    def _check(self, update: Update, network: nn.Module, loss: Tensor) -> None:
+        grads = [p.grad for p in network.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())
+        finite = bool(torch.isfinite(norm).cpu() & torch.isfinite(loss).cpu())
+        if distributed.any_rank(not finite):
+            raise_diverged(update, self.progress, network, loss, self._indices)
+        self.meters.add(f"loss_{update.player}", loss)
+        self.meters.add(f"grad_norm_{update.player}", norm)
+
+    def _observe(self, batch: Pass) -> None:
+        scores = batch.__dict__.get("_pair")
+        fake = scores[0] if scores else batch.__dict__.get("fake_scores")
+        real = scores[1] if scores else batch.__dict__.get("real_scores")
+        for name, value in (("real_logits", real), ("fake_logits", fake)):
+            if value is not None:
+                self.meters.add(name, value.logits.detach().mean())
+
+    # --- state -------------------------------------------------------------
+
+    def memory(self, kind: str, *place: int) -> Memory:
+        """The tensors that one part keeps; made empty on first use."""
+        return self.memories.setdefault(".".join([kind, *map(str, place)]), Memory())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that evolves and is equal on all processes; plain values and tensors."""
+        ema = self.generator_ema
+        return {
+            "generator": dict(self.networks["g"].state_dict()),
+            "discriminator": dict(self.networks["d"].state_dict()),
+            "generator_ema": None if ema is None else dict(ema.state_dict()),
+            "optimizer_g": self.optimizers["g"].state_dict(),
+            "optimizer_d": self.optimizers["d"].state_dict(),
+            "memories": {name: dict(memory) for name, memory in self.memories.items() if memory},
+            "meters": self.meters.state_dict(),
+            "progress": {"step": self.progress.step, "nimg": self.progress.nimg},
+        }
+
+    def rank_state_dict(self) -> dict[str, Any] | None:
+        """What differs between processes: buffers (running statistics); None for a single one."""
+        if distributed.world_size() == 1:
+            return None
+        nets = {**self.networks, **({"ema": self.generator_ema} if self.generator_ema else {})}
+        return {name: dict(network.named_buffers()) for name, network in nets.items()}
+
+    def load_state_dict(self, state: dict[str, Any], rank_state: dict | None = None) -> None:
+        """Take up a saved state, exactly.
+
+        Raises:
+            CheckpointError: the state does not fit this config; nothing of it may be trained on.
+        """
+        names = {"generator": self.networks["g"], "discriminator": self.networks["d"]}
+        if self.generator_ema is not None:
+            names["generator_ema"] = self.generator_ema
+        try:
+            for name, network in names.items():
+                network.load_state_dict(state[name])
+            for player, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state[f"optimizer_{player}"])
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            line = " ".join(str(error).split())
+            raise CheckpointError(f"the saved state does not fit this config: {line}") from None
+        self.memories = {
+            name: Memory({key: value.to(self.device) for key, value in memory.items()})
+            for name, memory in state["memories"].items()
+        }
+        self.meters.load_state_dict(state["meters"])
+        self.progress = Progress(**state["progress"])
+        if rank_state is not None:
+            nets = {**self.networks, **({"ema": self.generator_ema} if self.generator_ema else {})}
+            for name, network in nets.items():
+                _fill_buffers(network, rank_state[name])
+
+
+def _fill_buffers(network: nn.Module, values: dict[str, Tensor]) -> None:
+    for key, buffer in network.named_buffers():
+        buffer.copy_(values[key])
+
+
+def _adam(network: nn.Module, config: Adam) -> torch.optim.Adam:
+    return torch.optim.Adam(
+        network.parameters(), lr=config.lr, betas=config.betas, eps=config.eps, fused=True
+    )
+
+
+def _share(total: int, name: str, world_size: int) -> int:
+    if total % world_size:
+        raise ConfigError(f"{name}={total} cannot be split over {world_size} processes evenly")
+    return total // world_size

@@ -1,0 +1,47 @@
+"""Pictures: where they come from, the prepared form, and the loader.
+
+Nothing here imports torch until the loader or the order of the images is asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from limner.data.config import DataConfig
+from limner.data.opening import open_data
+from limner.data.prepare import prepare
+from limner.data.prepared import PreparedData
+from limner.data.report import DataReport, picture_sheet, report
+from limner.data.sources import SOURCES, Item, Listing, Source
+
+if TYPE_CHECKING:
+    from limner.data.loader import Batch, Loader
+    from limner.data.order import index_at, indices
+
+__all__ = [
+    "SOURCES",
+    "Batch",
+    "DataConfig",
+    "DataReport",
+    "Item",
+    "Listing",
+    "Loader",
+    "PreparedData",
+    "Source",
+    "index_at",
+    "indices",
+    "open_data",
+    "picture_sheet",
+    "prepare",
+    "report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Batch", "Loader"):
+        from limner.data import loader
+
+        return getattr(loader, name)
+    if name in ("index_at", "indices"):
+        from limner.data import order
+
+        return getattr(order, name)
+    raise AttributeError(f"module 'limner.data' has no attribute '{name}'")

@@ -1,0 +1,44 @@
+"""What a training asks of its pictures: size, channels, labels and how they are brought there."""
+
+from typing import Any, Literal
+
+from limner.core.config import Config, encode
+from limner.core.errors import ConfigError
+from limner.data.sources.base import Source
+
+
+class DataConfig(Config, frozen=True, kw_only=True):
+    """The form that pictures are prepared in. Everything but `flip` is part of the prepared form's
+    identity: change it and the source is prepared anew.
+
+    Fields:
+        resolution: height and width in pixels of the prepared (square) pictures.
+        channels: 1 gray, 3 color; None: 1 if every accepted picture is gray, else 3. Other numbers
+            fit only sources of arrays that have exactly so many channels.
+        labels: "classes" takes the source's classes (if it has any), "none" reads it unlabelled
+            (a folder then recursively, as one set).
+        fit: "crop" the largest centred square, "squash" to a square, or "pad" with black.
+        filter: the resize filter, antialiased when a picture shrinks.
+        flip: mirror half of the pictures left-right while training.
+        source: how to read the data; None finds it out from the path. A user's own class goes
+            here as {"type": "module:Class", ...}; its `path` is filled in from the data argument.
+    """
+
+    resolution: int
+    channels: int | None = None
+    labels: Literal["classes", "none"] = "classes"
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    filter: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"] = "lanczos"
+    flip: bool = False
+    source: Source | None = None
+
+    def __post_init__(self) -> None:
+        if self.resolution < 1:
+            raise ConfigError(f"resolution: {self.resolution} is no size; give 1 or more pixels")
+        if self.channels is not None and self.channels < 1:
+            raise ConfigError(f"channels: {self.channels}; give 1 (gray), 3 (color) or null")
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that decide the prepared pixels, as plain JSON values (not the source)."""
+        plain = encode(self)
+        return {name: plain[name] for name in ("resolution", "channels", "labels", "fit", "filter")}

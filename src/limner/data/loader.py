@@ -1,0 +1,159 @@
+"""Batches of prepared pictures, the same for any number of workers and any start."""
+
+import signal
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from limner.core.errors import ConfigError
+from limner.data.order import indices
+from limner.data.prepared import PreparedData
+
+
+class Batch(NamedTuple):
+    """images uint8 [n, C, H, W] (0..255, a channels_last view), labels int64 [n] (zeros without
+    classes), indices int64 [n] into the prepared arrays."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class Loader:
+    """An endless stream of batches; the pictures shown are a function of (seed, position) alone.
+
+    Attributes:
+        position: images of the whole (global) stream consumed so far: give it as `position` to go
+            on from there. What workers fetched ahead does not count.
+        seconds_waited: wall time spent in `next`, summed.
+    """
+
+    def __init__(
+        self,
+        data: PreparedData,
+        batch_size: int,
+        seed: int,
+        position: int = 0,
+        num_workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        pin_memory: bool = False,
+    ):
+        """Begin at a position.
+
+        Args:
+            data: prepared pictures; fewer than a batch are shown several times in it.
+            batch_size: images of all processes together.
+            num_workers: processes that gather ahead; 0 gathers in `next`, which is fast enough
+                unless the pictures do not fit into the page cache.
+            rank, world_size: this process takes rows rank * n ... of each global batch.
+            pin_memory: put the batches into page-locked memory, for copies to a GPU.
+
+        Raises:
+            ConfigError: the batch cannot be split evenly over the processes, or is empty.
+        """
+        if batch_size < 1 or batch_size % world_size:
+            raise ConfigError(
+                f"batch_size: {batch_size} images cannot be shared by {world_size} processes; "
+                f"give a positive multiple of {world_size}"
+            )
+        assert 0 <= rank < world_size
+        assert position >= 0
+        self.position = position
+        self.seconds_waited = 0.0
+        self._batch_size = batch_size
+        places = _Places(len(data), batch_size, seed, position, rank, world_size)
+        self._batches: Iterator[tuple[Tensor, Tensor, Tensor]] | None
+        if num_workers == 0:
+            self._batches = _gathered(_Rows(data), places, pin_memory)
+        else:
+            self._batches = iter(
+                DataLoader(
+                    _Rows(data),
+                    batch_size=None,
+                    sampler=places,
+                    num_workers=num_workers,
+                    collate_fn=_as_it_is,
+                    worker_init_fn=_start_worker,
+                    pin_memory=pin_memory,
+                    generator=torch.Generator(),  # else the global one would be advanced
+                )
+            )
+
+    def next(self) -> Batch:
+        """The next batch of this process."""
+        assert self._batches is not None, "the loader is closed"
+        begin = time.perf_counter()
+        images, labels, places = next(self._batches)
+        self.position += self._batch_size
+        self.seconds_waited += time.perf_counter() - begin
+        return Batch(images.permute(0, 3, 1, 2), labels, places)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        return self.next()
+
+    def close(self) -> None:
+        """Stop the workers; the position stays readable."""
+        self._batches = None
+
+
+class _Places(Sampler[np.ndarray]):
+    """This process' picture indices, batch after batch, without end."""
+
+    def __init__(
+        self, num_images: int, batch_size: int, seed: int, start: int, rank: int, world_size: int
+    ):
+        self.num_images, self.seed, self.batch_size = num_images, seed, batch_size
+        self.rows = batch_size // world_size
+        self.start = start + rank * self.rows
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        start = self.start
+        while True:
+            yield indices(self.seed, start, self.rows, self.num_images)
+            start += self.batch_size
+
+
+class _Rows(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    def __init__(self, data: PreparedData):
+        self.data = data
+
+    def __getitem__(self, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        return self.gather(index, pin_memory=False)
+
+    def gather(self, index: np.ndarray, pin_memory: bool) -> tuple[Tensor, Tensor, Tensor]:
+        source = self.data.images.view(np.ndarray)
+        images = torch.empty(
+            (len(index), *source.shape[1:]), dtype=torch.uint8, pin_memory=pin_memory
+        )
+        # mode="clip" writes straight into `out`; "raise" would go through a copy. The indices
+        # are below len(source) by construction.
+        np.take(source, index, axis=0, out=images.numpy(), mode="clip")
+        labels = torch.from_numpy(np.take(self.data.labels, index))
+        return images, labels, torch.from_numpy(index.copy())
+
+
+def _gathered(
+    rows: _Rows, places: _Places, pin_memory: bool
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    for index in places:
+        yield rows.gather(index, pin_memory)
+
+
+def _as_it_is(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    return batch
+
+
+def _start_worker(_: int) -> None:
+    # The training process handles these at its step's edge; a worker must neither print a
+    # traceback at Ctrl-C nor inherit a handler that keeps it alive at SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,99 @@
+"""From any data argument to prepared data: as it is, or prepared once into the cache."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from limner.core.errors import DataError
+from limner.core.files import cache_directory
+from limner.data.config import DataConfig
+from limner.data.prepare import Progress, prepare
+from limner.data.prepared import PreparedData, is_prepared
+from limner.data.sources import Source, find_source
+
+# Raise it when the same source and settings give other pixels than before.
+PREPARATION_VERSION = 1
+
+
+def open_data(
+    data: str | os.PathLike[str] | Source | PreparedData,
+    config: DataConfig,
+    progress: Progress | None = None,
+) -> PreparedData:
+    """The prepared form of whatever the user named.
+
+    A source that is not prepared is prepared once into `cache_directory()/data/<key>`, where the
+    key is a sha256 over the source's identity (see `Source.identity`) and the settings; a second
+    call finds it there and decodes nothing. A lock keeps two processes from preparing it twice.
+
+    Args:
+        data: built-in name, prepared directory, path of a source, or a Source.
+        config: what the training needs; a prepared directory must have been made with it.
+        progress: called while preparing with (pictures looked at, their number or None).
+
+    Raises:
+        DataError: the data cannot be read, or was prepared with other settings.
+    """
+    if isinstance(data, PreparedData):
+        _check_settings(data, config)
+        return data
+    if not isinstance(data, Source) and config.source is None:
+        path = Path(data).expanduser()
+        if is_prepared(path):
+            prepared = PreparedData(path)
+            _check_settings(prepared, config)
+            return prepared
+    source = find_source(data, config.source)
+    return _from_cache(source, config, progress)
+
+
+def cache_key(source: Source, settings: dict[str, Any]) -> str:
+    """The name under which a source prepared with these settings lies in the cache."""
+    content = {
+        "version": PREPARATION_VERSION,
+        "source": source.identity(),
+        "settings": settings,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _from_cache(source: Source, config: DataConfig, progress: Progress | None) -> PreparedData:
+    root = cache_directory() / "data"
+    settings = config.settings()
+    place = root / cache_key(source, settings)
+    if place.is_dir():
+        return PreparedData(place)
+    # A run's saved config holds the number of channels that None came to: it is the same data.
+    undecided = root / cache_key(source, {**settings, "channels": None})
+    if undecided.is_dir():
+        prepared = PreparedData(undecided)
+        if prepared.image_shape[0] == config.channels:
+            return prepared
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / f"{place.name}.lock"):
+        if place.is_dir():
+            return PreparedData(place)
+        for remains in root.glob(f".tmp-{place.name}-*"):  # of a process killed while preparing
+            shutil.rmtree(remains, ignore_errors=True)
+        return prepare(source, place, config, progress)
+
+
+def _check_settings(prepared: PreparedData, config: DataConfig) -> None:
+    wanted, made = config.settings(), prepared.info["settings"]
+    if wanted["channels"] is None:
+        wanted["channels"] = made.get("channels")
+    different = [name for name, value in wanted.items() if made.get(name) != value]
+    if different:
+        listed = ", ".join(
+            f"{name} is {made.get(name)} but {wanted[name]} is asked" for name in different
+        )
+        changes = " ".join(f"--set data.{name}={made.get(name)}" for name in different)
+        raise DataError(
+            f"{prepared.directory}: prepared with other settings: {listed}; "
+            f"prepare the source again, or use it as it is with {changes}"
+        )

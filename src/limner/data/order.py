@@ -1,0 +1,44 @@
+"""Which picture comes when: a pure function of the seed and the position.
+
+Position p lies in epoch p // N at place p % N; an epoch is a permutation of all N pictures that
+depends on the seed and the epoch alone. So any position can be entered without what came before.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from limner.core.streams import stream
+
+
+def indices(seed: int, start: int, count: int, num_images: int) -> np.ndarray:
+    """The pictures at the positions start ... start + count - 1, as int64 [count].
+
+    Args:
+        seed: of the run.
+        start: a position, 0 or more; ranges may cross the edges of epochs.
+        count: how many.
+        num_images: the size N of the data set.
+    """
+    assert min(start, count) >= 0
+    assert num_images > 0
+    pieces: list[np.ndarray] = []
+    while count > 0:
+        epoch, place = divmod(start, num_images)
+        piece = _permutation(seed, epoch, num_images)[place : place + count]
+        pieces.append(piece)
+        start, count = start + len(piece), count - len(piece)
+    return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
+
+
+def index_at(seed: int, position: int, num_images: int) -> int:
+    """The picture at one position."""
+    return int(indices(seed, position, 1, num_images)[0])
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, num_images: int) -> np.ndarray:
+    order = torch.randperm(num_images, generator=stream(seed, "order", epoch)).numpy()
+    order.flags.writeable = False
+    return order

@@ -1,0 +1,226 @@
+"""Every picture of a source decoded once, checked, fitted, and written as one array."""
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limner.core.errors import DataError
+from limner.core.files import sha256_of, sync_directory, sync_file, temporary_name
+from limner.data.config import DataConfig
+from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
+from limner.data.prepared import (
+    FORMAT,
+    FORMAT_VERSION,
+    IMAGES,
+    INFO,
+    LABELS,
+    NAMES,
+    PreparedData,
+    identity_of_content,
+)
+from limner.data.sources import Item, Listing, Source, find_source, kind_of
+
+Progress = Callable[[int, int | None], None]
+MAX_REFUSED_LISTED = 10_000
+HEADER_BYTES = 128
+
+
+def prepare(
+    source: str | os.PathLike[str] | Source,
+    out: str | os.PathLike[str],
+    config: DataConfig,
+    progress: Progress | None = None,
+) -> PreparedData:
+    """Bring a source into the prepared form.
+
+    Everything is written to a temporary directory beside `out`, flushed, and renamed: `out` is
+    whole or absent. Pictures that cannot be read are left out and listed with their reasons under
+    "refused" in dataset.json. Memory stays bounded by a picture's size, not by the number of them.
+
+    Args:
+        source: built-in name, path or Source.
+        out: the directory to make; it must not exist, or be empty.
+        config: size, channels, labels, fit, filter.
+        progress: called with (pictures looked at, their number or None).
+
+    Raises:
+        DataError: the source cannot be understood, no picture of it can be read, or `out` exists.
+    """
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise DataError(f"{out}: exists already; remove it or give another place")
+    found = find_source(source, config.source)
+    listing = found.listing(config.labels)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(out)
+    temporary.mkdir()
+    try:
+        info = _write(temporary, found, listing, config, progress)
+        for name in (*info["files"], INFO):
+            sync_file(temporary / name)
+        sync_directory(temporary)
+        os.rename(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync_directory(out.parent)
+    return PreparedData(out)
+
+
+def _write(
+    directory: Path,
+    source: Source,
+    listing: Listing,
+    config: DataConfig,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    writer = _ImageWriter(directory / IMAGES, config.resolution)
+    labels: list[int] = []
+    names: list[str] = []
+    refused = [{"name": name, "reason": reason} for name, reason in listing.refused]
+    sizes: Counter[tuple[int, int]] = Counter()
+    try:
+        for number, item in enumerate(listing.items):
+            pixels, size, reason = _decoded(item, config)
+            if pixels is None:
+                refused.append({"name": item.name, "reason": reason})
+            else:
+                writer.add(pixels)
+                labels.append(item.label or 0)
+                names.append(item.name)
+                sizes[size] += 1
+            if progress is not None:
+                progress(number + 1, listing.num_items)
+        writer.finish()
+    finally:
+        writer.close()
+    if not names:
+        raise DataError(_nothing_accepted(source, refused, listing))
+    np.save(directory / LABELS, np.asarray(labels, np.int64))
+    (directory / NAMES).write_text(json.dumps(names, indent=0))
+    settings = {**config.settings(), "channels": writer.channels}
+    counts = Counter(labels)
+    info: dict[str, Any] = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "sha256": "",
+        "num_images": len(names),
+        "image_shape": [writer.channels, config.resolution, config.resolution],
+        "classes": [
+            {"name": name, "count": counts[i]} for i, name in enumerate(listing.class_names)
+        ],
+        "settings": settings,
+        "source": {"kind": kind_of(source), "name": Path(source.path).absolute().name},
+        "num_refused": len(refused),
+        "refused": refused[:MAX_REFUSED_LISTED],
+        "skipped": listing.skipped,
+        "notes": listing.notes,
+        "sizes": summary_of_sizes(sizes),
+        "files": {name: sha256_of(directory / name) for name in (IMAGES, LABELS, NAMES)},
+    }
+    info["sha256"] = identity_of_content(info)
+    (directory / INFO).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n")
+    return info
+
+
+def _decoded(item: Item, config: DataConfig) -> tuple[np.ndarray | None, tuple[int, int], str]:
+    """Pixels, the picture's own (width, height), and the reason where there are no pixels."""
+    try:
+        picture = to_eight_bits(item.open())
+        if isinstance(picture, np.ndarray):
+            size = (picture.shape[1], picture.shape[0])
+        else:
+            size = picture.size
+        pixels = fitted(picture, config.resolution, config.channels, config.fit, config.filter)
+    except DataError:
+        raise
+    except DECODE_ERRORS as error:
+        return None, (0, 0), reason_of(error)
+    return pixels, size, ""
+
+
+def reason_of(error: BaseException) -> str:
+    """One line that says why a picture is refused."""
+    text = " ".join(str(error).split()) or "cannot be decoded"
+    known = isinstance(error, (ValueError, OSError)) and not isinstance(error, UnicodeError)
+    return text[:300] if known else f"damaged ({type(error).__name__}: {text})"[:300]
+
+
+def _nothing_accepted(source: Source, refused: list[dict[str, str]], listing: Listing) -> str:
+    message = f"{source.path}: no picture could be read"
+    if refused:
+        message += f"; {len(refused)} refused, first {refused[0]['name']}: {refused[0]['reason']}"
+    skipped = sum(listing.skipped.values())
+    if skipped:
+        message += f"; {skipped} files skipped ({', '.join(listing.skipped)})"
+    return message + "; limner data report SOURCE says more"
+
+
+def summary_of_sizes(sizes: Counter[tuple[int, int]]) -> dict[str, Any]:
+    """The pictures' own sizes: how many different, the extremes by area, the most common."""
+    if not sizes:
+        return {"num_distinct": 0, "smallest": None, "largest": None, "common": []}
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    common = sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))[:10]
+    return {
+        "num_distinct": len(sizes),
+        "smallest": list(by_area[0]),
+        "largest": list(by_area[-1]),
+        "common": [[width, height, count] for (width, height), count in common],
+    }
+
+
+class _ImageWriter:
+    """Appends pictures to an .npy whose length is not known before the end.
+
+    It starts with the channels of the first picture; when the first colored one comes after gray
+    ones (only with channels=None), what is written so far is rewritten with three channels.
+    """
+
+    def __init__(self, path: Path, resolution: int):
+        self.path, self.resolution = path, resolution
+        self.channels = 0
+        self.num_images = 0
+        self.file = open(path, "w+b")  # noqa: SIM115 - closed by close()
+        self.file.write(bytes(HEADER_BYTES))
+
+    def add(self, pixels: np.ndarray) -> None:
+        if self.channels == 0:
+            self.channels = pixels.shape[2]
+        if pixels.shape[2] > self.channels:
+            self._make_color()
+        elif pixels.shape[2] < self.channels:
+            pixels = np.repeat(pixels, self.channels, axis=2)
+        self.file.write(np.ascontiguousarray(pixels).data)
+        self.num_images += 1
+
+    def finish(self) -> None:
+        shape = (self.num_images, self.resolution, self.resolution, self.channels)
+        text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+        magic = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
+        self.file.seek(0)
+        self.file.write(magic + text.encode().ljust(HEADER_BYTES - 11) + b"\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        self.file.close()
+
+    def _make_color(self) -> None:
+        gray_path = self.path.with_name("gray.tmp")
+        self.file.flush()
+        os.replace(self.path, gray_path)
+        colored = open(self.path, "w+b")  # noqa: SIM115 - closed by close()
+        colored.write(bytes(HEADER_BYTES))
+        self.file.seek(HEADER_BYTES)
+        num_bytes = self.resolution * self.resolution
+        for _ in range(self.num_images):
+            gray = np.frombuffer(self.file.read(num_bytes), np.uint8)
+            colored.write(np.repeat(gray, 3).data)
+        self.file.close()
+        gray_path.unlink()
+        self.file, self.channels = colored, 3

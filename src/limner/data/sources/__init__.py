@@ -1,0 +1,62 @@
+"""The sources of pictures that limner reads, tried in this order; one line each."""
+
+import os
+from pathlib import Path
+
+from limner.core.config import tag_of
+from limner.core.errors import DataError
+from limner.data.sources.archive import ImageZip
+from limner.data.sources.arrays import ArrayFile
+from limner.data.sources.base import Item, Labels, Listing, Source
+from limner.data.sources.cifar import Cifar
+from limner.data.sources.digits import Digits
+from limner.data.sources.folder import ImageFolder
+
+__all__ = ["BUILT_IN", "SOURCES", "Item", "Labels", "Listing", "Source", "find_source"]
+
+BUILT_IN: dict[str, type[Source]] = {"digits": Digits}
+
+SOURCES: dict[str, type[Source]] = {
+    "digits": Digits,
+    "npz": ArrayFile,
+    "zip": ImageZip,
+    "cifar": Cifar,
+    "folder": ImageFolder,
+}
+
+UNDERSTOOD = (
+    "limner reads: a folder of pictures (flat or one folder per class), a zip of pictures, an .npz "
+    "with 'images' and 'labels', a CIFAR python folder, a prepared directory, and the built-in "
+    + ", ".join(f"'{name}'" for name in BUILT_IN)
+)
+
+
+def find_source(data: str | os.PathLike[str] | Source, given: Source | None = None) -> Source:
+    """The source behind a data argument: a built-in name, a path, or a source itself.
+
+    Args:
+        data: what the user wrote. A built-in name wins over a folder of that name: write ./digits.
+        given: `DataConfig.source`; where it is not None its `path` is filled in and it is taken.
+
+    Raises:
+        DataError: nothing is there, or it is none of the kinds understood.
+    """
+    if isinstance(data, Source):
+        return data
+    if given is not None:
+        return given.replace(path=str(data))  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(data, str) and data in BUILT_IN:
+        return BUILT_IN[data]()
+    path = Path(data).expanduser()
+    if not path.exists():
+        hint = "a broken symbolic link" if path.is_symlink() else "no such file or folder"
+        raise DataError(f"{path}: {hint}; {UNDERSTOOD}")
+    for source in SOURCES.values():
+        if source.reads(path):
+            return source(path=str(path))  # pyright: ignore[reportCallIssue]
+    raise DataError(f"{path}: not understood as pictures; {UNDERSTOOD}")
+
+
+def kind_of(source: Source) -> str:
+    """What dataset.json calls the kind: "folder", "zip" ..., or a user's "module:Class"."""
+    return source.kind if source.kind != "custom" else tag_of(type(source))

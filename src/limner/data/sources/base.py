@@ -1,0 +1,168 @@
+"""What every source of pictures provides."""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from limner.core.config import Config, Part, encode, tag_of
+from limner.core.errors import DataError
+
+Labels = Literal["classes", "none"]
+MAX_FILE_BYTES = 512 * 2**20  # one picture file; larger ones are refused unread
+
+
+class Item(NamedTuple):
+    """One picture of a source: where it comes from, its class, and how to get it.
+
+    `open()` returns a PIL image or a uint8 array [H, W] or [H, W, C]; it may raise any of
+    `pictures.DECODE_ERRORS`, and then the picture is refused with that reason.
+    """
+
+    name: str
+    label: int | None
+    open: Callable[[], Image.Image | np.ndarray]
+
+
+@dataclass
+class Listing:
+    """What a source holds. `items` is iterated once, in an order that never changes."""
+
+    items: Iterable[Item]
+    num_items: int | None = None
+    class_names: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+class Source(Part):
+    """Marker of image sources.
+
+    A source is a frozen Config with a field `path: str = ""`:
+
+        class MyScans(Config, Source, frozen=True):
+            path: str = ""
+
+            def listing(self, labels):
+                return Listing(items=(Item(...) for ...), class_names=["cat", "dog"])
+
+    limner's own stand in `limner.data.sources.SOURCES` and also say by `reads(path)` whether a path
+    is theirs. A user's class is named in `data.source` as "module:Class".
+    """
+
+    table = "limner.data.sources:SOURCES"
+    kind: ClassVar[str] = "custom"
+    path: str
+
+    @classmethod
+    def reads(cls, path: Path) -> bool:
+        """Whether this path looks like this kind of source; only asked of limner's own."""
+        return False
+
+    def listing(self, labels: Labels) -> Listing:
+        """The pictures; with labels="none" every item's label is None and no class is named.
+
+        Raises:
+            DataError: the source as a whole cannot be read.
+        """
+        raise NotImplementedError
+
+    def identity(self) -> str:
+        """A hexadecimal digest that changes when the content may have changed.
+
+        For a folder: the names (relative to it), sizes and modification times (nanoseconds) of all
+        files in it; for a file: size, modification time and its first and last 64 kB. The place of
+        the folder or file does not count, the source's own fields do.
+        """
+        digest = hashlib.sha256(tag_of(type(self)).encode())
+        if isinstance(self, Config):
+            fields = {name: value for name, value in encode(self).items() if name != "path"}
+            digest.update(json.dumps(fields, sort_keys=True).encode())
+        digest.update(identity_of(Path(self.path)).encode())
+        return digest.hexdigest()
+
+
+def identity_of(path: Path) -> str:
+    """The digest that `Source.identity` describes, for a file or a folder.
+
+    Raises:
+        DataError: nothing is there.
+    """
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for name, status in walk_files(path):
+            line = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n"
+            digest.update(line.encode(errors="surrogateescape"))
+        return digest.hexdigest()
+    if not path.is_file():
+        raise DataError(f"{path}: no such file or folder; check the path given as data")
+    status = path.stat()
+    digest.update(f"{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    with open(path, "rb") as file:
+        digest.update(file.read(65536))
+        file.seek(max(0, status.st_size - 65536))
+        digest.update(file.read(65536))
+    return digest.hexdigest()
+
+
+def walk_files(
+    root: Path, refused: list[tuple[str, str]] | None = None
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Regular files below `root` as (relative name with "/", status), sorted by name.
+
+    Symbolic links are followed; a directory that is its own ancestor is not entered again. What
+    is neither a file nor a directory (pipes, sockets, devices, broken links) is never opened; it
+    goes to `refused` with a reason. Hidden entries (".name", "__MACOSX") are yielded as files but
+    hidden directories are not entered.
+    """
+    refused = [] if refused is None else refused
+    status = os.stat(root)
+    yield from _walk(str(root), "", ((status.st_dev, status.st_ino),), refused)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether any component of a relative name is one that people do not see or did not make."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def _walk(
+    directory: str, prefix: str, ancestors: tuple, refused: list[tuple[str, str]]
+) -> Iterator[tuple[str, os.stat_result]]:
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        refused.append((prefix.rstrip("/") or ".", f"folder cannot be read: {error.strerror}"))
+        return
+    for name in names:
+        path, relative = os.path.join(directory, name), prefix + name
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            broken = "broken symbolic link" if os.path.islink(path) else f"{error.strerror}"
+            refused.append((relative, broken))
+            continue
+        if stat.S_ISREG(status.st_mode):
+            yield relative, status
+        elif stat.S_ISDIR(status.st_mode):
+            if is_hidden(name):
+                continue
+            here = (status.st_dev, status.st_ino)
+            if here in ancestors:
+                refused.append((relative, "symbolic link to a folder that contains it"))
+                continue
+            yield from _walk(path, relative + "/", (*ancestors, here), refused)
+        elif not is_hidden(name):
+            refused.append((relative, f"not a file but {_kind_of(status.st_mode)}; not opened"))
+
+
+def _kind_of(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")

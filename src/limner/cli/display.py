@@ -1,0 +1,94 @@
+"""What a training run shows: one live line on a terminal, plain key=value lines otherwise."""
+
+import os
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from limner.training import RunConfig
+
+SHOWN = ("loss_d", "loss_g", "real_logits", "fake_logits")
+PLAIN_SECONDS = 5.0  # between two plain lines
+
+
+class Display:
+    """Use as a context manager around training; its methods are the hooks of TrainOptions."""
+
+    def __init__(self, config: "RunConfig", quiet: bool = False):
+        self.is_main = int(os.environ.get("RANK", "0")) == 0
+        self._config, self._quiet = config, quiet or not self.is_main
+        self._console = Console(file=sys.stderr, quiet=self._quiet)
+        self._live = self._console.is_terminal and not self._quiet
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[facts]}"),
+            console=self._console,
+            disable=not self._live,
+        )
+        self._task: TaskID | None = None
+        self._last_plain = 0.0
+        self._preparing: TaskID | None = None
+
+    def __enter__(self) -> "Display":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def on_prepare(self, done: int, total: int | None) -> None:
+        """Pictures prepared so far."""
+        if not self._live:
+            return
+        if self._preparing is None:
+            self._preparing = self._progress.add_task("preparing", total=total, count="", facts="")
+        count = f"{done:,}" + (f"/{total:,}" if total else "")
+        self._progress.update(self._preparing, completed=done, total=total, count=count)
+
+    def on_step(self, step: int, nimg: int) -> None:
+        """One more step."""
+        if not self._live:
+            return
+        steps = self._config.steps
+        if self._task is None:
+            total = steps if steps is not None else (self._config.kimg or 0) * 1000
+            self._task = self._progress.add_task("training", total=total, count="", facts="")
+        done = step if steps is not None else nimg
+        count = f"{step:,}/{steps:,}" if steps is not None else f"{nimg / 1000:.1f} kimg"
+        self._progress.update(self._task, completed=done, count=count)
+
+    def on_log(self, record: dict[str, Any]) -> None:
+        """One log record: on the live line, or every few seconds as a plain one."""
+        facts = [f"{record['images_per_second']:.0f} images/s"]
+        facts += [f"{name}={record[name]:.3f}" for name in SHOWN if name in record]
+        if self._live and self._task is not None:
+            self._progress.update(self._task, facts="  ".join(facts))
+        elif time.monotonic() - self._last_plain > PLAIN_SECONDS:
+            self._last_plain = time.monotonic()
+            self._say(f"step={record['step']} nimg={record['nimg']} {' '.join(facts)}")
+
+    def on_scores(self, line: dict[str, Any]) -> None:
+        """One evaluation."""
+        shown = [f"{r['name']}={r['value']:.4g}" for r in line["results"]]
+        self._say(f"step={line['step']} {' '.join(shown)}")
+
+    def on_event(self, event: str, message: str) -> None:
+        """Resumed, warnings and notes; saves are too many to show."""
+        if event != "saved":
+            self._say(f"{event}: {message}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,61 @@
+"""The command `limner`: finds the subcommand, runs it, turns errors into one line."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from limner.core.config import nearest
+from limner.core.errors import LimnerError
+
+# name -> (module with `main(argv) -> exit code`, what it does)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("limner.cli.train", "train a preset or a config of your own; run again to resume"),
+    "sample": ("limner.cli.sample", "images of a trained model: png, sheet or npz"),
+    "interpolate": ("limner.cli.interpolate", "walk between two images: sheet, gif or mp4"),
+    "evaluate": ("limner.cli.evaluate", "score a model or images against pictures"),
+    "data": ("limner.cli.data", "prepare pictures, or report what is wrong with them"),
+    "presets": ("limner.cli.presets", "list presets, or show one with its sizes"),
+    "import": ("limner.cli.import_model", "turn a checkpoint of another system into a model"),
+    "report": ("limner.cli.report", "write a run's page again"),
+}
+
+EXAMPLES = """examples:
+  limner train digits --run runs/digits
+  limner train dcgan-celeba64 --data photos/ --run runs/photos
+  limner sample runs/digits --num 64 --grid --out sheet.png
+  limner evaluate runs/digits --data digits --metrics fid,prdc
+  limner COMMAND --help
+"""
+
+
+def overview() -> str:
+    """The text of `limner --help`."""
+    lines = ["usage: limner COMMAND [OPTIONS]", "", "commands:"]
+    lines += [f"  {name:<12} {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join([*lines, "", EXAMPLES])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Returns 0, 1 (the user's input; one line on stderr) or 2 (usage)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        from limner import __version__
+
+        print(f"limner {__version__}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        print(f"limner: no command '{name}'{nearest(name, COMMANDS)}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(COMMANDS[name][0])
+    try:
+        return module.main(arguments[1:])
+    except (LimnerError, OSError) as error:
+        print(f"limner {name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"limner {name}: interrupted", file=sys.stderr)
+        return 130

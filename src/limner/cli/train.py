@@ -1,0 +1,173 @@
+"""`limner train`: compose a config, train or resume it, say where the results are."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from limner.cli.parsing import parse
+from limner.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from limner.training import RunConfig
+
+EXAMPLE = "limner train digits --run runs/digits --set optim.g.lr=5e-4"
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train a GAN. The same command again in the same --run resumes by itself.
+
+    Ctrl-C or SIGTERM saves at the next step and exits with 130 or 143; a second one exits at once.
+    """
+
+    preset: tyro.conf.Positional[str]
+    """Preset name (see `limner presets`), CONFIG.json, or FILE.py:FUNCTION returning a RunConfig."""
+
+    data: str = "digits"
+    """Built-in name, prepared directory, or any source: folder, zip, npz, CIFAR folder."""
+
+    run: Path | None = None
+    """Run directory; runs/NAME by default."""
+
+    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")] = ()
+    """Override a key of the config, for example optim.g.lr=2e-4; may be repeated."""
+
+    steps: int | None = None
+    """Length as passes over the update list."""
+
+    kimg: float | None = None
+    """Length as thousands of real images shown."""
+
+    seed: int | None = None
+    """Seed of weights, order and noise."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    workers: int = 0
+    """Loader processes; the result does not depend on it."""
+
+    init: str | None = None
+    """Model whose weights the run starts from."""
+
+    from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """Continue another run's whole state here: RUN, RUN@best-fid or RUN@step-N."""
+
+    fresh: bool = False
+    """Start over; what --run holds is moved aside to RUN.replaced-TIME."""
+
+    module: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Module or FILE.py with classes of your own that the config names; may be repeated."""
+
+    json: bool = False
+    """Print the result as one JSON object on stdout."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train as the options say; 0, or 128 + the signal that stopped the run."""
+    options = parse(Train, argv, "train", EXAMPLE)
+    config = compose(options)
+
+    from limner import api
+    from limner.cli.display import Display
+
+    with Display(config, quiet=options.json) as display:
+        result = api.train(
+            config,
+            options.data,
+            options.run,
+            api.TrainOptions(
+                device=options.device,
+                num_workers=options.workers,
+                fresh=options.fresh,
+                origin=options.from_,
+                init=options.init,
+                on_step=display.on_step,
+                on_log=display.on_log,
+                on_scores=display.on_scores,
+                on_event=display.on_event,
+                on_prepare=display.on_prepare,
+            ),
+        )
+    if display.is_main:
+        print(as_json(result) if options.json else describe(result))
+    return 128 + result.outcome.signal if result.outcome.signal else 0
+
+
+def compose(options: Train) -> "RunConfig":
+    """The config that the options ask for, before it has met the data."""
+    from limner.core.config import load_module, override
+
+    for name in options.module:
+        load_module(name)
+    config = override(load_config(options.preset), options.set)
+    if options.steps is not None and options.kimg is not None:
+        raise ConfigError("give either --steps or --kimg, not both")
+    if options.steps is not None:
+        config = config.replace(steps=options.steps, kimg=None)
+    if options.kimg is not None:
+        config = config.replace(kimg=options.kimg, steps=None)
+    if options.seed is not None:
+        config = config.replace(seed=options.seed)
+    return config
+
+
+def load_config(name: str) -> "RunConfig":
+    """A RunConfig from a preset's name, a JSON file, or FILE.py:FUNCTION."""
+    from limner import presets
+    from limner.core.config import from_json, load_module
+    from limner.training import RunConfig
+
+    file, colon, function = name.rpartition(":")
+    if colon and file.endswith(".py"):
+        module = load_module(file)
+        maker = getattr(module, function, None)
+        if not callable(maker):
+            raise ConfigError(f"{file}: has no function '{function}'")
+        config = maker()
+        if not isinstance(config, RunConfig):
+            kind = type(config).__name__
+            raise ConfigError(f"{name}: returned {kind}; it must return a limner RunConfig")
+        return config
+    if name.endswith(".json"):
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(f"{name}: no such file")
+        return from_json(RunConfig, path.read_bytes(), name, import_modules=True)
+    return presets.get(name)()
+
+
+def describe(result) -> str:
+    """The closing lines: what happened, and where the pictures are."""
+    outcome = result.outcome
+    if outcome.signal:
+        first = f"stopped at step {outcome.step} and saved; the same command goes on from there"
+    elif result.was_finished:
+        first = f"this run was finished already, at step {outcome.step}; nothing was trained"
+    else:
+        first = f"finished at step {outcome.step}, {outcome.nimg:,} images seen"
+    lines = [first]
+    places = (("sheet", result.sheet), ("report", result.report), ("model", result.model))
+    lines += [f"  {name:<7} {path}" for name, path in places if path is not None]
+    return "\n".join(lines)
+
+
+def as_json(result) -> str:
+    """The same as JSON."""
+    outcome = result.outcome
+    return json.dumps(
+        {
+            "run": str(result.path),
+            "step": outcome.step,
+            "nimg": outcome.nimg,
+            "signal": outcome.signal,
+            "was_finished": result.was_finished,
+            "sheet": str(result.sheet) if result.sheet else None,
+            "report": str(result.report) if result.report else None,
+            "model": str(result.model) if result.model else None,
+        }
+    )

@@ -96,7 +96,7 @@ def train(steps: int, resolution: int, seed: int = 0) -> Generator:
     """Play `steps` rounds on the built-in handwritten digits."""
     torch.manual_seed(seed)
     data = open_data("digits", DataConfig(resolution=resolution))
-    reals = torch.from_numpy(data.images[:]).permute(0, 3, 1, 2) / 127.5 - 1  # uint8 -> [-1, 1]
+    reals = torch.tensor(data.images).permute(0, 3, 1, 2) / 127.5 - 1  # uint8 -> [-1, 1]
 
     generator = Generator(resolution, reals.shape[1]).apply(initialize)
     discriminator = Discriminator(resolution, reals.shape[1]).apply(initialize)

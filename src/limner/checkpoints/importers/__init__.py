@@ -1,0 +1,6 @@
+"""Readers of other programs' files: name -> module with read(path, ...) -> ModelRecord."""
+
+# Modules are imported on first use, by name, so that listing the formats costs nothing.
+IMPORTERS: dict[str, str] = {
+    "dcgan-mmgen": "limner.checkpoints.importers.dcgan_mmgen",
+}

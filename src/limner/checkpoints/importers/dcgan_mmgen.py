@@ -1,0 +1,220 @@
+"""MMGeneration's DCGAN checkpoints: iter_N.pth with state_dict {generator.*, discriminator.*}.
+
+Only tensors are read (torch.load with weights_only). The sizes follow from the shapes. These models
+were trained on BGR images; the order is kept unless the caller asks for a swap.
+"""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.checkpoints.model_folder import ModelConfig, ModelRecord
+from limner.core.errors import CheckpointError, ConfigError, RefusedFile
+from limner.core.files import sha256_of
+from limner.core.protocols import NetworkConfig
+from limner.models.dcgan import BOTTOM, DcganDiscriminator, DcganGenerator
+
+LEAKY_SLOPE = 0.01  # the default of the layer that MMGeneration builds; the paper has 0.2
+PREFIXES = ("generator", "generator_ema", "discriminator")
+State = dict[str, Tensor]
+
+
+def read(path: str | Path, bgr: bool = False, suffix: str | None = None) -> ModelRecord:
+    """Read a checkpoint file into a record.
+
+    Args:
+        path: an iter_N.pth of MMGeneration, of a DCGAN.
+        bgr: swap the color channels, so that the model makes (and judges) RGB images. Without it
+            the model keeps the BGR order that it was trained in.
+        suffix: not used by this format; must be None.
+
+    Raises:
+        RefusedFile: the file holds something other than tensors and plain values.
+        CheckpointError: it is no such checkpoint, or a key or shape does not fit.
+    """
+    path = Path(path)
+    if suffix is not None:
+        raise CheckpointError(f"{path}: dcgan-mmgen has no suffixes; leave '{suffix}' out")
+    groups = _groups(_state_dict(path), path)
+    try:
+        g_config, image_shape = generator_config(groups["generator"])
+        d_config = discriminator_config(groups["discriminator"], image_shape)
+    except (KeyError, CheckpointError, ConfigError) as error:
+        problem = f"the tensor {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(
+            f"{path}: not a DCGAN of MMGeneration: {problem}; give an iter_N.pth of one"
+        ) from None
+    g = _fitting(rename_generator(groups["generator"]), g_config, image_shape, path)
+    d = _fitting(rename_discriminator(groups["discriminator"]), d_config, image_shape, path)
+    ema = None
+    if groups["generator_ema"]:
+        ema = _fitting(rename_generator(groups["generator_ema"]), g_config, image_shape, path)
+    for state in (g, d, ema) if bgr else ():
+        if state is not None:
+            _swap_colors(state, image_shape[0], path)
+    config = ModelConfig(
+        generator=g_config,
+        discriminator=d_config,
+        image_shape=image_shape,
+        num_classes=0,
+        origin={
+            "kind": "import",
+            "importer": "dcgan-mmgen",
+            "file": path.name,
+            "sha256": sha256_of(path),
+            "channel_order": _channel_order(image_shape[0], bgr),
+        },
+    )
+    if ema is None:
+        return ModelRecord(config=config, generator=g, discriminator=d)
+    return ModelRecord(config=config, generator=ema, generator_raw=g, discriminator=d)
+
+
+def _channel_order(num_channels: int, bgr: bool) -> str:
+    if num_channels != 3:
+        return "as trained"
+    return "RGB (swapped from the trained BGR)" if bgr else "BGR (as trained)"
+
+
+# --- reading ---------------------------------------------------------------
+
+
+def _state_dict(path: Path) -> Mapping[str, Any]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except pickle.UnpicklingError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RefusedFile(
+            f"{path}: holds more than tensors and plain values, or is no torch file ({reason}); "
+            "save its state_dict alone with the program that made it"
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}: not a readable torch checkpoint ({reason})") from None
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    if not isinstance(state, dict) or not state:
+        raise CheckpointError(f"{path}: holds no state_dict; give an iter_N.pth of MMGeneration")
+    return state
+
+
+def _groups(state: Mapping[str, Any], path: Path) -> dict[str, State]:
+    groups: dict[str, State] = {prefix: {} for prefix in PREFIXES}
+    for key, value in state.items():
+        prefix, _, name = str(key).partition(".")
+        if prefix not in groups or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{path}: unexpected entry '{key}' in state_dict; "
+                "a DCGAN of MMGeneration holds tensors generator.* and discriminator.* only"
+            )
+        groups[prefix][name] = value
+    return groups
+
+
+# --- names -----------------------------------------------------------------
+
+
+def rename_generator(state: Mapping[str, Tensor]) -> State:
+    """MMGeneration's names of a generator's tensors to limner's; unknown names stay as they are."""
+    return {_renamed(re.sub(r"^upsampling\.(\d+)", _next_block, k)): v for k, v in state.items()}
+
+
+def rename_discriminator(state: Mapping[str, Tensor]) -> State:
+    """The same for a discriminator."""
+    return {_renamed(k): v for k, v in state.items()}
+
+
+def _next_block(match: re.Match) -> str:
+    return f"blocks.{int(match[1]) + 1}"
+
+
+def _renamed(key: str) -> str:
+    key = re.sub(r"^noise2feat\.", "blocks.0.", key)
+    key = re.sub(r"^downsamples\.", "blocks.", key)
+    key = re.sub(r"^output_layer\.conv\.", "output.", key)
+    return re.sub(r"\.bn\.", ".norm.", key)
+
+
+# --- sizes -----------------------------------------------------------------
+
+
+def generator_config(state: Mapping[str, Tensor]) -> tuple[DcganGenerator, tuple[int, int, int]]:
+    """Config and image shape of a generator, from the shapes of its tensors.
+
+    Raises:
+        KeyError: a tensor that tells a size is missing.
+    """
+    num_ups = _count(state, "upsampling")
+    z_dim, top = _conv_sizes(state, "noise2feat.conv.weight")
+    width, num_channels = _conv_sizes(state, "output_layer.conv.weight")
+    side = BOTTOM << (num_ups + 1)
+    config = DcganGenerator(width=width, z_dim=z_dim, max_channels=top)
+    return config, (num_channels, side, side)
+
+
+def discriminator_config(
+    state: Mapping[str, Tensor], image_shape: tuple[int, int, int]
+) -> DcganDiscriminator:
+    """Config of a discriminator, from the shapes of its tensors.
+
+    Raises:
+        KeyError: a tensor that tells a size is missing.
+        CheckpointError: it gives more than one logit, or is made for other images.
+    """
+    width, num_channels = _conv_sizes(state, "downsamples.0.conv.weight")
+    num_logits, top = _conv_sizes(state, "output_layer.conv.weight")
+    side = BOTTOM << _count(state, "downsamples")
+    if num_logits != 1:
+        raise CheckpointError(f"its discriminator has {num_logits} outputs, limner's has one")
+    if (num_channels, side, side) != image_shape:
+        raise CheckpointError(
+            f"its generator makes images {list(image_shape)}, "
+            f"its discriminator takes {[num_channels, side, side]}"
+        )
+    return DcganDiscriminator(width=width, max_channels=top, leaky_slope=LEAKY_SLOPE)
+
+
+def _count(state: Mapping[str, Tensor], name: str) -> int:
+    return sum(re.fullmatch(rf"{name}\.\d+\.conv\.weight", key) is not None for key in state)
+
+
+def _conv_sizes(state: Mapping[str, Tensor], key: str) -> tuple[int, int]:
+    shape = state[key].shape
+    if len(shape) != 4:
+        raise CheckpointError(f"'{key}' is {list(shape)}, not a convolution")
+    return shape[0], shape[1]
+
+
+def _fitting(
+    state: State, config: NetworkConfig, image_shape: tuple[int, int, int], path: Path
+) -> State:
+    """The state, if it has exactly the tensors of the network in exactly their shapes."""
+    with torch.device("meta"):
+        expected = config.build(image_shape, 0).state_dict()
+    for key in [*expected, *state]:
+        if key not in state:
+            raise CheckpointError(f"{path}: no tensor for '{key}' of a DCGAN; is it another model?")
+        if key not in expected:
+            raise CheckpointError(f"{path}: '{key}' is no tensor of a DCGAN; is it another model?")
+        if state[key].shape != expected[key].shape:
+            raise CheckpointError(
+                f"{path}: '{key}' is {list(state[key].shape)}, expected "
+                f"{list(expected[key].shape)}; only DCGANs that double their channels fit"
+            )
+    return {key: state[key].contiguous() for key in expected}
+
+
+def _swap_colors(state: State, num_channels: int, path: Path) -> None:
+    if num_channels != 3:
+        raise CheckpointError(f"{path}: its images have {num_channels} channels; leave --bgr out")
+    if "blocks.0.conv.bias" in state:  # a discriminator: images come in through its first block
+        state["blocks.0.conv.weight"] = state["blocks.0.conv.weight"].flip(1)
+    else:
+        state["output.weight"] = state["output.weight"].flip(1)
+        state["output.bias"] = state["output.bias"].flip(0)

@@ -1,0 +1,313 @@
+"""The report of a run: gathers what its directory holds and fills the page's template."""
+
+import base64
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from limner.checkpoints import RunDirectory
+from limner.checkpoints.run_directory import HIGHER_IS_BETTER
+from limner.core.errors import CheckpointError, MissingExtra
+from limner.core.files import write_atomically
+from limner.reports.plots import Records, score_charts, short_number, training_charts
+
+MOST_SHEETS = 8
+MOST_EVENTS = 200
+WIDEST_NEWEST = 1600  # pixels; a wider sheet is shrunk for the page, the file stays as it is
+WIDEST_EARLIER = 640
+NONE = "-"
+ALARMS = ("warn", "error", "diverge", "refused", "non-finite", "stopped")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A picture inside the page."""
+
+    caption: str
+    source: str
+    width: int
+    height: int
+
+
+def write_report(run: Path, out: Path | None = None) -> Path:
+    """Write one HTML file about a run that needs nothing else: no other file, no network.
+
+    Works for a run at any stage; what is not there yet is left out.
+
+    Args:
+        run: the run directory.
+        out: the file; None writes RUN/report.html.
+
+    Returns:
+        the file written, whole or not at all.
+
+    Raises:
+        CheckpointError: no run there, or a file of it that cannot be read.
+        MissingExtra: matplotlib or jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError:
+        raise MissingExtra("jinja2", "report", "writing a report") from None
+    directory = RunDirectory(run)
+    if not directory.exists():
+        raise CheckpointError(f"{run}: no run here (config.json is missing); name a run directory")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    text = files("limner.reports").joinpath("report.html.j2").read_text(encoding="utf-8")
+    out = Path(out) if out is not None else directory.report
+    write_atomically(out, environment.from_string(text).render(gather(directory)))
+    return out
+
+
+def gather(directory: RunDirectory) -> dict[str, Any]:
+    """Everything that the template shows, in words and SVG."""
+    config = _read_object(directory.config)
+    data = _read_object(directory.data) if directory.data.exists() else {}
+    log = monotonic(directory.read_log("log"))
+    scores = monotonic(directory.read_log("scores"))
+    events = _events(directory.read_log("events"))
+    newest, earlier = _sheets(directory.samples, log)
+    reals = _picture(directory.samples / "reals.png", "", WIDEST_NEWEST)
+    return {
+        "title": str(config.get("name") or Path(directory.path).resolve().name),
+        "status": _status(config, log),
+        "facts": _facts(config, data, log),
+        "newest": newest,
+        "reals": reals,
+        "earlier": earlier,
+        "training_charts": training_charts(log),
+        "score_charts": score_charts(scores),
+        "score_rows": _score_rows(scores),
+        "history": _history(scores),
+        "alarms": [event for event in events if event["alarm"]],
+        "events": events[-MOST_EVENTS:],
+        "config": json.dumps(config, indent=2, ensure_ascii=False),
+        "data": json.dumps(data, indent=2, ensure_ascii=False) if data else "",
+    }
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error}); restore it") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds no JSON object; restore it")
+    return content
+
+
+def monotonic(records: Records) -> list[Mapping[str, Any]]:
+    """Without the records that a resumed run overtook: a later line replaces its step on."""
+    kept: list[Mapping[str, Any]] = []
+    for record in records:
+        if not isinstance(record.get("step"), int):
+            continue
+        while kept and kept[-1]["step"] >= record["step"]:
+            kept.pop()
+        kept.append(record)
+    return kept
+
+
+# --- headline ------------------------------------------------------------------
+
+
+def _status(config: Mapping[str, Any], log: Records) -> str:
+    if not log:
+        return "not begun, or nothing logged yet"
+    step, steps, kimg = log[-1]["step"], config.get("steps"), config.get("kimg")
+    if steps:
+        return "finished" if step >= steps else f"step {step:,} of {steps:,}"
+    if kimg:
+        nimg = log[-1].get("nimg", 0)
+        return "finished" if nimg >= kimg * 1000 else f"{nimg / 1000:,.1f} of {kimg:,g} kimg"
+    return f"step {step:,}"
+
+
+def _facts(
+    config: Mapping[str, Any], data: Mapping[str, Any], log: Records
+) -> list[tuple[str, str, str]]:
+    """(what, figure, small print) for the head of the page."""
+    facts = []
+    if config.get("name"):
+        networks = [config.get(role) for role in ("generator", "discriminator")]
+        kinds = [str(n["type"]) for n in networks if isinstance(n, dict) and "type" in n]
+        facts.append(("Preset", str(config["name"]), " and ".join(kinds)))
+    if data:
+        facts.append(("Data", str(data.get("name") or data.get("path") or "?"), _data_words(data)))
+    if log:
+        facts.extend(_progress_facts(config, data, log))
+    return facts
+
+
+def _data_words(data: Mapping[str, Any]) -> str:
+    words = []
+    if isinstance(data.get("num_images"), int):
+        words.append(f"{data['num_images']:,} images")
+    if data.get("num_classes"):
+        words.append(f"{data['num_classes']:,} classes")
+    shape = data.get("image_shape")
+    if isinstance(shape, list) and len(shape) == 3:
+        words.append(f"{shape[2]}x{shape[1]}, {shape[0]} channel{'s' * (shape[0] != 1)}")
+    return ", ".join(words)
+
+
+def _progress_facts(
+    config: Mapping[str, Any], data: Mapping[str, Any], log: Records
+) -> list[tuple[str, str, str]]:
+    last = log[-1]
+    facts = [("Steps", f"{last['step']:,}", f"batch of {config.get('batch_size', '?')}")]
+    if last.get("nimg") is not None:
+        passes = last["nimg"] / data["num_images"] if data.get("num_images") else None
+        print_ = "" if passes is None else f"{passes:,.1f} passes over the data"
+        facts.append(("Images seen", _rounded(last["nimg"]), print_))
+    if last.get("seconds") is not None:
+        facts.append(("Time", duration(last["seconds"]), "resumes included"))
+    rates = [r["images_per_second"] for r in log if r.get("images_per_second") is not None]
+    if rates:
+        waits = [r["data_wait_share"] for r in log if r.get("data_wait_share") is not None]
+        print_ = f"{statistics.median(waits):.1%} waiting for data" if waits else ""
+        facts.append(("Images/s", f"{statistics.median(rates):,.0f}", print_))
+    memory = [r["memory_mb"] for r in log if r.get("memory_mb") is not None]
+    if memory:
+        facts.append(("Peak memory", f"{max(memory):,.0f} MB", ""))
+    return facts
+
+
+def _rounded(count: float) -> str:
+    return f"{count:,.0f}" if count < 1_000_000 else short_number(float(f"{count:.3g}"))
+
+
+def duration(seconds: float) -> str:
+    """42.3 -> "42 s", 222 -> "3 min 42 s", 9000 -> "2 h 30 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 2 * 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+# --- pictures ------------------------------------------------------------------
+
+
+def _sheets(folder: Path, log: Records) -> tuple[Sheet | None, list[Sheet]]:
+    """The newest sample sheet, and up to eight evenly chosen ones that end with it."""
+    found = sorted(
+        (int(path.stem.removeprefix("step-")), path)
+        for path in folder.glob("step-*.png")
+        if path.stem.removeprefix("step-").isdecimal()
+    )
+    if not found:
+        return None, []
+    seen = {record["step"]: record.get("nimg") for record in log}
+    num = min(MOST_SHEETS, len(found))
+    places = [round(i * (len(found) - 1) / max(1, num - 1)) for i in range(num)]
+    chosen = [found[-1]] if num == 1 else [found[place] for place in places]
+    sheets = []
+    for step, path in chosen:
+        nimg = seen.get(step)
+        caption = f"step {step:,}" + (f" · {_rounded(nimg)} images" if nimg else "")
+        sheets.append(_picture(path, caption, WIDEST_EARLIER))
+    step, path = found[-1]
+    newest = _picture(path, f"step {step:,}", WIDEST_NEWEST)
+    return newest, [sheet for sheet in sheets if sheet is not None]
+
+
+def _picture(path: Path, caption: str, widest: int) -> Sheet | None:
+    """A PNG for embedding; None where the file is missing or, in a live run, not a picture yet."""
+    if not path.is_file():
+        return None
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("L" if opened.mode in ("1", "L") else "RGB")
+    except (OSError, SyntaxError):  # Pillow says SyntaxError for a broken PNG
+        return None
+    if picture.width > widest:
+        height = max(1, round(picture.height * widest / picture.width))
+        picture = picture.resize((widest, height), Image.Resampling.LANCZOS)
+    buffer = BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return Sheet(caption, source, picture.width, picture.height)
+
+
+# --- scores and events -----------------------------------------------------------
+
+
+def _score_rows(scores: Records) -> list[dict[str, str]]:
+    """One row a score: newest value, what real pictures get, the best so far."""
+    results: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    for record in scores:
+        for result in record.get("results", []):
+            results.setdefault(str(result.get("name")), []).append((record["step"], result))
+    rows = []
+    for name, entries in results.items():
+        step, newest = entries[-1]
+        value, floor = newest.get("value"), newest.get("floor")
+        higher = newest.get("metric") in HIGHER_IS_BETTER
+        known = [(r["value"], s) for s, r in entries if r.get("value") is not None]
+        best = (max if higher else min)(known, key=lambda pair: pair[0]) if known else None
+        sha256 = str(newest.get("weights_sha256") or "")[:8]
+        rows.append(
+            {
+                "name": name,
+                "better": "higher is better" if higher else "lower is better",
+                "value": figure(value)
+                + (f" ± {figure(newest['std'])}" if newest.get("std") else ""),
+                "step": f"{step:,}",
+                "floor": figure(floor),
+                "ratio": f"{value / floor:.2f}" if value is not None and floor else NONE,
+                "best": NONE if best is None else f"{figure(best[0])} at {best[1]:,}",
+                "features": f"{newest.get('extractor') or NONE}"
+                + (f" ({sha256})" if sha256 else ""),
+                "num": figure(newest.get("num")),
+            }
+        )
+    return rows
+
+
+def _history(scores: Records) -> dict[str, Any]:
+    """All evaluations as a table: a row a step, a column a score; empty for fewer than two."""
+    tables = [
+        (record["step"], {str(r.get("name")): r.get("value") for r in record.get("results", [])})
+        for record in scores
+    ]
+    names = list(dict.fromkeys(name for _, values in tables for name in values))
+    rows = [(f"{step:,}", [figure(values.get(name)) for name in names]) for step, values in tables]
+    return {"names": names, "rows": rows if len(rows) > 1 else []}
+
+
+def figure(value: Any) -> str:
+    """A number with four figures, whole numbers whole; a dash for none."""
+    if value is None:
+        return NONE
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return str(value)
+
+
+def _events(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    events = []
+    for record in records:
+        kind, message = str(record.get("event", "")), str(record.get("message", ""))
+        time, step = record.get("time"), record.get("step")
+        if isinstance(time, (int, float)):
+            time = datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        alarm = any(word in kind.lower() for word in ALARMS)
+        shown = {"kind": kind, "message": message, "time": str(time or ""), "alarm": alarm}
+        events.append({**shown, "step": figure(step)})
+    return events

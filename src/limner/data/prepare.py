@@ -162,15 +162,19 @@ def _nothing_accepted(source: Source, refused: list[dict[str, str]], listing: Li
 
 
 def summary_of_sizes(sizes: Counter[tuple[int, int]]) -> dict[str, Any]:
-    """The pictures' own sizes: how many different, the extremes by area, the most common."""
+    """The pictures' own sizes: how many different, the extremes by area, the
+    extreme aspects (width / height), the most common."""
     if not sizes:
-        return {"num_distinct": 0, "smallest": None, "largest": None, "common": []}
+        return {
+            "num_distinct": 0, "smallest": None, "largest": None, "aspects": None, "common": [],
+        }  # fmt: skip
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     common = sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))[:10]
     return {
         "num_distinct": len(sizes),
         "smallest": list(by_area[0]),
         "largest": list(by_area[-1]),
+        "aspects": [min(w / h for w, h in sizes), max(w / h for w, h in sizes)],
         "common": [[width, height, count] for (width, height), count in common],
     }
 

@@ -1,0 +1,146 @@
+"""One look at every picture of a source or prepared set: the facts that the report is made of."""
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from limner.core.errors import DataError
+from limner.data.pictures import DECODE_ERRORS, is_gray, to_eight_bits
+from limner.data.prepare import Progress, reason_of, summary_of_sizes
+from limner.data.prepared import PreparedData, is_prepared
+from limner.data.sources import Labels, Source, find_source, kind_of
+
+Data = str | os.PathLike[str] | Source | PreparedData
+
+
+@dataclass
+class Survey:
+    """What was seen. `labels[i]` belongs to `names[i]`; groups hold indices of equal pictures."""
+
+    name: str
+    kind: str
+    labels_mode: str
+    class_names: list[str]
+    names: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    gray: list[bool] = field(default_factory=list)
+    sizes: dict[str, Any] = field(default_factory=dict)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    duplicates: list[list[int]] = field(default_factory=list)
+    num_near: int = 0
+
+
+def resolved(data: Data) -> PreparedData | Source:
+    """A data argument as prepared data, where it is that, or else as a source."""
+    if isinstance(data, (PreparedData, Source)):
+        return data
+    path = Path(data).expanduser()
+    return PreparedData(path) if is_prepared(path) else find_source(data)
+
+
+def survey(data: Data, labels: Labels = "classes", progress: Progress | None = None) -> Survey:
+    """Look at every picture; nothing is written.
+
+    Raises:
+        DataError: the source as a whole cannot be read.
+    """
+    found = resolved(data)
+    if isinstance(found, PreparedData):
+        return _survey_prepared(found, progress)
+    return _survey_source(found, labels, progress)
+
+
+def _survey_source(source: Source, labels: Labels, progress: Progress | None) -> Survey:
+    listing = source.listing(labels)
+    seen = Survey(source.path, kind_of(source), labels, listing.class_names)
+    seen.refused, seen.skipped, seen.notes = list(listing.refused), listing.skipped, listing.notes
+    sizes: Counter[tuple[int, int]] = Counter()
+    prints = _Prints()
+    for number, item in enumerate(listing.items):
+        try:
+            picture = to_eight_bits(item.open())
+        except DataError:
+            raise
+        except DECODE_ERRORS as error:
+            seen.refused.append((item.name, reason_of(error)))
+        else:
+            pixels = np.asarray(picture)
+            seen.names.append(item.name)
+            seen.labels.append(item.label or 0)
+            seen.gray.append(_gray(pixels))
+            sizes[pixels.shape[1], pixels.shape[0]] += 1
+            prints.add(pixels)
+        if progress is not None:
+            progress(number + 1, listing.num_items)
+    seen.sizes = summary_of_sizes(sizes)
+    seen.duplicates, seen.num_near = prints.groups(), prints.num_near()
+    return seen
+
+
+def _survey_prepared(data: PreparedData, progress: Progress | None) -> Survey:
+    info = data.info
+    seen = Survey(
+        name=str(data.directory),
+        kind=info["source"]["kind"],
+        labels_mode=info["settings"]["labels"],
+        class_names=data.class_names,
+        names=data.names(),
+        labels=data.labels.tolist(),
+        sizes=info["sizes"],
+        refused=[(entry["name"], entry["reason"]) for entry in info["refused"]],
+        skipped=info["skipped"],
+        notes=info["notes"],
+    )
+    prints = _Prints()
+    for number, pixels in enumerate(data.images.view(np.ndarray)):
+        seen.gray.append(_gray(pixels))
+        prints.add(pixels)
+        if progress is not None:
+            progress(number + 1, len(data))
+    seen.duplicates, seen.num_near = prints.groups(), prints.num_near()
+    return seen
+
+
+def _gray(pixels: np.ndarray) -> bool:
+    return pixels.ndim == 2 or pixels.shape[2] == 1 or (pixels.shape[2] == 3 and is_gray(pixels))
+
+
+class _Prints:
+    """Two fingerprints a picture: of its exact pixels, and of its coarse look."""
+
+    def __init__(self) -> None:
+        self.exact: dict[bytes, list[int]] = defaultdict(list)
+        self.coarse: dict[bytes, list[bytes]] = defaultdict(list)
+        self.num = 0
+
+    def add(self, pixels: np.ndarray) -> None:
+        digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(pixels).data)
+        key = digest.digest()
+        if key not in self.exact:
+            self.coarse[_coarse_print(pixels)].append(key)
+        self.exact[key].append(self.num)
+        self.num += 1
+
+    def groups(self) -> list[list[int]]:
+        return [group for group in self.exact.values() if len(group) > 1]
+
+    def num_near(self) -> int:
+        return sum(len(keys) for keys in self.coarse.values() if len(keys) > 1)
+
+
+def _coarse_print(pixels: np.ndarray) -> bytes:
+    # The gray picture at 8x8 in 32 levels: equal for the same picture saved twice as JPEG in most
+    # cases, and for few different ones.
+    gray = pixels.astype(np.float32)
+    gray = gray if gray.ndim == 2 else gray.mean(2)
+    small = Image.fromarray(gray).resize((8, 8), Image.Resampling.BOX)
+    return np.rint(np.asarray(small) / 8).astype(np.uint8).tobytes()

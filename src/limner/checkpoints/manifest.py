@@ -44,6 +44,25 @@ def render_manifest(body: Mapping[str, Any]) -> bytes:
     return (json.dumps(sealed, indent=2, allow_nan=False) + "\n").encode()
 
 
+def _is_sealed(body: dict[str, Any], content: bytes) -> bool:
+    """Whether the content is what `render_manifest` writes; removes the seal from the body."""
+    body.pop("manifest_sha256", None)
+    try:
+        return render_manifest(body) == content
+    except ValueError:  # NaN, which Python's reader accepts
+        return False
+
+
+def _require_plain_files(body: Mapping[str, Any], path: Path) -> None:
+    """Names that stay inside the directory, each with a size and a sha256."""
+    files = body.get("files")
+    for name, entry in files.items() if isinstance(files, dict) else [("", None)]:
+        if Path(name).name != name or not isinstance(entry, dict):
+            raise CheckpointError(f"{path}: it lists no file of a checkpoint ('{name}')")
+        if not {"size", "sha256"} <= entry.keys():
+            raise CheckpointError(f"{path}: it does not say the size and sha256 of '{name}'")
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -71,10 +90,9 @@ def read_manifest(state: Path) -> dict[str, Any]:
             f"{path}: format {version} was written by a newer limner (this one reads "
             f"{FORMAT_VERSION}); update limner"
         )
-    if not isinstance(body, dict) or body.pop("manifest_sha256", None) is None:
-        raise CheckpointError(f"{path}: not a manifest; the checkpoint is damaged")
-    if render_manifest(body) != content:
+    if not isinstance(body, dict) or not _is_sealed(body, content):
         raise CheckpointError(f"{path}: its sha256 does not fit; the checkpoint is damaged")
+    _require_plain_files(body, path)
     named = state_step(Path(state).name)
     if version != FORMAT_VERSION or (named is not None and named != body.get("step")):
         raise CheckpointError(
@@ -92,7 +110,7 @@ def read_verified(state: Path, manifest: Mapping[str, Any], name: str) -> bytes:
     """
     path = settled(Path(state)) / name
     entry = manifest["files"].get(name)
-    if entry is None or Path(name).name != name:
+    if entry is None:
         raise CheckpointError(f"{path}: the manifest does not list this file")
     content = _read_bytes(path)
     _compare(path, entry, len(content), sha256_of_bytes(content))

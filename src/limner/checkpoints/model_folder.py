@@ -365,7 +365,9 @@ def find_model(spec: str | Path, import_modules: bool = False) -> ModelRecord:
         raise CheckpointError(
             f"{path}: it has no moving average, so ':raw' says nothing; leave it out"
         )
-    return dataclasses.replace(record, generator=record.generator_raw, generator_raw=None)
+    return dataclasses.replace(
+        record, generator=record.generator_raw, generator_raw=None, file_sha256=""
+    )
 
 
 def _find_in(path: Path, selector: str, import_modules: bool) -> ModelRecord:

@@ -5,6 +5,7 @@ of them, flushes it, renames the directory to `step-00000400` and flushes the pa
 written or read.
 """
 
+import contextlib
 import datetime
 import json
 import platform
@@ -26,7 +27,6 @@ from limner.checkpoints.manifest import (
     read_manifest,
     read_verified,
     render_manifest,
-    sha256_of_bytes,
     state_name,
     verify_state,
 )
@@ -132,10 +132,8 @@ def _together(work: Callable[[], None] | None, temporary: Path) -> None:
     if not distributed.any_rank(problem is not None):
         return
     if distributed.rank() == 0:
-        try:
+        with contextlib.suppress(OSError):  # a disk that refuses this too: the next start cleans
             remove_tree(temporary)
-        except OSError:  # a disk that refuses this too: the next start removes what is left
-            pass
     distributed.barrier()
     raise problem or CheckpointError(f"{temporary}: the save failed in another process")
 
@@ -219,14 +217,19 @@ def load_rank_state(path: Path, rank: int) -> dict[str, Tree] | None:
 def _read_tree(
     path: Path, manifest: dict[str, Any], structure_name: str, keys: Collection[str] | None
 ) -> dict[str, Tree]:
-    content = json.loads(read_verified(path, manifest, structure_name))
+    where = path / structure_name
+    content = read_verified(path, manifest, structure_name)
+    try:
+        structure = json.loads(content)
+        parts = dict(structure["tree"])
+        files = dict(structure["files"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CheckpointError(f"{where}: not the structure of a training state") from None
     tree = {}
-    for key, plain in content["tree"].items():
-        if keys is not None and key not in keys:
-            continue
-        name = content["files"].get(key)
-        tensors = {} if name is None else _read_tensors(path, manifest, name)
-        tree[key] = decode_tree(plain, tensors, f"{path / structure_name}: {key}")
+    for key, plain in parts.items():
+        if keys is None or key in keys:
+            tensors = _read_tensors(path, manifest, files[key]) if key in files else {}
+            tree[key] = decode_tree(plain, tensors, f"{where}: {key}")
     return tree
 
 

@@ -1,0 +1,64 @@
+"""Scores of generated images: pure functions of features, and the evaluator over them.
+
+METRICS says what a requested name computes; see `limner.metrics.features.EXTRACTORS` for features.
+"""
+
+from limner.metrics.evaluation import (
+    Evaluator,
+    Sample,
+    check_metrics,
+    evaluate_images,
+    find_metric,
+    make_evaluator,
+    score,
+)
+from limner.metrics.features import EXTRACTORS, Classifier, Extractor, make_extractor
+from limner.metrics.frechet import frechet_distance, frechet_from_moments, moments
+from limner.metrics.kernel import gaussian_kernel, kernel_distance, polynomial_kernel
+from limner.metrics.neighbours import (
+    Manifold,
+    class_accuracy,
+    nearest_neighbour_score,
+    precision_recall_density_coverage,
+)
+from limner.metrics.reference import Reference
+from limner.metrics.requests import accuracy, cas, fid, kid, prdc
+from limner.metrics.results import Comparison, Figure, Metric, Result
+
+METRICS: dict[str, Metric] = {
+    "fid": fid,
+    "kid": kid,
+    "prdc": prdc,
+    "accuracy": accuracy,
+    "cas": cas,
+}
+
+__all__ = [
+    "EXTRACTORS",
+    "METRICS",
+    "Classifier",
+    "Comparison",
+    "Evaluator",
+    "Extractor",
+    "Figure",
+    "Manifold",
+    "Metric",
+    "Reference",
+    "Result",
+    "Sample",
+    "check_metrics",
+    "class_accuracy",
+    "evaluate_images",
+    "find_metric",
+    "frechet_distance",
+    "frechet_from_moments",
+    "gaussian_kernel",
+    "kernel_distance",
+    "make_evaluator",
+    "make_extractor",
+    "moments",
+    "nearest_neighbour_score",
+    "polynomial_kernel",
+    "precision_recall_density_coverage",
+    "score",
+]

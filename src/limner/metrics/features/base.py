@@ -1,0 +1,76 @@
+"""What a score needs of a feature extractor."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from limner.core.images import to_unit_range
+
+if TYPE_CHECKING:
+    from limner.data import PreparedData
+
+PIXELS_PER_BATCH = 1 << 18
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Turns images into rows whose distances mean something.
+
+    `name` goes into the score's name (fd-NAME), `weights_sha256` says which weights they were.
+    An entry of EXTRACTORS, or a user's class, is called with the PreparedData and returns one.
+    """
+
+    name: str
+    weights_sha256: str | None
+
+    def features(self, images: Tensor) -> Tensor:
+        """uint8 [N, C, H, W] to float [N, D] on the CPU, in batches that fit into memory."""
+        ...
+
+
+@runtime_checkable
+class Classifier(Extractor, Protocol):
+    """An extractor that also knows the classes of the data.
+
+    `held_out_accuracy` is that of the same training on a part of the images, measured on the rest;
+    it is the floor of the accuracy of generated images.
+    """
+
+    held_out_accuracy: float
+
+    def logits(self, images: Tensor) -> Tensor:
+        """uint8 [N, C, H, W] to float [N, classes] on the CPU."""
+        ...
+
+
+@torch.no_grad()
+def in_batches(network: nn.Module, images: Tensor) -> Tensor:
+    """The network's rows [N, D] for uint8 images [N, C, H, W], shown in [-1, 1]."""
+    pixels = images.shape[-1] * images.shape[-2]
+    size = min(max(PIXELS_PER_BATCH // pixels, 1), 1024)
+    return torch.cat([network(to_unit_range(batch)) for batch in images.split(size)])
+
+
+def images_at(data: "PreparedData", indices: Tensor) -> Tensor:
+    """The images at int64 indices [n] as uint8 [n, C, H, W]."""
+    picked = np.ascontiguousarray(data.images[indices.numpy()])
+    return torch.from_numpy(picked).permute(0, 3, 1, 2)
+
+
+def without_draws(kind: type[nn.Module], *arguments: int) -> nn.Module:
+    """A layer without its constructor's initialization, which draws from the global stream."""
+    return nn.utils.skip_init(kind, *arguments)
+
+
+def hash_of(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of names, shapes and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()

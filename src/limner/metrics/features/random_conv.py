@@ -1,0 +1,72 @@
+"""Features of untrained convolutions, for data without labels.
+
+They see noise, blur, shifts and few distinct images, but hardly a missing class (1.7 floors where a
+classifier shows several), so they are a second opinion wherever labels exist.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from limner.core.streams import stream
+from limner.metrics.features.base import hash_of, in_batches, without_draws
+
+if TYPE_CHECKING:
+    from limner.data import PreparedData
+
+NUM_NETWORKS = 3
+WIDTHS = (16, 32, 32)
+
+
+class RandomNetwork(nn.Module):
+    """Convolutions with He's normal weights; the mean of each channel of each layer is a feature.
+
+    Takes [N, C, H, W] in [-1, 1] and gives [N, D]. Layers are added until 8 pixels or fewer are
+    left, so that one sees the whole of a picture.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], generator: torch.Generator):
+        super().__init__()
+        channels, height, width = image_shape
+        more = max(math.ceil(math.log2(max(height, width) / 32)), 0)
+        self.layers = nn.ModuleList()
+        for i, out in enumerate(WIDTHS + WIDTHS[-1:] * more):
+            self.layers.append(without_draws(nn.Conv2d, channels, out, 3, 1 if i == 0 else 2, 1))
+            channels = out
+        for layer in self.layers:
+            assert isinstance(layer, nn.Conv2d)
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = []
+        for layer in self.layers:
+            x = F.relu(layer(x))
+            rows.append(x.mean(dim=(2, 3)))
+        return torch.cat(rows, dim=1)
+
+
+class RandomConv(nn.Module):
+    """The extractor `random-conv`: three random networks side by side, from fixed seeds."""
+
+    name = "random-conv"
+
+    def __init__(self, data: "PreparedData"):
+        super().__init__()
+        self.networks = nn.ModuleList(
+            RandomNetwork(data.image_shape, stream(seed, "random-conv"))
+            for seed in range(NUM_NETWORKS)
+        )
+        self.requires_grad_(False)
+        self.weights_sha256: str | None = hash_of(self.state_dict())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([network(x) for network in self.networks], dim=1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """uint8 [N, C, H, W] to float32 [N, 3 x the widths of the layers]."""
+        return in_batches(self, images)

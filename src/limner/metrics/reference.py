@@ -1,0 +1,176 @@
+"""The real side of all metrics: which images, their rows, and the floors."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from limner.core.errors import LimnerError
+from limner.core.files import cache_directory, write_atomically
+from limner.core.streams import stream
+from limner.metrics.features import Classifier, Extractor, classifier_of, make_extractor
+from limner.metrics.features.base import images_at
+from limner.metrics.results import Comparison, Figure, Metric
+
+if TYPE_CHECKING:
+    from limner.data import PreparedData
+
+STATISTICS_VERSION = 1  # rises when a cached feature or floor would come out differently
+NUM_REAL_MAX = 50_000
+
+
+class Side(NamedTuple):
+    """Rows [N, D] and, where there are any, int64 labels [N]."""
+
+    rows: Tensor
+    labels: Tensor | None
+
+    def part(self, begin: int, end: int | None = None) -> "Side":
+        """Rows `begin` to `end`."""
+        return Side(self.rows[begin:end], None if self.labels is None else self.labels[begin:end])
+
+    def drawn(self, num: int, seed: int) -> "Side":
+        """`num` rows without replacement: fakes often come class by class, so never the first."""
+        if num >= len(self.rows):
+            return self
+        order = torch.randperm(len(self.rows), generator=stream(seed, "metrics", "fakes"))[:num]
+        return Side(self.rows[order], None if self.labels is None else self.labels[order])
+
+
+class Reference:
+    """Real images in a fixed order, with their features and the floors of the metrics.
+
+    The reference is all real images, or 50,000 of them if there are more, in the order of a
+    permutation that the seed alone decides. A floor sets the first half of that order (no more than
+    the number of generated images) in the place of the generated images and the second half in the
+    place of the real ones. Features and floors are kept in `cache_directory()/statistics`.
+    """
+
+    def __init__(
+        self,
+        data: "PreparedData",
+        extractor: str | Extractor | None = None,
+        seed: int = 0,
+        held_out: "PreparedData | None" = None,
+    ):
+        """Choose the images.
+
+        Args:
+            data: what the classifier, if one is needed, is trained on.
+            extractor: see `make_extractor`.
+            seed: of the order.
+            held_out: compare with these and not with `data`, which the generator has seen.
+
+        Raises:
+            LimnerError: the held-out images do not fit the data; see `make_extractor`.
+        """
+        self.data = data
+        self.real = data if held_out is None else held_out
+        if self.real.image_shape != data.image_shape or self.real.num_classes not in (
+            0,
+            data.num_classes,
+        ):
+            raise LimnerError(
+                f"held-out images {self.real.image_shape} with {self.real.num_classes} classes do "
+                f"not fit the data, {data.image_shape} with {data.num_classes}"
+            )
+        self.extractor = make_extractor(extractor, data)
+        self.seed = seed
+        order = torch.randperm(len(self.real), generator=stream(seed, "metrics", "reference"))
+        self.order = order[:NUM_REAL_MAX]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @functools.cached_property
+    def labels(self) -> Tensor | None:
+        """int64 labels of the reference, in its order."""
+        if self.real.num_classes == 0:
+            return None
+        return torch.from_numpy(self.real.labels[self.order.numpy()])
+
+    @functools.cached_property
+    def classifier(self) -> Classifier:
+        """The extractor if it knows the classes, else the classifier of the data."""
+        if isinstance(self.extractor, Classifier):
+            return self.extractor
+        return classifier_of(self.data)
+
+    @functools.cached_property
+    def features(self) -> Tensor:
+        """Features [N, D] of the reference, in its order, from the cache if they are there."""
+        path = self._cached("safetensors", "features", self.extractor)
+        if path is not None and path.exists():
+            return _read_features(path)
+        features = self.extractor.features(images_at(self.real, self.order)).contiguous()
+        if path is not None:
+            write_atomically(path, save({"features": features}))
+        return features
+
+    def used_by(self, metric: Metric) -> Extractor | None:
+        """Whose rows a metric reads: None for pixels."""
+        by_reads = {"features": self.extractor, "pixels": None}
+        return self.classifier if metric.reads == "logits" else by_reads[metric.reads]
+
+    def compare(self, metric: Metric, fake: Side) -> Mapping[str, Figure]:
+        """A metric's figures for generated rows against the reference."""
+        return self._compute(metric, fake, self._side(metric))
+
+    def floors(self, name: str, metric: Metric, num: int) -> Mapping[str, float]:
+        """A metric's figures for real images against other real images, for `num` generated."""
+        if metric.reads == "logits":
+            # the classifier knows the real images by heart: only its held-out part is honest
+            return dict.fromkeys(metric.figures, self.classifier.held_out_accuracy)
+        half = len(self) // 2
+        num = min(num, half)
+        path = self._cached("json", f"floor {name} {num}", self.used_by(metric))
+        if path is not None and path.exists():
+            return json.loads(path.read_text())
+        real = self._side(metric)
+        half = min(half, len(real.rows) // 2)
+        figures = self._compute(metric, real.part(0, min(num, half)), real.part(half))
+        floors = {key: figure.value for key, figure in figures.items()}
+        if path is not None:
+            write_atomically(path, json.dumps(floors))
+        return floors
+
+    def _compute(self, metric: Metric, fake: Side, real: Side) -> Mapping[str, Figure]:
+        most = len(fake.rows) + len(real.rows) if metric.num_max is None else metric.num_max
+        if metric.equal_numbers:
+            most = min(most, len(fake.rows), len(real.rows))
+        fake, real = fake.drawn(most, self.seed), real.part(0, most)
+        return metric.compute(Comparison(*fake, *real, self.seed))
+
+    def _side(self, metric: Metric) -> Side:
+        if metric.reads == "features":
+            return Side(self.features, self.labels)
+        if metric.reads == "logits":
+            return Side(torch.empty(0, self.data.num_classes), None)
+        # twice the largest number, for the floor's two halves
+        num = len(self) if metric.num_max is None else min(2 * metric.num_max, len(self))
+        pixels = images_at(self.real, self.order[:num]).flatten(1)
+        return Side(pixels, None if self.labels is None else self.labels[:num])
+
+    def _cached(self, suffix: str, what: str, extractor: Extractor | None) -> Path | None:
+        """The file of a statistic; None where the extractor's weights have no identity."""
+        if extractor is not None and extractor.weights_sha256 is None:
+            return None
+        whose = None if extractor is None else [extractor.name, extractor.weights_sha256]
+        identity = [STATISTICS_VERSION, self.real.sha256, self.seed, len(self), whose, what]
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+        return cache_directory() / "statistics" / f"{digest}.{suffix}"
+
+
+def _read_features(path: Path) -> Tensor:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return file.get_tensor("features")
+    except safetensors.SafetensorError as error:
+        raise LimnerError(f"{path}: broken features ({error}); delete the file") from None

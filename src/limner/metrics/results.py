@@ -1,0 +1,80 @@
+"""What an evaluation returns, and what a metric is given."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+from limner.core.config import Config
+
+
+class Result(Config, frozen=True, kw_only=True):
+    """One figure, with what is needed to know which figure it is.
+
+    Attributes:
+        metric: the family that was asked for: "fid", "prdc".
+        name: what it is: "fd-classifier" (never "fid" without Inception's weights), "recall".
+        std: over subsets or splits, where the metric has any.
+        extractor: whose features or logits; "pixels" where none were needed.
+        num: generated images that went in.
+        floor: the figure for real images against other real images.
+        seed: of the choice of real images and of subsets.
+    """
+
+    metric: str
+    name: str
+    value: float
+    std: float | None
+    extractor: str
+    weights_sha256: str | None
+    num: int
+    floor: float | None
+    seed: int
+
+
+class Figure(NamedTuple):
+    """A value and, where there is one, its standard deviation."""
+
+    value: float
+    std: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The two sides of a metric: rows [N, D] of features, logits or pixels, and int64 labels [N].
+
+    `real` has no rows where the metric reads logits.
+    """
+
+    fake: Tensor
+    fake_labels: Tensor | None
+    real: Tensor
+    real_labels: Tensor | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Metric:
+    """An entry of METRICS.
+
+    Attributes:
+        compute: from both sides to the figures by name.
+        figures: these names.
+        higher_is_better: for all of its figures.
+        reads: which rows it is given: "features", "logits" (of a classifier, of the generated
+            images only) or "pixels" (0..255).
+        needs_labels: of generated and real images.
+        named_by_features: the result's name ends in the extractor's, for the figure belongs to it.
+        num_max: more images than these are not looked at on either side, as the cost is quadratic.
+        equal_numbers: the larger side is cut to the smaller, as the figure depends on their ratio.
+    """
+
+    compute: Callable[[Comparison], Mapping[str, Figure]]
+    figures: tuple[str, ...]
+    higher_is_better: bool
+    reads: Literal["features", "logits", "pixels"] = "features"
+    needs_labels: bool = False
+    named_by_features: bool = False
+    num_max: int | None = None
+    equal_numbers: bool = False

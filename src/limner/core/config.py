@@ -2,8 +2,8 @@
 
 A node is a `Config`: a msgspec Struct, frozen, keyword-only unless it says otherwise. A node that
 can be replaced by another class (a term, a controller, a schedule, a network, an image source) also
-derives from that package's marker, a subclass of `Part`; in JSON it carries its class in "type": the
-bare class name for limner's own, found in the package's table, or "module:Class" for a user's.
+derives from that package's marker, a subclass of `Part`; in JSON it carries its class in "type":
+the bare class name for limner's own, found in the package's table, or "module:Class" for a user's.
 """
 
 import difflib
@@ -34,7 +34,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Part:
-    """Base of the markers of replaceable nodes; `table` is "module:DICT" of limner's own classes."""
+    """Base of the markers of replaceable nodes; `table` is "module:DICT" of limner's classes."""
 
     table: ClassVar[str] = ""
 
@@ -114,7 +114,7 @@ def from_json(
     try:
         plain = json.loads(text)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{where}: not valid JSON ({error}); write it again or restore it") from None
+        raise ConfigError(f"{where}: not valid JSON ({error}); write or restore it") from None
     try:
         return decode(cls, plain, import_modules)
     except ConfigError as error:

@@ -29,6 +29,4 @@ class MissingExtra(LimnerError):  # noqa: N818 - reads as a sentence in messages
     """An optional dependency is not installed; the message names the extra."""
 
     def __init__(self, package: str, extra: str, purpose: str):
-        super().__init__(
-            f"{purpose} needs the package '{package}': pip install 'limner[{extra}]'"
-        )
+        super().__init__(f"{purpose} needs the package '{package}': pip install 'limner[{extra}]'")

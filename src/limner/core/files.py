@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_directory() -> Path:
-    """Where prepared data, classifiers and statistics live: $LIMNER_CACHE, else the user's cache."""
+    """Where prepared data, classifiers, statistics live: $LIMNER_CACHE, else the user's cache."""
     given = os.environ.get("LIMNER_CACHE")
     if given:
         return Path(given).expanduser()

@@ -1,0 +1,163 @@
+"""What every term and direct part in the tables keeps."""
+
+import pytest
+import torch
+from torch import nn
+
+from limner.core.config import Config, decode, encode
+from limner.core.protocols import Scores
+from limner.objectives import DIRECTS, TERMS, Direct, Memory, Term
+
+
+class Critic(nn.Module):
+    """A small discriminator that is smooth, so that finite differences hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, padding=1)
+        self.linear = nn.Linear(4, 1)
+
+    def forward(self, x, y=None):
+        h = torch.tanh(self.conv(x)).sum((2, 3))
+        return Scores(self.linear(h).squeeze(1))
+
+
+class Noise:
+    def uniform(self, purpose, shape):
+        return torch.linspace(0, 1, shape[0]).reshape(shape)
+
+    def normal(self, purpose, shape):
+        return torch.ones(shape)
+
+
+class Batch:
+    """A Pass over fixed tensors that records what a term reads."""
+
+    nimg = 0
+    player = "d"
+
+    def __init__(self, critic, real, fake, term, labels=None):
+        self.noise, self.network, self.read = Noise(), critic, set()
+        self.latents = torch.zeros(len(fake), 3)
+        self._real = real.detach().requires_grad_(True) if term.real_grad else real
+        fake = fake.detach().requires_grad_(True) if term.fake_grad else fake
+        self._fake = fake
+        self.real_labels = self.fake_labels = labels
+        self._real_scores, self._fake_scores = critic(self._real), critic(self._fake)
+
+    def critic(self, images, labels):
+        return self.network(images, labels)
+
+    def __getattr__(self, name):
+        side, _, what = name.partition("_")
+        if side not in ("real", "fake"):
+            raise AttributeError(name)
+        self.read.add(side)
+        if not what:
+            return self.__dict__[f"_{side}"]
+        scores = self.__dict__[f"_{side}_scores"]
+        return scores.logits if what == "logits" else scores
+
+
+@pytest.fixture(params=TERMS)
+def term(request):
+    return TERMS[request.param]()
+
+
+def batch_for(term, dtype=torch.float32, generator_weight=None):
+    torch.manual_seed(0)
+    critic = Critic().to(dtype)
+    real, fake = (torch.randn(4, 2, 5, 5, dtype=dtype) for _ in range(2))
+    if generator_weight is not None:
+        fake = fake * generator_weight
+    return critic, Batch(critic, real, fake, term)
+
+
+def test_table_holds_terms(term):
+    assert isinstance(term, Term)
+    assert type(term).__doc__
+    assert set(term.reads) <= {"real", "fake"}
+    assert TERMS[next(k for k, v in TERMS.items() if v is type(term))] is type(term)
+
+
+def test_config_round_trip(term):
+    class Holder(Config, frozen=True):
+        terms: tuple[Term, ...]
+
+    holder = Holder((term,))
+    assert decode(Holder, encode(holder)) == holder
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_value_is_a_finite_scalar_and_reads_what_it_says(term, dtype):
+    memory = Memory()
+    _, batch = batch_for(term, dtype)
+    value = term(batch, memory)
+    assert value.shape == ()
+    assert value.dtype == dtype
+    assert value.isfinite()
+    assert batch.read == set(term.reads)
+
+
+def test_gradient_reaches_the_player(term):
+    """A generator's term moves the generator; a discriminator's moves the critic alone."""
+    if type(term).__name__.endswith("G"):
+        weight = torch.ones((), requires_grad=True)
+        _, batch = batch_for(term, generator_weight=weight)
+        term(batch, Memory()).backward()
+        assert weight.grad is not None
+        assert weight.grad.abs() > 0
+        return
+    critic, batch = batch_for(term)
+    term(batch, Memory()).backward()
+    assert critic.conv.weight.grad.abs().sum() > 0
+
+
+def test_gradient_is_that_of_finite_differences(term):
+    critic, batch = batch_for(term, torch.float64)
+    term(batch, Memory()).backward()
+    weight = critic.conv.weight
+    direction = weight.grad.sign()
+    values = []
+    for step in (1e-6, -1e-6):
+        with torch.no_grad():
+            weight.add_(direction, alpha=step)
+        again = Batch(critic, batch._real.detach(), batch._fake.detach(), term)
+        values.append(term(again, Memory()).item())
+        with torch.no_grad():
+            weight.sub_(direction, alpha=step)
+    expected = (values[0] - values[1]) / 2e-6
+    assert (weight.grad * direction).sum().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_value_is_a_mean_over_the_batch(term):
+    """Twice the same rows give the same value, so accumulation and several processes agree."""
+    critic, batch = batch_for(term, torch.float64)
+    real, fake = batch._real.detach(), batch._fake.detach()
+    Noise.uniform, kept = (lambda self, purpose, shape: torch.full(shape, 0.3)), Noise.uniform
+    try:
+        once = term(Batch(critic, real, fake, term), Memory())
+        twice = term(
+            Batch(critic, real.repeat(2, 1, 1, 1), fake.repeat(2, 1, 1, 1), term), Memory()
+        )
+    finally:
+        Noise.uniform = kept
+    torch.testing.assert_close(once, twice)
+
+
+@pytest.mark.parametrize("name", DIRECTS)
+def test_direct_parts(name):
+    part = DIRECTS[name]()
+    assert isinstance(part, Direct)
+
+    class Holder(Config, frozen=True):
+        direct: tuple[Direct, ...]
+
+    assert decode(Holder, encode(Holder((part,)))) == Holder((part,))
+    critic = Critic()
+    for parameter in critic.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    before = {k: v.clone() for k, v in critic.state_dict().items()}
+    part(critic, Memory())
+    assert critic.conv.weight.grad.abs().sum() > 0
+    assert all(torch.equal(v, before[k]) for k, v in critic.state_dict().items())

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from limner.core.errors import ConfigError
 from limner.data.order import indices
@@ -66,17 +66,17 @@ class Loader:
         assert position >= 0
         self.position = position
         self.seconds_waited = 0.0
-        self._batch_size = batch_size
-        places = _Places(len(data), batch_size, seed, position, rank, world_size)
-        self._batches: Iterator[tuple[Tensor, Tensor, Tensor]] | None
+        self._data = data
+        self._places = _Places(len(data), batch_size, seed, rank, world_size)
+        self._images: Iterator[Tensor] | None
         if num_workers == 0:
-            self._batches = _gathered(_Rows(data), places, pin_memory)
+            self._images = _gathered(_Rows(data), self._places.after(position), pin_memory)
         else:
-            self._batches = iter(
+            self._images = iter(
                 DataLoader(
                     _Rows(data),
                     batch_size=None,
-                    sampler=places,
+                    sampler=self._places.after(position),
                     num_workers=num_workers,
                     collate_fn=_as_it_is,
                     worker_init_fn=_start_worker,
@@ -87,12 +87,15 @@ class Loader:
 
     def next(self) -> Batch:
         """The next batch of this process."""
-        assert self._batches is not None, "the loader is closed"
+        assert self._images is not None, "the loader is closed"
         begin = time.perf_counter()
-        images, labels, places = next(self._batches)
-        self.position += self._batch_size
+        images = next(self._images)
+        # Workers send the pictures alone: every further tensor costs a socket and a handshake.
+        index = self._places.at(self.position)
+        labels = np.take(self._data.labels, index)
+        self.position += self._places.batch_size
         self.seconds_waited += time.perf_counter() - begin
-        return Batch(images.permute(0, 3, 1, 2), labels, places)
+        return Batch(images.permute(0, 3, 1, 2), torch.from_numpy(labels), torch.from_numpy(index))
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -102,54 +105,52 @@ class Loader:
 
     def close(self) -> None:
         """Stop the workers; the position stays readable."""
-        self._batches = None
+        self._images = None
 
 
-class _Places(Sampler[np.ndarray]):
-    """This process' picture indices, batch after batch, without end."""
+class _Places:
+    """This process' picture indices of any global batch."""
 
-    def __init__(
-        self, num_images: int, batch_size: int, seed: int, start: int, rank: int, world_size: int
-    ):
+    def __init__(self, num_images: int, batch_size: int, seed: int, rank: int, world_size: int):
         self.num_images, self.seed, self.batch_size = num_images, seed, batch_size
-        self.rows = batch_size // world_size
-        self.start = start + rank * self.rows
+        self.num_rows = batch_size // world_size
+        self.first_row = rank * self.num_rows
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        start = self.start
+    def at(self, position: int) -> np.ndarray:
+        """The rows of the batch that begins at a position, as a new int64 array."""
+        return indices(self.seed, position + self.first_row, self.num_rows, self.num_images)
+
+    def after(self, position: int) -> Iterator[np.ndarray]:
+        """The rows of this batch and of all that follow."""
         while True:
-            yield indices(self.seed, start, self.rows, self.num_images)
-            start += self.batch_size
+            yield self.at(position)
+            position += self.batch_size
 
 
-class _Rows(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class _Rows(Dataset[Tensor]):
     def __init__(self, data: PreparedData):
         self.data = data
 
-    def __getitem__(self, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: np.ndarray) -> Tensor:
         return self.gather(index, pin_memory=False)
 
-    def gather(self, index: np.ndarray, pin_memory: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def gather(self, index: np.ndarray, pin_memory: bool) -> Tensor:
         source = self.data.images.view(np.ndarray)
-        images = torch.empty(
-            (len(index), *source.shape[1:]), dtype=torch.uint8, pin_memory=pin_memory
-        )
+        shape = (len(index), *source.shape[1:])
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=pin_memory)
         # mode="clip" writes straight into `out`; "raise" would go through a copy. The indices
         # are below len(source) by construction.
         np.take(source, index, axis=0, out=images.numpy(), mode="clip")
-        labels = torch.from_numpy(np.take(self.data.labels, index))
-        return images, labels, torch.from_numpy(index.copy())
+        return images
 
 
-def _gathered(
-    rows: _Rows, places: _Places, pin_memory: bool
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _gathered(rows: _Rows, places: Iterator[np.ndarray], pin_memory: bool) -> Iterator[Tensor]:
     for index in places:
         yield rows.gather(index, pin_memory)
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
+def _as_it_is(images: Any) -> Any:
+    return images
 
 
 def _start_worker(_: int) -> None:

@@ -29,6 +29,7 @@ def indices(seed: int, start: int, count: int, num_images: int) -> np.ndarray:
         piece = _permutation(seed, epoch, num_images)[place : place + count]
         pieces.append(piece)
         start, count = start + len(piece), count - len(piece)
+    # concatenate copies, so that nobody holds a view of the remembered permutation
     return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
 
 

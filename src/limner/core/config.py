@@ -296,7 +296,7 @@ def _assigned(config: Config, key: str, value: Plain) -> Plain:
         if not isinstance(node, (dict, list)) or name not in known:
             options = known if isinstance(node, (dict, list)) else []
             raise ConfigError(f"{_join(walked, name)}: unknown key{nearest(name, options)}")
-        place = int(name) if isinstance(node, list) else name
+        place: Any = int(name) if isinstance(node, list) else name
         if i + 1 == len(names):
             node[place] = value
         else:

@@ -16,7 +16,7 @@ class Scores(NamedTuple):
 
 @runtime_checkable
 class Generator(Protocol):
-    """forward(z [N, z_dim], y) -> images [N, C, H, W]; y None, integers [N] or rows [N, classes]."""
+    """forward(z [N, z_dim], y) -> images [N, C, H, W]; y: None, ints [N] or rows [N, classes]."""
 
     z_dim: int
 

@@ -27,6 +27,7 @@ from limner.core.errors import CheckpointError, ConfigError, LimnerError
 from limner.core.files import write_atomically
 from limner.core.images import to_uint8
 from limner.data import DataConfig, PreparedData, open_data
+from limner.data.prepared import is_prepared
 from limner.sampling import FixedSamples, Model, generate, latents_from_seeds, load, save_png, sheet
 from limner.training.config import CHANGEABLE, RunConfig
 from limner.training.fit import Fit, Hooks, Outcome, data_facts
@@ -204,7 +205,9 @@ class _Training:
         if not (self.run.samples / "reals.png").exists():
             num = min(len(self.data), 80)
             places = [i * len(self.data) // num for i in range(num)]
-            save_png(sheet(self.data.images[places], columns=10), self.run.samples / "reals.png", {})
+            save_png(
+                sheet(self.data.images[places], columns=10), self.run.samples / "reals.png", {}
+            )
 
     def _check_same_run(self) -> None:
         saved = from_json(
@@ -251,7 +254,9 @@ class _Training:
         path, _, selector = spec.partition("@")
         source = RunDirectory(path)
         if not source.exists():
-            raise CheckpointError(f"{path}: no run here; --from takes RUN, RUN@best-fid or RUN@step-N")
+            raise CheckpointError(
+                f"{path}: no run here; --from takes RUN, RUN@best-fid or RUN@step-N"
+            )
         checkpoint = source.select(selector, self._warn)
         fit.resume(checkpoint, keep_rates=False)
         fit.forget_save()
@@ -400,6 +405,8 @@ def evaluate(
     num: int | None = None,
     features: str | None = None,
     seed: int = 0,
+    recipe: DataConfig | None = None,
+    on_prepare: Callable[[int, int | None], None] | None = None,
 ) -> list[Any]:
     """Score a model against pictures; see limner.metrics for what each name gives.
 
@@ -410,13 +417,16 @@ def evaluate(
         num: generated images; by default as many as there are pictures, at most 10,000.
         features: extractor's name, or "module:Class" of your own.
         seed: first seed of the latents.
+        recipe: how pictures are prepared; by default as for the training of a run, see `recipe_of`.
+        on_prepare: called with (pictures prepared, their number or None).
     """
     from limner.metrics import make_evaluator
 
     loaded = model if isinstance(model, Model) else load(model)
-    channels, height, _ = loaded.image_shape
+    if recipe is None and not isinstance(model, Model):
+        recipe = recipe_of(model)
     labels = "classes" if loaded.num_classes else "none"
-    prepared = open_data(data, DataConfig(resolution=height, channels=channels, labels=labels))
+    prepared = open_alike(loaded.image_shape, labels, data, recipe, on_prepare)
     if loaded.num_classes not in (0, prepared.num_classes):
         raise LimnerError(
             f"the model has {loaded.num_classes} classes, the data {prepared.num_classes}; "
@@ -426,3 +436,42 @@ def evaluate(
         prepared, list(metrics), num or min(len(prepared), 10_000), features, seed
     )
     return evaluator(_sampler(loaded.generator, loaded.num_classes))
+
+
+def recipe_of(spec: str | Path) -> DataConfig | None:
+    """How the pictures of a run ("RUN", "RUN@best-fid", "RUN:raw") were prepared; None for others."""
+    path = str(spec) if Path(spec).is_dir() else str(spec).removesuffix(":raw").partition("@")[0]
+    config = RunDirectory(path).config
+    plain = json.loads(config.read_bytes()) if config.is_file() else {}
+    if "data" not in plain:
+        return None
+    return decode(DataConfig, {**plain["data"], "source": None})
+
+
+def open_alike(
+    image_shape: tuple[int, int, int],
+    labels: str,
+    data: str | Path,
+    recipe: DataConfig | None = None,
+    on_prepare: Callable[[int, int | None], None] | None = None,
+) -> PreparedData:
+    """Pictures to compare images of a shape with: a prepared directory as it is, else the source
+    prepared at that size and otherwise as the recipe says.
+
+    Raises:
+        LimnerError: the pictures have, or would have, another shape.
+    """
+    channels, height, width = image_shape
+    if is_prepared(Path(data)):
+        prepared = PreparedData(data)
+    else:
+        recipe = recipe or DataConfig(resolution=height)
+        changes = {"resolution": height, "channels": channels, "labels": labels}
+        prepared = open_data(data, recipe.replace(**changes), on_prepare)
+    if prepared.image_shape != image_shape:
+        theirs = "x".join(map(str, prepared.image_shape))
+        raise LimnerError(
+            f"{data}: the pictures are {theirs}, the images {channels}x{height}x{width}; scores "
+            "need one shape, and resizing would change them: prepare the pictures at that size"
+        )
+    return prepared

@@ -33,7 +33,9 @@ class Train:
     run: Path | None = None
     """Run directory; runs/NAME by default."""
 
-    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")] = ()
+    set: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")
+    ] = ()
     """Override a key of the config, for example optim.g.lr=2e-4; may be repeated."""
 
     steps: int | None = None

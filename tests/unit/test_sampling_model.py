@@ -5,9 +5,11 @@ import pytest
 import torch
 from toy_sampling import ToyNetwork, toy_description, toy_generator, toy_model
 
+from limner.checkpoints import ModelRecord, write_model
 from limner.core.errors import CheckpointError, LimnerError
+from limner.core.files import sha256_of
 from limner.core.images import to_uint8
-from limner.sampling import Model, generate, generate_batches, latents_from_seeds
+from limner.sampling import Model, generate, generate_batches, latents_from_seeds, load
 
 
 def test_generation_restores_modes_and_touches_no_buffer_or_random_state():
@@ -163,13 +165,9 @@ def test_the_hash_follows_the_weights_alone():
     assert model.sha256 != other.sha256
 
 
-def record_of(model, **changes):
-    class Record:
-        config = toy_description(model.num_classes)
-        generator = {**model.generator.state_dict(), **changes}
-        discriminator = None
-
-    return Record()
+def record_of(model, **changes) -> ModelRecord:
+    weights = {**model.generator.state_dict(), **changes}
+    return ModelRecord(toy_description(model.num_classes), weights)
 
 
 def test_a_record_becomes_the_same_model_without_drawing_numbers():
@@ -184,8 +182,36 @@ def test_a_record_becomes_the_same_model_without_drawing_numbers():
 
 
 def test_weights_that_do_not_fit_are_named():
+    record = record_of(toy_model(), **{"linear.bias": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match=r"generator: .*'linear.bias' is \[3\]"):
+        Model.from_record(record, device="cpu")
+
+
+def test_a_model_folder_is_loaded_whole(tmp_path):
+    model = toy_model(3)
+    write_model(tmp_path / "m", record_of(model))
+    loaded = load(tmp_path / "m", device="cpu")
+    assert loaded.config.generator == ToyNetwork()
+    assert loaded.class_names == ("kind 0", "kind 1", "kind 2")
+    assert loaded.discriminator is None
+    assert loaded.sha256 == sha256_of(tmp_path / "m" / "model.safetensors") == model.sha256
+    assert np.array_equal(loaded.sample(num=4), model.sample(num=4))
+    with pytest.raises(CheckpointError, match="no such run"):
+        load(tmp_path / "other")
+
+
+def test_raw_weights_and_the_discriminator_are_found(tmp_path):
     model = toy_model()
-    with pytest.raises(CheckpointError, match=r"linear.bias \[3\] instead of \[192\]"):
-        Model.from_record(record_of(model, **{"linear.bias": torch.zeros(3)}), device="cpu")
-    with pytest.raises(CheckpointError, match="extra unknown"):
-        Model.from_record(record_of(model, extra=torch.zeros(1)), device="cpu")
+    raw = {name: value + 1 for name, value in model.generator.state_dict().items()}
+    record = ModelRecord(
+        toy_description().replace(discriminator=ToyNetwork()),
+        model.generator.state_dict(),
+        generator_raw=raw,
+        discriminator=model.generator.state_dict(),
+    )
+    write_model(tmp_path / "m", record)
+    loaded = load(f"{tmp_path / 'm'}:raw", device="cpu")
+    assert torch.equal(loaded.generator.linear.bias, model.generator.linear.bias + 1)
+    assert loaded.sha256 != load(tmp_path / "m", device="cpu").sha256
+    assert loaded.discriminator is not None
+    assert not loaded.discriminator.training

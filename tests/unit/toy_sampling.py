@@ -1,10 +1,9 @@
 """A small conditional generator whose images show its latent and label, for the sampling tests."""
 
-from types import SimpleNamespace
-
 import torch
 from torch import nn
 
+from limner.checkpoints import ModelConfig
 from limner.core.config import Config
 from limner.core.protocols import NetworkConfig
 from limner.sampling import Model
@@ -47,11 +46,10 @@ def toy_generator(num_classes=0, image_shape=(3, 8, 8)) -> ToyGenerator:
     return generator
 
 
-def toy_description(num_classes=0, image_shape=(3, 8, 8)) -> SimpleNamespace:
+def toy_description(num_classes=0, image_shape=(3, 8, 8)) -> ModelConfig:
     names = tuple(f"kind {i}" for i in range(num_classes))
-    return SimpleNamespace(
+    return ModelConfig(
         generator=ToyNetwork(),
-        discriminator=None,
         image_shape=image_shape,
         num_classes=num_classes,
         class_names=names,

@@ -139,9 +139,7 @@ def _facts(
     """(what, figure, small print) for the head of the page."""
     facts = []
     if config.get("name"):
-        networks = [config.get(role) for role in ("generator", "discriminator")]
-        kinds = [str(n["type"]) for n in networks if isinstance(n, dict) and "type" in n]
-        facts.append(("Preset", str(config["name"]), " and ".join(kinds)))
+        facts.append(("Preset", str(config["name"]), f"seed {config.get('seed', 0)}"))
     if data:
         facts.append(("Data", str(data.get("name") or data.get("path") or "?"), _data_words(data)))
     if log:
@@ -193,7 +191,7 @@ def duration(seconds: float) -> str:
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
     if whole < 2 * 86400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"

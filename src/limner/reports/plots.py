@@ -43,8 +43,8 @@ STYLE: Any = {
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
-    "grid.color": "#e5e7eb",
-    "grid.linewidth": 0.8,
+    "grid.color": "#cdd2d9",
+    "grid.linewidth": 0.7,
     "lines.linewidth": 1.6,
     "legend.frameon": False,
     "legend.fontsize": 9.5,
@@ -221,7 +221,7 @@ def _chart(title: str, note: str, panels: list[Panel]) -> Chart:
     except ImportError:
         raise MissingExtra("matplotlib", "report", "drawing a report's charts") from None
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.1), layout="constrained")
+        figure = Figure(figsize=(5.6, 2.9), layout="constrained")
         FigureCanvasAgg(figure)
         figure.patch.set_alpha(0)
         all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -247,15 +247,15 @@ def _draw(axes: "Axes", panel: Panel) -> None:
         value, words = panel.level
         axes.axhline(value, color=GRAY, linestyle=(0, (4, 3)), linewidth=1.2)
         axes.annotate(
-            words, (1, value), xycoords=("axes fraction", "data"), xytext=(0, 3),
-            textcoords="offset points", ha="right", va="bottom", color=GRAY, fontsize=9,
+            words, (0.01, value), xycoords=("axes fraction", "data"), xytext=(0, 3),
+            textcoords="offset points", ha="left", va="bottom", color=GRAY, fontsize=9,
         )  # fmt: skip
     if any(curve.name for curve in panel.curves):
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderaxespad=0.2)
     axes.set(ylabel=panel.label, **panel.other)
     if panel.from_zero:
         axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     if "yscale" not in panel.other:
         axes.yaxis.set_major_locator(MaxNLocator(3 if panel.label else 5))

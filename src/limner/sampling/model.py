@@ -1,19 +1,17 @@
 """A loaded model: what `limner.load(...)` returns, ready to sample."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from limner.checkpoints import ModelConfig, ModelRecord, fill, find_model
 from limner.core import distributed
-from limner.core.config import to_json
-from limner.core.errors import CheckpointError, LimnerError
+from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
 from limner.core.protocols import NetworkConfig
 from limner.sampling.generate import generate, generate_batches
@@ -24,9 +22,6 @@ from limner.sampling.latents import (
     parse_classes,
     parse_seeds,
 )
-
-if TYPE_CHECKING:
-    from limner.checkpoints import ModelConfig, ModelRecord
 
 Classes = str | int | Sequence[int | str] | None
 DEFAULT_NUM = 16
@@ -59,13 +54,19 @@ class Model:
         num_classes: 0 for a model without classes; class_names has one name a class, or is empty.
         image_shape: (C, H, W).
         z_dim: width of a latent.
-        sha256: identity of the generator: its config and weights, wherever they were read from.
+        sha256: of model.safetensors, as hexadecimal digits; of what that file would be where the
+            model was not read from one.
     """
 
     def __init__(
-        self, config: "ModelConfig", generator: nn.Module, discriminator: nn.Module | None = None
+        self,
+        config: ModelConfig,
+        generator: nn.Module,
+        discriminator: nn.Module | None = None,
+        sha256: str | None = None,
     ):
         self.config = config
+        self._sha256 = sha256
         self.generator = generator.eval().requires_grad_(False)
         self.discriminator = discriminator
         self.num_classes: int = config.num_classes
@@ -74,7 +75,7 @@ class Model:
         self.z_dim: int = int(generator.z_dim)  # pyright: ignore[reportArgumentType]
 
     @classmethod
-    def from_record(cls, record: "ModelRecord", device: str = "auto") -> "Model":
+    def from_record(cls, record: ModelRecord, device: str = "auto") -> "Model":
         """Build the networks that the record describes and fill in its weights.
 
         Raises:
@@ -89,7 +90,7 @@ class Model:
                 "discriminator", config.discriminator, config, record.discriminator
             )
             discriminator = discriminator.to(target).eval().requires_grad_(False)
-        return cls(config, generator.to(target), discriminator)
+        return cls(config, generator.to(target), discriminator, record.sha256)
 
     @property
     def device(self) -> torch.device:
@@ -98,13 +99,12 @@ class Model:
 
     @cached_property
     def sha256(self) -> str:
-        """Hexadecimal digest over the generator's config and every tensor of its state."""
-        digest = hashlib.sha256(to_json(self.config.generator).encode())  # pyright: ignore[reportArgumentType]
-        for name, tensor in sorted(self.generator.state_dict().items()):
-            data = tensor.detach().cpu().contiguous()
-            digest.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
-            digest.update(data.reshape(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        """See the class."""
+        if self._sha256 is not None:
+            return self._sha256
+        other = None if self.discriminator is None else self.discriminator.state_dict()
+        record = ModelRecord(self.config, self.generator.state_dict(), discriminator=other)
+        return record.sha256
 
     def class_name(self, index: int) -> str:
         """The name of a class, or its number where the model has no names."""
@@ -304,26 +304,11 @@ def _chosen_seeds(
 
 
 def _filled(
-    role: str, network: NetworkConfig, config: "ModelConfig", tensors: dict[str, Tensor]
+    role: str, network: NetworkConfig, config: ModelConfig, tensors: dict[str, Tensor]
 ) -> nn.Module:
     with torch.random.fork_rng([]):  # the initialization that the weights replace draws numbers
         module = network.build(config.image_shape, config.num_classes)
-    own = module.state_dict()
-    wrong = [
-        f"{name} {list(tensors[name].shape)} instead of {list(own[name].shape)}"
-        for name in own
-        if name in tensors and tensors[name].shape != own[name].shape
-    ]
-    wrong += [f"{name} missing" for name in own if name not in tensors]
-    wrong += [f"{name} unknown" for name in tensors if name not in own]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise CheckpointError(
-            f"the {role}'s weights do not fit {type(network).__name__}: "
-            f"{'; '.join(wrong[:3])}{more}; the folder's config.json and weights do not belong "
-            "together"
-        )
-    module.load_state_dict(tensors)
+    fill(module, tensors, role)
     return module
 
 
@@ -339,6 +324,4 @@ def load(spec: str | Path, device: str = "auto", import_modules: bool = False) -
     Raises:
         CheckpointError: nothing loadable there; ConfigError: a config that cannot be built.
     """
-    from limner.checkpoints import find_model
-
     return Model.from_record(find_model(spec, import_modules=import_modules), device)

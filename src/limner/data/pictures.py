@@ -60,6 +60,7 @@ def open_picture(file: Path | io.BytesIO) -> Image.Image:
         except Image.UnidentifiedImageError:
             raise UnreadablePictureError("not a picture in a known format, or damaged") from None
     if image.width * image.height > MAX_PIXELS:
+        image.close()
         raise UnreadablePictureError(
             f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}; shrink it first"
         )
@@ -80,8 +81,10 @@ def to_eight_bits(picture: Image.Image | np.ndarray) -> Image.Image | np.ndarray
         return _from_array(picture)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        picture.load()
-        return _opaque(ImageOps.exif_transpose(picture))
+        with picture:  # closes the file, keeps the pixels
+            picture.load()
+            ImageOps.exif_transpose(picture, in_place=True)
+        return _opaque(picture)
 
 
 def _opaque(picture: Image.Image) -> Image.Image:

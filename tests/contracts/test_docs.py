@@ -44,7 +44,7 @@ def test_the_python_of_a_page_runs(name: str):
 def test_source_files_that_the_pages_name_exist():
     for page in PAGES:
         for name in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", page.read_text()):
-            places = (ROOT / name, ROOT / "src" / "limner" / name)
+            places = (ROOT / name, ROOT / "src" / name, ROOT / "src" / "limner" / name)
             assert any(place.is_file() for place in places), f"{page.name} names {name}"
 
 

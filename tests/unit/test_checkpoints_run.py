@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from limner.checkpoints import RunDirectory, list_states, save_state
+from limner.checkpoints.run_directory import HIGHER_IS_BETTER
 from limner.core.errors import CheckpointError
+from limner.metrics import METRICS
 
 
 @pytest.fixture
@@ -29,6 +31,11 @@ def score(run: RunDirectory, step: int, **values: float) -> None:
         for metric, value in values.items()
     ]
     run.append("scores", {"step": step, "nimg": step * 8, "results": results})
+
+
+def family(run: RunDirectory, step: int, **values: float) -> None:
+    results = [{"metric": "prdc", "name": name, "value": value} for name, value in values.items()]
+    run.append("scores", {"step": step, "results": results})
 
 
 def steps_of(run: RunDirectory) -> list[int]:
@@ -155,6 +162,21 @@ def test_prune_notices_a_state_that_was_written_again(run: RunDirectory):
     assert steps_of(run) == [2, 3, 4]
 
 
+def test_each_figure_of_a_family_keeps_its_best(run: RunDirectory):
+    save(run, 1, 2, 3, 4)
+    family(run, 1, recall=0.9, coverage=0.1)
+    family(run, 2, recall=0.2, coverage=0.8)
+    family(run, 3, recall=0.3, coverage=0.3)
+    assert run.prune(keep_newest=1, keep_best=1) == [3]
+    assert run.select("best-recall").name == "step-00000001"
+    assert run.select("best-coverage").name == "step-00000002"
+
+
+def test_the_directions_are_those_of_the_metrics():
+    for name, metric in METRICS.items():
+        assert (name in HIGHER_IS_BETTER) == metric.higher_is_better
+
+
 # --- selectors -----------------------------------------------------------------
 
 
@@ -181,7 +203,8 @@ def test_selectors(run: RunDirectory):
     [
         ("step-7", "step-100, step-200"),
         ("best-fidd", "nearest is 'fid'"),
-        ("best-kid", "measured at the steps 50.* step-100, step-200"),
+        ("best-kid", "measured at steps 50.* step-100, step-200"),
+        ("best-prdc", "several figures: coverage, recall; write best-coverage"),
         ("best-", "write step-N or best-METRIC"),
         ("newest", "write step-N or best-METRIC"),
         ("step-x", "write step-N or best-METRIC"),
@@ -191,6 +214,7 @@ def test_a_wrong_selector_says_what_there_is(run: RunDirectory, selector: str, n
     save(run, 100, 200)
     score(run, 100, fid=5.0)
     score(run, 50, kid=5.0)
+    family(run, 100, recall=0.5, coverage=0.25)
     with pytest.raises(CheckpointError, match=named):
         run.select(selector)
 
@@ -216,5 +240,5 @@ def test_values_that_are_no_numbers_are_no_scores(run: RunDirectory):
     score(run, 1, fid=float("nan"))
     score(run, 2, fid=3.0)
     assert json.loads(run.scores.read_text().splitlines()[0])["results"][0]["value"] is None
-    assert run.metric_steps("fid") == {2: 3.0}
+    assert run.figures() == {"fid-tiny": {2: 3.0}}
     assert run.select("best-fid").name == "step-00000002"

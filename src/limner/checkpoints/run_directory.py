@@ -23,22 +23,10 @@ from limner.core.files import sync_directory, sync_file
 
 LOG_NAMES = ("log", "scores", "events")
 
-# Every other metric is better when smaller: distances, errors.
+# Families of metrics, as results name them in "metric", and the single figures among them. Every
+# other one is better when smaller.
 HIGHER_IS_BETTER = frozenset(
-    {
-        "is",
-        "precision",
-        "recall",
-        "density",
-        "coverage",
-        "accuracy",
-        "nn",
-        "nn_accuracy",
-        "nearest_neighbour",
-        "nearest_neighbor",
-        "entropy",
-        "diversity",
-    }
+    {"is", "prdc", "accuracy", "cas", "precision", "recall", "density", "coverage"}
 )
 
 
@@ -104,33 +92,30 @@ class RunDirectory:
 
     # --- which checkpoints stay -----------------------------------------------
 
-    def metric_steps(self, metric: str) -> dict[int, float]:
-        """step -> value of a metric, by its kind ("fid") or full name ("fd-effnet-lite0")."""
-        values: dict[int, float] = {}
+    def figures(self) -> dict[str, dict[int, float]]:
+        """Every finite figure in scores.jsonl: name ("fd-classifier") -> step -> value."""
+        figures: dict[str, dict[int, float]] = {}
         for record in self.read_log("scores"):
             for result in record.get("results", []):
                 value = result.get("value")
-                named = metric in (result.get("metric"), result.get("name"))
-                if named and isinstance(value, (int, float)) and math.isfinite(value):
-                    values[record["step"]] = value
-        return values
+                if isinstance(value, (int, float)) and math.isfinite(value):
+                    figures.setdefault(result["name"], {})[record["step"]] = value
+        return figures
 
-    def metric_names(self) -> dict[str, str]:
-        """Every name by which a metric in scores.jsonl can be asked for -> its kind."""
-        names = {}
-        for record in self.read_log("scores"):
-            for result in record.get("results", []):
-                kind = result.get("metric") or result.get("name")
-                for name in (result.get("metric"), result.get("name")):
-                    if name:
-                        names[name] = kind
-        return names
+    def families(self) -> dict[str, str]:
+        """Name of every figure in scores.jsonl -> the metric that was asked for ("fid")."""
+        return {
+            result["name"]: result["metric"]
+            for record in self.read_log("scores")
+            for result in record.get("results", [])
+        }
 
-    def _best_steps(self, metric: str, kind: str, count: int) -> list[int]:
-        """The best of the existing checkpoints by a metric, best first; a tie goes to the newer."""
+    def best_steps(self, name: str, count: int = 1) -> list[int]:
+        """The best of the existing checkpoints by a figure, best first; of equals the newer."""
         existing = {step for step, _ in list_states(self.checkpoints)}
-        sign = -1 if kind in HIGHER_IS_BETTER else 1
-        values = self.metric_steps(metric)
+        values = self.figures().get(name, {})
+        higher = not HIGHER_IS_BETTER.isdisjoint({name, self.families().get(name)})
+        sign = -1 if higher else 1
         ranked = sorted(existing & set(values), key=lambda step: (sign * values[step], -step))
         return ranked[:count]
 
@@ -138,7 +123,7 @@ class RunDirectory:
         self, keep_newest: int = 2, keep_best: int = 1, milestone_every: int | None = None
     ) -> list[int]:
         """Remove checkpoints, except the newest `keep_newest` that verify (and damaged ones newer
-        than those), the best `keep_best` of each metric in scores.jsonl, and the milestones, whose
+        than those), the best `keep_best` of each figure in scores.jsonl, and the milestones, whose
         step is a multiple of `milestone_every`. One process calls it.
 
         Returns:
@@ -152,8 +137,8 @@ class RunDirectory:
                 break
             num_whole += self._is_whole(step, path)
             kept.add(step)
-        for kind in set(self.metric_names().values()):
-            kept.update(self._best_steps(kind, kind, keep_best))
+        for name in self.figures():
+            kept.update(self.best_steps(name, keep_best))
         if milestone_every:
             kept.update(step for step, _ in states if step % milestone_every == 0)
         removed = []
@@ -190,7 +175,8 @@ class RunDirectory:
         """The verified checkpoint that a selector names.
 
         Args:
-            selector: "" (the newest that is whole), "step-20000", or "best-METRIC".
+            selector: "" (the newest that is whole), "step-20000", or "best-METRIC", where
+                METRIC is a figure's full name or a metric that has one figure.
             warn: is given a line where newer ones are damaged (default: a Python warning).
 
         Raises:
@@ -222,16 +208,26 @@ class RunDirectory:
         return path
 
     def _best_step(self, metric: str, states: dict[int, Path]) -> int:
-        names = self.metric_names()
-        if metric not in names:
-            hint = nearest(metric, names) if names else "; it holds no results yet"
+        families = self.families()
+        names = [name for name in families if metric in (name, families[name])]
+        if metric in names:
+            names = [metric]
+        if not names:
+            known = {*families, *families.values()}
+            hint = nearest(metric, known) if known else "; it holds no results yet"
             raise CheckpointError(f"{self.scores}: no result of the metric '{metric}'{hint}")
-        best = self._best_steps(metric, names[metric], 1)
-        if not best:
-            measured = ", ".join(map(str, sorted(self.metric_steps(metric))))
+        if len(names) > 1:
             raise CheckpointError(
-                f"{self.path}: '{metric}' was measured at the steps {measured or 'none'}, of which "
-                f"no checkpoint is left; there are {_listed(states)}"
+                f"{self.scores}: '{metric}' has several figures: {', '.join(sorted(names))}; "
+                f"write best-{min(names)} or another of them"
+            )
+        best = self.best_steps(names[0])
+        if not best:
+            steps = sorted(self.figures().get(names[0], {}))
+            measured = f"steps {', '.join(map(str, steps))}" if steps else "no step"
+            raise CheckpointError(
+                f"{self.path}: '{metric}' was measured at {measured}, of which no checkpoint is "
+                f"left; there are {_listed(states)}"
             )
         return best[0]
 

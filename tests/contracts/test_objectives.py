@@ -34,7 +34,6 @@ class Batch:
     """A Pass over fixed tensors that records what a term reads."""
 
     nimg = 0
-    player = "d"
 
     def __init__(self, critic, real, fake, term, labels=None):
         self.noise, self.network, self.read = Noise(), critic, set()

@@ -1,6 +1,6 @@
 """What a term is, and what it sees."""
 
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -30,9 +30,6 @@ class Pass(Protocol):
 
     Images are [N, C, H, W] in [-1, 1], labels None, int64 [N] or float rows [N, classes].
     """
-
-    @property
-    def player(self) -> Literal["g", "d"]: ...
 
     @property
     def nimg(self) -> int: ...

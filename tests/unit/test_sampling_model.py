@@ -93,7 +93,10 @@ def test_classes_by_name_number_and_all():
     model = toy_model(3)
     assert model.class_indices("all") == [0, 1, 2]
     assert model.class_indices(["kind 2", 0]) == [2, 0]
-    assert model.class_indices(1) == [1]
+    assert model.class_indices(1) == model.class_indices(np.int64(1)) == [1]
+    assert model.class_indices(np.array([2, 1])) == [2, 1]
+    assert model.plan(seeds=np.int64(4)).seeds == model.plan(seeds=4).seeds == [4]
+    assert model.plan(seeds=np.arange(3)).seeds == [0, 1, 2]
 
 
 def test_given_latents_and_labels_are_used_as_they_are():

@@ -23,7 +23,8 @@ from limner.sampling.latents import (
     parse_seeds,
 )
 
-Classes = str | int | Sequence[int | str] | None
+Seeds = str | int | Sequence[int]
+Classes = str | int | Sequence[int | str]
 DEFAULT_NUM = 16
 
 
@@ -116,8 +117,8 @@ class Model:
         self,
         *,
         num: int | None = None,
-        seeds: str | Sequence[int] | None = None,
-        classes: Classes = None,
+        seeds: Seeds | None = None,
+        classes: Classes | None = None,
         truncation: float | None = None,
         truncation_mode: TruncationMode = "resample",
         seed: int = 0,
@@ -151,7 +152,7 @@ class Model:
         return SamplePlan(latents, labels, chosen, truncation, truncation_mode)
 
     def _with_classes(
-        self, z: Tensor, seeds: list[int] | None, classes: Classes, places: list[int]
+        self, z: Tensor, seeds: list[int] | None, classes: Classes | None, places: list[int]
     ) -> tuple[Tensor, Tensor, list[int] | None]:
         """Labels for latents: class-major over the asked classes, else each place's own class."""
         if classes is None:
@@ -165,7 +166,7 @@ class Model:
         """Indices for a class, several, names, or a text such as "3,7" or "all"."""
         if isinstance(classes, str):
             return parse_classes(classes, self.num_classes, self.class_names)
-        given = [classes] if isinstance(classes, int) else list(classes or ())
+        given = [classes] if isinstance(classes, (int, np.integer)) else list(classes)
         if not given:
             raise LimnerError("classes is empty; name at least one, or leave it out")
         indices: list[int] = []
@@ -195,8 +196,9 @@ class Model:
             raise LimnerError("y was given, but this model has no classes; leave it out")
         labels = torch.as_tensor(y)
         if labels.ndim == 1 and not labels.is_floating_point() and len(labels):
+            labels = labels.long()
             check_classes([int(labels.min()), int(labels.max())], self.num_classes)
-            return labels.long()
+            return labels
         if labels.ndim == 2 and labels.shape[1] == self.num_classes and len(labels):
             rows = labels.float()
             if torch.isfinite(rows).all():
@@ -222,8 +224,8 @@ class Model:
     def sample(
         self,
         num: int | None = None,
-        seeds: str | Sequence[int] | None = None,
-        classes: Classes = None,
+        seeds: Seeds | None = None,
+        classes: Classes | None = None,
         truncation: float | None = None,
         truncation_mode: TruncationMode = "resample",
         seed: int = 0,
@@ -239,7 +241,7 @@ class Model:
 
         Args:
             num: seeds seed .. seed + num - 1 (default 16, or as many as y has rows).
-            seeds: these instead, as integers or a text such as "0-63,70".
+            seeds: these instead, as one or several integers or a text such as "0-63,70".
             classes: an index, a name, several, or "all". Without it each seed s of a model with
                 classes shows the class s % num_classes, so that num = num_classes shows each once.
             truncation: threshold > 0 on the latents; see `latents_from_seeds`.
@@ -287,12 +289,16 @@ class Model:
 
 
 def _chosen_seeds(
-    num: int | None, seeds: str | Sequence[int] | None, seed: int, num_labels: int | None
+    num: int | None, seeds: Seeds | None, seed: int, num_labels: int | None
 ) -> list[int]:
     if seeds is not None:
         if num is not None:
             raise LimnerError("give either num or seeds, not both")
-        chosen = parse_seeds(seeds) if isinstance(seeds, str) else [int(item) for item in seeds]
+        if isinstance(seeds, str):
+            chosen = parse_seeds(seeds)
+        else:
+            given = [seeds] if isinstance(seeds, (int, np.integer)) else seeds
+            chosen = [int(item) for item in given]
         if not chosen:
             raise LimnerError("seeds is empty; name at least one")
         return chosen

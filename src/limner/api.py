@@ -33,7 +33,7 @@ from limner.training.config import CHANGEABLE, RunConfig
 from limner.training.fit import Fit, Hooks, Outcome, data_facts
 from limner.training.trackers import TensorBoard
 
-__all__ = ["TrainedRun", "TrainOptions", "evaluate", "load", "train"]
+__all__ = ["TrainOptions", "TrainedRun", "evaluate", "evaluation_sampler", "load", "train"]
 
 Notice = Callable[[str, str], None]
 
@@ -327,7 +327,7 @@ class _Training:
         return make_evaluator(self.data, list(self.config.metrics), self.config.num_evaluate)
 
     def _evaluate(self, generator: nn.Module) -> list[dict[str, Any]]:
-        sample = _sampler(generator, self.data.num_classes)
+        sample = evaluation_sampler(generator, self.data.num_classes)
         return [as_plain(result) for result in self._evaluator(sample)]
 
     # --- the end -----------------------------------------------------------
@@ -351,7 +351,7 @@ def as_plain(result: Any) -> dict[str, Any]:
     return encode(result)
 
 
-def _sampler(
+def evaluation_sampler(
     generator: nn.Module, num_classes: int
 ) -> Callable[[int, int], tuple[Tensor, Tensor | None]]:
     """sample(num, seed) -> (uint8 [N, C, H, W], labels or None), the classes in equal shares."""
@@ -435,11 +435,11 @@ def evaluate(
     evaluator = make_evaluator(
         prepared, list(metrics), num or min(len(prepared), 10_000), features, seed
     )
-    return evaluator(_sampler(loaded.generator, loaded.num_classes))
+    return evaluator(evaluation_sampler(loaded.generator, loaded.num_classes))
 
 
 def recipe_of(spec: str | Path) -> DataConfig | None:
-    """How the pictures of a run ("RUN", "RUN@best-fid", "RUN:raw") were prepared; None for others."""
+    """How a run ("RUN", "RUN@best-fid", "RUN:raw") had its pictures prepared; None for others."""
     path = str(spec) if Path(spec).is_dir() else str(spec).removesuffix(":raw").partition("@")[0]
     config = RunDirectory(path).config
     plain = json.loads(config.read_bytes()) if config.is_file() else {}
@@ -449,14 +449,14 @@ def recipe_of(spec: str | Path) -> DataConfig | None:
 
 
 def open_alike(
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int | None, int, int],
     labels: str,
     data: str | Path,
     recipe: DataConfig | None = None,
     on_prepare: Callable[[int, int | None], None] | None = None,
 ) -> PreparedData:
-    """Pictures to compare images of a shape with: a prepared directory as it is, else the source
-    prepared at that size and otherwise as the recipe says.
+    """Pictures to compare images of a shape (channels None: any) with: a prepared directory as it
+    is, else the source prepared at that size and otherwise as the recipe says.
 
     Raises:
         LimnerError: the pictures have, or would have, another shape.
@@ -468,10 +468,11 @@ def open_alike(
         recipe = recipe or DataConfig(resolution=height)
         changes = {"resolution": height, "channels": channels, "labels": labels}
         prepared = open_data(data, recipe.replace(**changes), on_prepare)
-    if prepared.image_shape != image_shape:
-        theirs = "x".join(map(str, prepared.image_shape))
+    wanted = (channels or prepared.image_shape[0], height, width)
+    if prepared.image_shape != wanted:
+        theirs, ours = ("x".join(map(str, shape)) for shape in (prepared.image_shape, wanted))
         raise LimnerError(
-            f"{data}: the pictures are {theirs}, the images {channels}x{height}x{width}; scores "
+            f"{data}: the pictures are {theirs}, the images {ours}; scores "
             "need one shape, and resizing would change them: prepare the pictures at that size"
         )
     return prepared

@@ -25,7 +25,7 @@ class Train:
     """
 
     preset: tyro.conf.Positional[str]
-    """Preset name (see `limner presets`), CONFIG.json, or FILE.py:FUNCTION returning a RunConfig."""
+    """Preset (see `limner presets`), CONFIG.json, or FILE.py:FUNCTION returning a RunConfig."""
 
     data: str = "digits"
     """Built-in name, prepared directory, or any source: folder, zip, npz, CIFAR folder."""

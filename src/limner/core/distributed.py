@@ -7,6 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from limner.core.errors import ConfigError
+
 
 def start(device_type: str = "cpu") -> None:
     """Join the process group that torchrun's environment describes; nothing without it."""
@@ -38,12 +40,27 @@ def barrier() -> None:
 
 
 def local_device(device: str) -> torch.device:
-    """The device of this process: "auto" takes cuda, then mps, then cpu."""
+    """The device of this process: "auto" takes cuda, then mps, then cpu.
+
+    Raises:
+        ConfigError: no such device on this machine.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else _mps_or_cpu()
     if device == "cuda":
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device(device)
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"device '{device}' is unknown; give auto, cpu, cuda or mps") from None
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not available.get(chosen.type, True):
+        raise ConfigError(f"device '{device}' is not available here; give auto or cpu")
+    return chosen
 
 
 def _mps_or_cpu() -> str:

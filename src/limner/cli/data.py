@@ -1,0 +1,235 @@
+"""`limner data prepare` and `limner data report`: bring pictures into form, or look at them."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from limner.cli.parsing import parse
+from limner.cli.progress import Counter
+from limner.core.config import nearest
+from limner.core.errors import LimnerError
+
+if TYPE_CHECKING:
+    from limner.data import PreparedData
+
+PREPARE_EXAMPLE = "limner data prepare photos/ --out data/photos64 --resolution 64"
+REPORT_EXAMPLE = "limner data report photos/ --out sheet.png"
+COMING_FORMATS = ("hdf5", "tfrecord", "zip")
+NUM_LOOKED_AT = 100  # pictures whose size decides where no --resolution is given
+
+OVERVIEW = f"""usage: limner data prepare|report [OPTIONS]
+
+  prepare      decode and resize pictures once into arrays that training maps into memory
+  report       count pictures and classes, and say what looks like a mistake
+
+examples:
+  {PREPARE_EXAMPLE}
+  {REPORT_EXAMPLE}
+  limner data prepare --help
+"""
+
+SourceArgument = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+    """Decode, check and resize pictures once into arrays that training maps into memory.
+
+    Pictures that cannot be read are left out and listed with reasons in DIR/dataset.json.
+    """
+
+    source: SourceArgument
+    """Folder (flat or a folder a class), zip, .npz, CIFAR folder, or the built-in digits."""
+
+    out: Path
+    """Directory to make."""
+
+    resolution: int | None = None
+    """Height and width in pixels; may be left out where the pictures have one square size."""
+
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    """Largest centred square, squashed to a square, or black bars."""
+
+    filter: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"] = "lanczos"
+    """Resize filter."""
+
+    channels: int | None = None
+    """1 gray, 3 color; by default 1 if every picture is gray, else 3."""
+
+    labels: str = "classes"
+    """classes (or folders): the source's classes; none: one unlabelled set, read recursively."""
+
+    format: str = "prepared"
+    """Form to write; prepared is the only one so far."""
+
+    json: bool = False
+    """Print the result as one JSON object on stdout."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Counts, classes, sizes, refused files, duplicates, and what looks like a mistake."""
+
+    source: SourceArgument
+    """Any source that prepare takes, or a prepared directory."""
+
+    labels: str = "classes"
+    """classes (or folders), or none."""
+
+    out: Path | None = None
+    """FILE.png of example pictures, a row a class."""
+
+    json: bool = False
+    """Print the report as one JSON object on stdout."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the subcommand; 0, or 2 where none is named."""
+    commands = {"prepare": prepare, "report": report}
+    if argv and argv[0] in commands:
+        return commands[argv[0]](argv[1:])
+    if argv and argv[0] in ("-h", "--help"):
+        print(OVERVIEW)
+        return 0
+    if argv:
+        print(f"limner data: no command '{argv[0]}'{nearest(argv[0], commands)}", file=sys.stderr)
+    else:
+        print(OVERVIEW, file=sys.stderr)
+    return 2
+
+
+def prepare(argv: Sequence[str]) -> int:
+    """Prepare a source and say what came of it; 0."""
+    options = parse(Prepare, argv, "data prepare", PREPARE_EXAMPLE)
+    labels = labels_of(options.labels)
+    if options.format in COMING_FORMATS:
+        raise LimnerError(f"--format {options.format} comes later; 'prepared' is what is written")
+    if options.format != "prepared":
+        raise LimnerError(f"--format '{options.format}' is unknown; 'prepared' is what is written")
+
+    from limner.data import DataConfig, prepare
+
+    resolution = options.resolution
+    config = DataConfig(
+        resolution=common_size(options.source) if resolution is None else resolution,
+        channels=options.channels,
+        labels=labels,
+        fit=options.fit,
+        filter=options.filter,
+    )
+    with Counter("preparing", quiet=options.json) as counter:
+        prepared = prepare(options.source, options.out, config, counter)
+    print(as_json(prepared) if options.json else describe(prepared))
+    return 0
+
+
+def report(argv: Sequence[str]) -> int:
+    """Look at every picture and say what is there; 0."""
+    options = parse(Report, argv, "data report", REPORT_EXAMPLE)
+    labels = labels_of(options.labels)
+    if options.out is not None and options.out.suffix.lower() != ".png":
+        raise LimnerError(f"--out {options.out}: the sheet is a picture; give FILE.png")
+
+    from limner import data
+
+    with Counter("looking", quiet=options.json) as counter:
+        made = data.report(options.source, labels, counter)
+    if options.out is not None:
+        from limner.sampling import save_png
+
+        save_png(data.picture_sheet(options.source, labels=labels), options.out)
+    if options.json:
+        sheet = None if options.out is None else str(options.out)
+        print(json.dumps({**made.to_plain(), "sheet": sheet}))
+        return 0
+    print("\n".join(made.lines()))
+    if options.out is not None:
+        print(f"sheet: {options.out}")
+    return 0
+
+
+def labels_of(text: str) -> Literal["classes", "none"]:
+    """The setting behind --labels.
+
+    Raises:
+        LimnerError: neither of the two; a file of labels is told where it has to stand.
+    """
+    if text in ("classes", "folders"):
+        return "classes"
+    if text == "none":
+        return "none"
+    if Path(text).suffix:
+        raise LimnerError(
+            f"--labels {text}: labels in a separate file are not read; put it into the source as "
+            'dataset.json, {"labels": [["picture.png", 3], ...]}, or make a folder a class'
+        )
+    raise LimnerError(f"--labels '{text}' is unknown; give classes, folders or none")
+
+
+def common_size(source: str) -> int:
+    """The side of the source's pictures, where the first hundred are squares of one size.
+
+    Raises:
+        LimnerError: they are not, so that a size has to be chosen.
+    """
+    import itertools
+
+    from limner.data.pictures import DECODE_ERRORS
+    from limner.data.sources import find_source
+
+    sizes: set[tuple[int, ...]] = set()
+    for item in itertools.islice(find_source(source).listing("none").items, NUM_LOOKED_AT):
+        try:
+            picture = item.open()
+        except DECODE_ERRORS:  # preparing lists it with its reason
+            continue
+        size = getattr(picture, "size", None)
+        sizes.add(size if isinstance(size, tuple) else picture.shape[1::-1])
+        if len(sizes) > 1:
+            break
+    shown = " and ".join(f"{width}x{height}" for width, height in sorted(sizes)) or "none readable"
+    if len(sizes) != 1 or len(set(*sizes)) != 1:
+        raise LimnerError(
+            f"{source}: its pictures are not squares of one size ({shown}); give --resolution, "
+            "for example 64"
+        )
+    return next(iter(sizes))[0]
+
+
+def describe(prepared: "PreparedData") -> str:
+    """What was prepared, for people."""
+    channels, height, width = prepared.image_shape
+    classes = f"{prepared.num_classes} classes" if prepared.num_classes else "no classes"
+    info = prepared.info
+    lines = [
+        f"{prepared.directory}: {len(prepared):,} pictures {channels}x{height}x{width}, {classes}"
+    ]
+    lines += [f"  note: {note}" for note in info["notes"]]
+    if info["num_refused"]:
+        first = info["refused"][0]
+        lines.append(
+            f"  refused: {info['num_refused']}, first {first['name']}: {first['reason']} "
+            f"(all in {prepared.directory / 'dataset.json'})"
+        )
+    return "\n".join(lines)
+
+
+def as_json(prepared: "PreparedData") -> str:
+    """The same for programs."""
+    return json.dumps(
+        {
+            "out": str(prepared.directory),
+            "num_images": len(prepared),
+            "image_shape": list(prepared.image_shape),
+            "num_classes": prepared.num_classes,
+            "classes": prepared.info["classes"],
+            "num_refused": prepared.info["num_refused"],
+            "notes": prepared.info["notes"],
+            "sha256": prepared.sha256,
+        }
+    )

@@ -1,0 +1,52 @@
+"""Progress of long work: one live line on a terminal, a plain line every few seconds otherwise."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 5.0
+
+
+class Counter:
+    """Counts images on stderr. Use as a context manager and call it with (done, total or None)."""
+
+    def __init__(self, verb: str, quiet: bool = False):
+        self._verb = verb
+        self._console = Console(stderr=True, quiet=quiet)
+        self._live = self._console.is_terminal and not quiet
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._live,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._last_plain = time.monotonic()
+
+    def __enter__(self) -> "Counter":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """So many images of so many are done."""
+        count = f"{done:,}" + (f"/{total:,}" if total else "") + " images"
+        if self._live:
+            if self._task is None:
+                self._task = self._progress.add_task(self._verb, total=total, count="")
+            self._progress.update(self._task, completed=done, total=total, count=count)
+        elif time.monotonic() - self._last_plain > PLAIN_SECONDS:
+            self._last_plain = time.monotonic()
+            self._console.print(f"{self._verb}: {count}", highlight=False, markup=False)

@@ -1,0 +1,312 @@
+"""`limner sample`: images of a trained model as a PNG, a sheet, an .npz or a folder."""
+
+import dataclasses
+import json
+import re
+from collections import Counter as Counts
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from limner.cli.loading import load_model
+from limner.cli.parsing import parse
+from limner.cli.progress import Counter
+from limner.core.errors import LimnerError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from limner.sampling import Model, SamplePlan
+
+EXAMPLE = "limner sample runs/digits --seeds 0-7 --classes all --grid --out sheet.png"
+MOST_SHEET_PIXELS = 89_000_000  # beyond it Pillow warns, or refuses, when the file is opened
+MOST_COLUMNS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Images of a trained model: one image per (class, seed), all seeds of a class together.
+
+    Without --classes the image of seed s has the class s modulo the number of classes.
+    """
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """Run, RUN@best-fid, RUN@step-N, RUN:raw (weights without averaging), or a model folder."""
+
+    out: str
+    """FILE.png (one image, or several as a sheet), FILE.npz, or a folder: one png an image."""
+
+    num: int | None = None
+    """Seeds 0 to N-1; 16 by default, or as many as --y has rows."""
+
+    seeds: str | None = None
+    """These seeds instead, for example 0-63,70."""
+
+    classes: str | None = None
+    """Class indices or names, for example 3,7 or 0-4 or all."""
+
+    truncation: float | None = None
+    """Threshold of the latents' values; smaller is cleaner and less varied."""
+
+    truncation_mode: Literal["resample", "scale"] = "resample"
+    """Draw values beyond the threshold again, or multiply all of them by it."""
+
+    z: Path | None = None
+    """Latents to use as they are: .npy [N, z_dim], or an .npz that holds z."""
+
+    y: Path | None = None
+    """Labels to use as they are: .npy of integers [N] or numbers [N, classes], or an .npz."""
+
+    grid: bool = False
+    """Make a sheet even of one image; only for FILE.png."""
+
+    float_: Annotated[bool, tyro.conf.arg(name="float")] = False
+    """Also store the network's unclipped output as images_float; only for FILE.npz."""
+
+    batch_size: int = 64
+    """Images a forward pass."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    module: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Module or FILE.py with classes of your own that the model names; may be repeated."""
+
+    json: bool = False
+    """Print what was written as one JSON object on stdout."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Make the images and write them; 0."""
+    options = parse(Sample, argv, "sample", EXAMPLE)
+    kind = kind_of_output(options)
+
+    model = load_model(options.model, options.device, options.module, "sample")
+    plan = model.plan(
+        num=options.num,
+        seeds=options.seeds,
+        classes=options.classes,
+        truncation=options.truncation,
+        truncation_mode=options.truncation_mode,
+        z=None if options.z is None else load_array(options.z, "z"),
+        y=None if options.y is None else load_array(options.y, "y"),
+    )
+    with Counter("sampling", quiet=options.json) as counter:
+        write = {"png": _write_png, "npz": _write_npz, "folder": _write_folder}[kind]
+        write(options, model, plan, counter)
+    print(as_json(options, model, plan) if options.json else f"{len(plan)} images: {options.out}")
+    return 0
+
+
+def kind_of_output(options: Sample) -> str:
+    """What --out asks for, "png", "npz" or "folder", checked before anything is loaded.
+
+    Raises:
+        LimnerError: a suffix that is not written, or options that do not fit it.
+    """
+    if options.batch_size < 1:
+        raise LimnerError(f"--batch-size {options.batch_size}: give 1 or more")
+    path = Path(options.out)
+    suffix = path.suffix.lower()
+    if path.is_dir() or options.out.endswith("/") or not suffix:
+        if path.exists() and not path.is_dir():
+            raise LimnerError(f"--out {path}: it is a file; give a folder, FILE.png or FILE.npz")
+        kind = "folder"
+    elif suffix in (".png", ".npz"):
+        kind = suffix[1:]
+    else:
+        raise LimnerError(
+            f"--out {path}: '{suffix}' is not written; give FILE.png, FILE.npz or a folder "
+            "(a folder's name has no suffix, or ends in /)"
+        )
+    if options.grid and kind != "png":
+        raise LimnerError(f"--grid makes a sheet, but --out is {path}; give FILE.png")
+    if options.float_ and kind != "npz":
+        raise LimnerError(f"--float stores numbers, but --out is {path}; give FILE.npz")
+    return kind
+
+
+def load_array(path: Path, key: str) -> "np.ndarray":
+    """Numbers from an .npy file, or those named `key` of an .npz; pickles are never read.
+
+    Raises:
+        LimnerError: no such file, another format, or values that are not real numbers.
+    """
+    import zipfile
+
+    import numpy as np
+
+    try:  # a memory map fails on a header that promises more than the file holds
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded:
+                if key not in loaded:
+                    held = ", ".join(loaded.files)
+                    raise LimnerError(f"--{key} {path}: it holds no '{key}' but {held}")
+                loaded = loaded[key]
+        array = np.array(loaded)
+    except (FileNotFoundError, IsADirectoryError):
+        raise LimnerError(f"--{key} {path}: no such file") from None
+    except LimnerError:
+        raise
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, SyntaxError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise LimnerError(
+            f"--{key} {path}: not an .npy file of plain numbers ({reason}); write it by np.save"
+        ) from None
+    if array.dtype.kind not in "iufb":
+        raise LimnerError(f"--{key} {path}: values of {array.dtype}; store real numbers")
+    # torch knows neither other byte orders nor most unsigned integers
+    kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.int64}
+    return array.astype(kinds[array.dtype.kind])
+
+
+# --- images ----------------------------------------------------------------
+
+
+def _batches(
+    options: Sample, model: "Model", plan: "SamplePlan", counter: Counter
+) -> Iterator[tuple["Tensor", "np.ndarray"]]:
+    """The network's output on the CPU and its uint8 [n, H, W, C], batch after batch."""
+    from limner.core.images import to_uint8
+    from limner.sampling import generate_batches
+
+    done = 0
+    for images in generate_batches(model.generator, plan.z, plan.y, options.batch_size):
+        done += len(images)
+        counter(done, len(plan))
+        yield images.cpu(), to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _all_pixels(
+    options: Sample, model: "Model", plan: "SamplePlan", counter: Counter
+) -> "np.ndarray":
+    import numpy as np
+
+    pieces = [pixels for _, pixels in _batches(options, model, plan, counter)]
+    return np.ascontiguousarray(np.concatenate(pieces))
+
+
+def _write_npz(options: Sample, model: "Model", plan: "SamplePlan", counter: Counter) -> None:
+    import numpy as np
+
+    from limner.sampling import save_npz
+
+    floats, pixels = [], []
+    for output, images in _batches(options, model, plan, counter):
+        pixels.append(images)
+        if options.float_:
+            floats.append(output.numpy())
+    save_npz(
+        Path(options.out),
+        np.ascontiguousarray(np.concatenate(pixels)),
+        None if plan.y is None else plan.y.numpy(),
+        plan.z.numpy(),
+        np.ascontiguousarray(np.concatenate(floats)) if options.float_ else None,
+    )
+
+
+def _write_png(options: Sample, model: "Model", plan: "SamplePlan", counter: Counter) -> None:
+    from limner.sampling import save_png
+
+    _, height, width = model.image_shape
+    if len(plan) * height * width > MOST_SHEET_PIXELS:
+        raise LimnerError(
+            f"--out {options.out}: {len(plan)} images of {width}x{height} are too many for one "
+            "picture; give a folder or FILE.npz"
+        )
+    images = _all_pixels(options, model, plan, counter)
+    if len(images) == 1 and not options.grid:
+        save_png(images[0], Path(options.out), model.describe(plan, 0))
+        return
+    text = {key: value for key, value in model.describe(plan, 0).items() if _is_common(key)}
+    if plan.seeds is not None:
+        text["seeds"] = options.seeds or f"0-{len(set(plan.seeds)) - 1}"
+    if options.classes is not None:
+        text["classes"] = options.classes
+    save_png(_sheet(options, model, plan, images), Path(options.out), text)
+
+
+def _is_common(key: str) -> bool:
+    return key not in ("seed", "label", "class_name")
+
+
+def _sheet(options: Sample, model: "Model", plan: "SamplePlan", images: "np.ndarray"):
+    """One column a class where the order of the images allows it."""
+    from limner.sampling import class_sheet, sheet
+
+    if options.classes is not None:
+        classes = model.class_indices(options.classes)
+        if len(classes) <= MOST_COLUMNS:
+            return class_sheet(images, classes, model.class_names)
+        num_seeds = len(images) // len(classes)
+        return sheet(images, columns=num_seeds if 1 < num_seeds <= MOST_COLUMNS else None)
+    num_classes = model.num_classes
+    if plan.y is None or plan.y.ndim != 1 or not 1 < num_classes <= min(MOST_COLUMNS, len(images)):
+        return sheet(images)
+    labels = plan.y.tolist()
+    if any(label != labels[i % num_classes] for i, label in enumerate(labels)):
+        return sheet(images)
+    headings = [model.class_name(label) for label in labels[:num_classes]]
+    return sheet(images, columns=num_classes, headings=headings)
+
+
+# --- a folder --------------------------------------------------------------
+
+
+def _write_folder(options: Sample, model: "Model", plan: "SamplePlan", counter: Counter) -> None:
+    from limner.sampling import save_png
+
+    names = picture_names(model, plan)
+    done = 0
+    for _, images in _batches(options, model, plan, counter):
+        for image in images:
+            save_png(image, Path(options.out) / names[done], model.describe(plan, done))
+            done += 1
+
+
+def picture_names(model: "Model", plan: "SamplePlan") -> list[str]:
+    """CLASS/seed-00000007.png for each image, without classes seed-00000007.png, with given
+    latents image-00000000.png in their order; a repeated one gets a number. So the folder can be
+    used as data with the model's classes."""
+    folders = class_folders(model) if plan.y is not None and plan.y.ndim == 1 else None
+    names: list[str] = []
+    seen: Counts[str] = Counts()
+    for i in range(len(plan)):
+        name = f"image-{i:08d}" if plan.seeds is None else f"seed-{plan.seeds[i]:08d}"
+        if folders is not None and plan.y is not None:
+            name = f"{folders[int(plan.y[i])]}/{name}"
+        seen[name] += 1
+        names.append(f"{name}.png" if seen[name] == 1 else f"{name}-{seen[name]}.png")
+    return names
+
+
+def class_folders(model: "Model") -> list[str]:
+    """One folder name a class; sorted they stand in the order of the classes."""
+    width = len(str(model.num_classes - 1))
+    names = [
+        re.sub(r"[^\w .+-]+", "_", model.class_name(i)).strip(" .")[:80]
+        for i in range(model.num_classes)
+    ]
+    if names == sorted(set(names)) and all(names):
+        return names
+    return [
+        f"{i:0{width}d}" if name in ("", str(i)) else f"{i:0{width}d}-{name}"
+        for i, name in enumerate(names)
+    ]
+
+
+def as_json(options: Sample, model: "Model", plan: "SamplePlan") -> str:
+    """What was written."""
+    return json.dumps(
+        {
+            "out": options.out,
+            "num_images": len(plan),
+            "image_shape": list(model.image_shape),
+            "num_classes": model.num_classes,
+            "model_sha256": model.sha256,
+        }
+    )

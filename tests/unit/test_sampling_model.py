@@ -151,6 +151,13 @@ def test_wrong_requests_are_refused_in_words(num_classes, arguments, message):
         toy_model(num_classes).sample(**arguments)
 
 
+def test_a_live_generator_stays_in_training():
+    generator = toy_generator().train()
+    Model(toy_description(), generator).sample(num=2)
+    assert generator.training
+    assert all(p.requires_grad for p in generator.parameters())
+
+
 def test_a_picture_describes_itself():
     model = toy_model(3)
     text = model.describe(model.plan(seeds=[8], classes=[1], truncation=0.7), 0)
@@ -181,6 +188,7 @@ def test_a_record_becomes_the_same_model_without_drawing_numbers():
     assert built.sha256 == model.sha256
     assert (built.z_dim, built.image_shape, built.num_classes) == (ToyNetwork().z_dim, (3, 8, 8), 3)
     assert not built.generator.training
+    assert not any(p.requires_grad for p in built.generator.parameters())
     assert np.array_equal(built.sample(num=4), model.sample(num=4))
 
 

@@ -50,7 +50,7 @@ class Model:
 
     Attributes:
         config: the model folder's config.json.
-        generator: the module, in eval mode, on `device`.
+        generator: the module; a loaded one is in eval mode and wants no gradient.
         discriminator: the module, or None where the file has none.
         num_classes: 0 for a model without classes; class_names has one name a class, or is empty.
         image_shape: (C, H, W).
@@ -68,7 +68,7 @@ class Model:
     ):
         self.config = config
         self._sha256 = sha256
-        self.generator = generator.eval().requires_grad_(False)
+        self.generator = generator  # as it is: it may be a live one that trains on
         self.discriminator = discriminator
         self.num_classes: int = config.num_classes
         self.class_names: tuple[str, ...] = tuple(config.class_names)
@@ -90,7 +90,7 @@ class Model:
             discriminator = _filled(
                 "discriminator", config.discriminator, config, record.discriminator
             )
-            discriminator = discriminator.to(target).eval().requires_grad_(False)
+            discriminator = discriminator.to(target)
         return cls(config, generator.to(target), discriminator, record.sha256)
 
     @property
@@ -315,7 +315,7 @@ def _filled(
     with torch.random.fork_rng([]):  # the initialization that the weights replace draws numbers
         module = network.build(config.image_shape, config.num_classes)
     fill(module, tensors, role)
-    return module
+    return module.eval().requires_grad_(False)
 
 
 def load(spec: str | Path, device: str = "auto", import_modules: bool = False) -> Model:

@@ -14,7 +14,7 @@ from limner.data.sources.grouping import check_classes
 
 IMAGE_KEYS = ("images", "x", "x_train", "train_images", "arr_0")
 LABEL_KEYS = ("labels", "y", "label", "y_train", "train_labels", "arr_1")
-MAX_CHANNELS = 4  # a first or last axis up to this long is taken for the channels
+MAX_CHANNELS = 4  # an axis of 1 or 3 is taken for the channels, else one up to this, last first
 
 
 class ArrayFile(Config, Source, frozen=True):
@@ -70,10 +70,11 @@ class ArrayFile(Config, Source, frozen=True):
             raise DataError(f"{where}: shape {shape} does not fit its length; write the file again")
         if len(shape) == 3:
             return shape, (0, 1), start
-        if shape[3] <= MAX_CHANNELS:
-            return shape, (0, 1, 2), start
-        if shape[1] <= MAX_CHANNELS:
-            return shape, (1, 2, 0), start
+        for usual in ((1, 3), range(1, MAX_CHANNELS + 1)):
+            if shape[3] in usual:
+                return shape, (0, 1, 2), start
+            if shape[1] in usual:
+                return shape, (1, 2, 0), start
         raise DataError(f"{where}: no axis of shape {shape} can be the channels")
 
     def _items(

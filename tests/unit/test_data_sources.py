@@ -1,0 +1,487 @@
+"""Each source reads what it says, with the right labels, and refuses the rest in one line."""
+
+import io
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from limner.core.config import Config, decode, encode
+from limner.core.errors import ConfigError, DataError, RefusedFile
+from limner.data import SOURCES, DataConfig, Item, Listing, Source, open_data, prepare
+from limner.data.sources import find_source
+from limner.data.sources.cifar_pickle import read_batch
+
+
+def picture(value: int) -> np.ndarray:
+    return np.full((4, 4, 3), (value, 10, 20), np.uint8)
+
+
+def write(path: Path, value: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture(value)).save(path)
+
+
+def listed(data, labels="classes") -> tuple[dict[str, int | None], Listing]:
+    listing = find_source(data).listing(labels)
+    return {item.name: item.label for item in listing.items}, listing
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_table(name: str):
+    source = SOURCES[name]
+    assert issubclass(source, Source)
+    assert source.kind != "custom"
+    config = DataConfig(resolution=4, source=source(path="x"))  # type: ignore[call-arg]
+    assert decode(DataConfig, encode(config)) == config
+
+
+# --- folders --------------------------------------------------------------
+
+
+def test_class_folders(tmp_path: Path):
+    for i, name in enumerate(("dog/1.png", "cat/b.png", "cat/deep/er/a.png", "Zebra/1.png")):
+        write(tmp_path / name, i)
+    labels, listing = listed(tmp_path)
+    assert listing.class_names == ["Zebra", "cat", "dog"]
+    assert labels == {"Zebra/1.png": 0, "cat/b.png": 1, "cat/deep/er/a.png": 1, "dog/1.png": 2}
+    assert list(labels) == sorted(labels)  # the order is that of the names, on every machine
+    labels, listing = listed(tmp_path, "none")
+    assert set(labels.values()) == {None}
+    assert len(labels) == 4
+    assert listing.class_names == []
+
+
+def test_flat_folder_has_no_classes(tmp_path: Path):
+    write(tmp_path / "a.png", 0)
+    write(tmp_path / "b.png", 0)
+    assert listed(tmp_path)[0] == {"a.png": None, "b.png": None}
+
+
+def test_a_single_subfolder_is_not_a_class(tmp_path: Path):
+    """As CelebA lies: img_align_celeba/*.jpg."""
+    write(tmp_path / "img_align_celeba" / "1.png", 0)
+    labels, listing = listed(tmp_path)
+    assert labels == {"img_align_celeba/1.png": None}
+    assert "not a class" in listing.notes[0]
+    data = prepare(tmp_path, tmp_path.parent / "out", DataConfig(resolution=4))
+    assert data.num_classes == 0
+    assert data.info["notes"] == listing.notes
+
+
+def test_the_note_on_a_wrapping_folder_says_what_to_give(tmp_path: Path):
+    write(tmp_path / "train" / "cat" / "1.png", 0)
+    write(tmp_path / "train" / "dog" / "1.png", 0)
+    assert "give .../train" in listed(tmp_path)[1].notes[0]
+    assert listed(tmp_path / "train")[1].class_names == ["cat", "dog"]
+
+
+def test_pictures_beside_class_folders_are_refused(tmp_path: Path):
+    for name in ("cat/1.png", "dog/1.png", "stray.png"):
+        write(tmp_path / name, 0)
+    labels, listing = listed(tmp_path)
+    assert "stray.png" not in labels
+    assert listing.refused[0][0] == "stray.png"
+
+
+def test_empty_folders_are_no_classes(tmp_path: Path):
+    write(tmp_path / "cat" / "1.png", 0)
+    write(tmp_path / "dog" / "1.png", 0)
+    (tmp_path / "empty").mkdir()
+    assert listed(tmp_path)[1].class_names == ["cat", "dog"]
+
+
+def test_root_and_classes_may_be_symbolic_links(tmp_path: Path):
+    write(tmp_path / "real" / "cat" / "1.png", 1)
+    write(tmp_path / "elsewhere" / "1.png", 2)
+    (tmp_path / "real" / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    labels, _ = listed(tmp_path / "link")
+    assert labels == {"cat/1.png": 0, "dog/1.png": 1}
+    data = open_data(tmp_path / "link", DataConfig(resolution=4))
+    assert data.images[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_folder_with_a_label_file(tmp_path: Path):
+    for name in ("00/a.png", "00/b.png"):
+        write(tmp_path / name, 0)
+    (tmp_path / "dataset.json").write_text('{"labels": [["00/a.png", 1], ["00/b.png", 0]]}')
+    labels, listing = listed(tmp_path)
+    assert labels == {"00/a.png": 1, "00/b.png": 0}
+    assert listing.class_names == ["0", "1"]
+
+
+# --- zips -----------------------------------------------------------------
+
+
+def zipped(path: Path, names: list[str], labels: Any = "absent", prefix: str = "") -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for i, name in enumerate(names):
+            file = io.BytesIO()
+            Image.fromarray(picture(i)).save(file, "PNG")
+            archive.writestr(prefix + name, file.getvalue())
+        if labels != "absent":
+            archive.writestr(prefix + "dataset.json", json.dumps({"labels": labels}))
+    return path
+
+
+NAMES = ["00000/img0.png", "00000/img1.png", "00001/img2.png"]
+ONE_HOT = [
+    [name, row] for name, row in zip(NAMES, [[0, 1.0, 0], [0, 0, 1], [1, 0, 0]], strict=True)
+]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected", "num_classes"),
+    [
+        ([[NAMES[0], 6], [NAMES[1], 9], [NAMES[2], 6]], [6, 9, 6], 10),
+        (ONE_HOT, [1, 2, 0], 3),
+        ([[NAMES[0], [4]], [NAMES[1], [0]], [NAMES[2], [4]]], [4, 0, 4], 5),
+        ([[name, [0.3, 0.7]] for name in NAMES], [None] * 3, 0),
+        ("absent", [0, 0, 1], 2),
+        (None, [0, 0, 1], 2),
+    ],
+    ids=["integers", "one-hot", "lists of one", "attributes", "folders", "null"],
+)
+def test_zip_labels(tmp_path: Path, pairs, expected, num_classes):
+    labels, listing = listed(zipped(tmp_path / "a.zip", NAMES, pairs))
+    assert list(labels.values()) == expected
+    assert len(listing.class_names) == num_classes
+    assert (num_classes == 0) == bool(listing.notes)
+
+
+def test_zip_is_read_with_its_wrapping_folder(tmp_path: Path):
+    names = ["cat/1.png", "dog/1.png"]
+    path = zipped(tmp_path / "a.zip", names, prefix="my data/")
+    assert listed(path)[0] == {"my data/cat/1.png": 0, "my data/dog/1.png": 1}
+    path = zipped(tmp_path / "b.zip", names, [[names[0], 1], [names[1], 0]], prefix="x/")
+    assert listed(path)[0] == {"x/cat/1.png": 1, "x/dog/1.png": 0}
+
+
+def test_zip_file_without_label_is_refused(tmp_path: Path):
+    labels, listing = listed(zipped(tmp_path / "a.zip", NAMES, [[NAMES[0], 0], [NAMES[1], 1]]))
+    assert list(labels.values()) == [0, 1]
+    assert listing.refused == [(NAMES[2], "has no label in dataset.json")]
+
+
+@pytest.mark.parametrize("labels", [[["a"]], "x", [[1, 2]], [["00000/img0.png", -1]]])
+def test_malformed_label_file(tmp_path: Path, labels):
+    with pytest.raises(DataError, match=r"a\.zip/dataset\.json: "):
+        listed(zipped(tmp_path / "a.zip", NAMES, labels))
+
+
+def test_hostile_zip_members_are_refused_and_nothing_is_unpacked(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    path = zipped(tmp_path / "in" / "a.zip", ["good.png"])
+    png = zipfile.ZipFile(path).read("good.png")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("../../outside.png", png)
+        archive.writestr("/tmp/absolute.png", png)
+        link = zipfile.ZipInfo("link.png")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("ratio.png", bytes(3 * 2**20), zipfile.ZIP_DEFLATED)
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("good.png", png)
+    outside = tmp_path.parent / "outside.png"  # two above the zip
+    assert find_source(path).listing("none").refused == [
+        ("good.png", "name occurs twice in the zip")
+    ]
+    data = prepare(path, tmp_path / "out", DataConfig(resolution=4, labels="none"))
+    reasons = {entry["name"]: entry["reason"] for entry in data.info["refused"]}
+    assert "symbolic link" in reasons["link.png"]
+    assert "100-fold" in reasons["ratio.png"]
+    assert not outside.exists()
+    assert not Path("/tmp/absolute.png").exists()
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == sorted(
+        ["a.zip", "dataset.json", "images.npy", "labels.npy", "names.json"]
+    )
+
+
+def test_encrypted_zip_member(tmp_path: Path):
+    path = zipped(tmp_path / "a.zip", ["a.png", "b.png"])
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 8] |= 1  # the flag in the central directory
+    path.write_bytes(content)
+    data = prepare(path, tmp_path / "out", DataConfig(resolution=4))
+    assert data.names() == ["b.png"]
+    assert data.info["refused"] == [{"name": "a.png", "reason": "encrypted in the zip"}]
+
+
+# --- npz ------------------------------------------------------------------
+
+ROWS = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"images": ROWS, "labels": np.arange(6)}, ROWS),
+        ({"x": ROWS.transpose(0, 3, 1, 2).copy(), "y": np.arange(6)[:, None]}, ROWS),
+        ({"images": ROWS[..., :1], "y": np.eye(6)}, ROWS[..., :1]),
+        ({"images": ROWS[..., 0], "labels": np.arange(6, dtype=np.uint8)}, ROWS[..., :1]),
+        ({"x_train": ROWS, "y_train": np.arange(6), "x_test": ROWS}, ROWS),
+    ],
+    ids=["nhwc", "nchw", "one-hot", "gray", "keras"],
+)
+def test_npz(tmp_path: Path, arrays: dict[str, np.ndarray], expected: np.ndarray):
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
+        listing = find_source(tmp_path / "a.npz").listing("classes")
+        items = [(item.label, np.asarray(item.open())) for item in listing.items]
+        assert [label for label, _ in items] == list(range(6))
+        assert (np.stack([row for _, row in items]).reshape(expected.shape) == expected).all()
+        assert listing.class_names == list("012345")
+
+
+def test_npz_without_labels(tmp_path: Path):
+    np.savez(tmp_path / "a.npz", images=ROWS)
+    assert set(listed(tmp_path / "a.npz")[0].values()) == {None}
+    np.savez(tmp_path / "b.npz", images=ROWS, labels=np.arange(6))
+    assert listed(tmp_path / "b.npz", "none")[1].class_names == []
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"pictures": ROWS}, "no pictures in it"),
+        ({"images": ROWS / 255.0}, "float64"),
+        ({"images": ROWS[0, 0]}, "shape"),
+        ({"images": np.asfortranarray(ROWS)}, "Fortran"),
+        ({"images": np.zeros((2, 8, 8, 9), np.uint8)}, "channels"),
+        ({"images": ROWS, "labels": np.arange(5)}, "for 6 pictures"),
+        ({"images": ROWS, "labels": np.arange(6) - 1}, "labels run from -1"),
+        ({"images": ROWS, "labels": np.arange(6) / 2}, "float64"),
+        ({"images": np.array([ROWS, None], object)}, "object"),
+        ({"images": ROWS, "labels": np.array([0, 1, 2, 3, 4, None], object)}, "pickle"),
+    ],
+)
+def test_npz_refused(tmp_path: Path, arrays: dict[str, Any], message: str):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        list(find_source(tmp_path / "a.npz").listing("classes").items)
+
+
+def test_npz_with_a_lying_header(tmp_path: Path):
+    """A header that declares a terabyte must not make us reserve it."""
+    file = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (2**20, 1024, 1024, 1)}
+    np.lib.format.write_array_header_1_0(file, header)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", file.getvalue() + bytes(100))
+    with pytest.raises(DataError, match="does not fit its length"):
+        listed(tmp_path / "a.npz")
+
+
+def test_arrays_of_other_channels_need_the_number(tmp_path: Path):
+    four = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 4), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=four)
+    with pytest.raises(DataError, match=r"set data\.channels=4"):
+        prepare(tmp_path / "a.npz", tmp_path / "no", DataConfig(resolution=8))
+    data = prepare(tmp_path / "a.npz", tmp_path / "yes", DataConfig(resolution=8, channels=4))
+    assert (data.images == four).all()
+
+
+# --- digits ---------------------------------------------------------------
+
+
+def test_digits_are_the_scans():
+    data = open_data("digits", DataConfig(resolution=8))
+    assert data.images.shape == (1797, 8, 8, 1)
+    assert np.bincount(data.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    first_row = np.array([0, 0, 5, 13, 9, 1, 0, 0])  # of the first scan, as UCI has it
+    assert (data.images[0, 0, :, 0] == np.rint(first_row * 255 / 16)).all()
+    assert data.images.max() == 255
+    assert data.class_names == list("0123456789")
+
+
+def test_digits_grow_smoothly():
+    small = open_data("digits", DataConfig(resolution=8)).images.astype(float)
+    large = open_data("digits", DataConfig(resolution=32)).images.astype(float)
+    means = large.reshape(-1, 8, 4, 8, 4, 1).mean((2, 4))
+    assert np.corrcoef(means.ravel(), small.ravel())[0, 1] > 0.97
+    assert len(np.unique(large)) > 200
+
+
+# --- CIFAR ----------------------------------------------------------------
+
+
+def cifar10(folder: Path, protocol: int = 2, num_files: int = 5) -> np.ndarray:
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    rows = generator.integers(0, 256, (num_files, 3, 3072), dtype=np.uint8)
+    for i in range(num_files):
+        batch = {b"data": rows[i], b"labels": [i, 9, 0], b"filenames": [b"a", b"b", b"c"]}
+        (folder / f"data_batch_{i + 1}").write_bytes(pickle.dumps(batch, protocol))
+    names = [b"airplane", b"car", *(f"c{i}".encode() for i in range(2, 10))]
+    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": names}, protocol))
+    return rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4])
+def test_cifar10(tmp_path: Path, protocol: int):
+    expected = cifar10(tmp_path / "cifar-10-batches-py", protocol)
+    for path in (tmp_path, tmp_path / "cifar-10-batches-py"):
+        data = open_data(path, DataConfig(resolution=32))
+        assert (data.images == expected).all()
+        assert data.labels.tolist() == [0, 9, 0, 1, 9, 0, 2, 9, 0, 3, 9, 0, 4, 9, 0]
+        assert data.class_names[:2] == ["airplane", "car"]
+
+
+def test_cifar_as_python_2_wrote_it(tmp_path: Path):
+    """The published files: protocol 2, byte strings as BINSTRING, numpy.core names."""
+    row = bytes(range(256)) * 12
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85U\x01b\x87R"
+        b"(K\x01K\x01M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R"
+        b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T"
+        + len(row).to_bytes(4, "little") + row + b"tb"
+    )  # fmt: skip
+    content = b"\x80\x02}q\x00(U\x04data" + array + b"U\x06labels]K\x07au."
+    (tmp_path / "data_batch_1").write_bytes(content)
+    data = open_data(tmp_path, DataConfig(resolution=32, channels=3))
+    assert data.labels.tolist() == [7]
+    assert (data.images[0].transpose(2, 0, 1).ravel() == np.frombuffer(row, np.uint8)).all()
+    assert "1 of 5 data_batch files" in data.info["notes"][1]
+
+
+def test_cifar100(tmp_path: Path):
+    rows = np.random.default_rng(0).integers(0, 256, (2, 3072), dtype=np.uint8)
+    train = {b"data": rows, b"fine_labels": [99, 3], b"coarse_labels": [1, 2]}
+    (tmp_path / "train").write_bytes(pickle.dumps(train, 2))
+    meta = {b"fine_label_names": [f"f{i}".encode() for i in range(100)]}
+    (tmp_path / "meta").write_bytes(pickle.dumps(meta, 2))
+    data = open_data(tmp_path, DataConfig(resolution=32))
+    assert data.labels.tolist() == [99, 3]
+    assert data.num_classes == 100
+    assert data.class_names[99] == "f99"
+
+
+class Hostile:
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (pickle.dumps({"data": Hostile(os.system, "touch marker")}, 2), "system"),
+        (pickle.dumps({"data": Hostile(eval, "open('marker', 'w')")}, 4), "eval"),
+        (pickle.dumps({"data": Hostile(np.load, "marker")}, 2), "numpy"),
+        (b"cos\nsystem\n(S'touch marker'\ntR.", "os.system"),
+        (b"(S'touch marker'\nios\nsystem\n.", "INST"),
+        (b"(cos\nsystem\nS'touch marker'\no.", "OBJ"),
+        (b"Pmarker\n.", "PERSID"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "memo index"),
+        (pickle.dumps({}, 2) + b"cos\nsystem\n(S'touch marker'\ntR.", "after its end"),
+        (b"\x80\x02cnumpy.core.multiarray\n_reconstruct.system\n.", "_reconstruct.system"),
+    ],
+)
+def test_hostile_pickles_do_nothing(tmp_path: Path, monkeypatch, content: bytes, named: str):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data_batch_1").write_bytes(content)
+    with pytest.raises(RefusedFile, match="data_batch_1: .*" + named):
+        read_batch(tmp_path / "data_batch_1")
+    assert not (tmp_path / "marker").exists()
+
+
+def test_control_a_plain_unpickler_runs_them(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(pickle.dumps({"data": Hostile(os.system, "touch marker")}, 2))
+    assert (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        {"data": np.zeros((1, 3072), np.float32), "labels": [0]},
+        {"data": np.zeros((1, 3071), np.uint8), "labels": [0]},
+        {"data": np.zeros((1, 3072), np.uint8), "labels": [0, 1]},
+        {"data": np.zeros((1, 3072), np.uint8), "labels": [10]},
+        {"labels": [0]},
+        [1, 2],
+    ],
+)
+def test_damaged_cifar(tmp_path: Path, batch):
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps(batch, 2))
+    with pytest.raises(DataError, match="data_batch_1"):
+        prepare(tmp_path, tmp_path / "out", DataConfig(resolution=32))
+
+
+def test_cut_cifar(tmp_path: Path):
+    cifar10(tmp_path / "c")
+    for length in range(0, 9000, 500):
+        content = (tmp_path / "c" / "data_batch_1").read_bytes()[:length]
+        (tmp_path / "cut").write_bytes(content)
+        with pytest.raises(DataError, match="cut: not a CIFAR file"):
+            read_batch(tmp_path / "cut")
+
+
+# --- finding and users' own ---------------------------------------------------
+
+
+def test_what_is_not_understood_is_explained(tmp_path: Path):
+    (tmp_path / "a.tar").write_bytes(b"tar")
+    with pytest.raises(DataError, match=r"a\.tar: not understood .* folder .* zip .* 'digits'"):
+        find_source(tmp_path / "a.tar")
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_source(tmp_path / "gone")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match="broken symbolic link"):
+        find_source(tmp_path / "link")
+    (tmp_path / "bad.npz").write_bytes(b"not a zip")
+    with pytest.raises(DataError, match="write it again"):
+        find_source(tmp_path / "bad.npz").listing("none")
+
+
+class Stripes(Config, Source, frozen=True):
+    """A source outside limner: gray stripes from the lines of a text file."""
+
+    path: str = ""
+    width: int = 4
+
+    def listing(self, labels):
+        numbers = [int(line) for line in Path(self.path).read_text().split()]
+        names = ["even", "odd"] if labels == "classes" else []
+        return Listing(
+            items=(
+                Item(
+                    str(n),
+                    n % 2 if names else None,
+                    lambda n=n: np.full((4, self.width), n, np.uint8),
+                )
+                for n in numbers
+            ),
+            class_names=names,
+        )
+
+
+def test_a_source_of_the_user(tmp_path: Path):
+    (tmp_path / "numbers.txt").write_text("7 8 9")
+    tag = f"{Stripes.__module__}:Stripes"
+    plain = {"resolution": 4, "source": {"type": tag, "width": 6}}
+    config = decode(DataConfig, plain)
+    data = open_data(tmp_path / "numbers.txt", config)
+    assert data.images[:, 0, 0, 0].tolist() == [7, 8, 9]
+    assert data.labels.tolist() == [1, 0, 1]
+    assert data.info["source"] == {"kind": tag, "name": "numbers.txt"}
+    again = open_data(
+        Stripes(path=str(tmp_path / "numbers.txt"), width=6), DataConfig(resolution=4)
+    )
+    assert again.directory == data.directory
+    wider = open_data(
+        Stripes(path=str(tmp_path / "numbers.txt"), width=8), DataConfig(resolution=4)
+    )
+    assert wider.directory != data.directory
+    with pytest.raises(ConfigError, match="no_such_module"):
+        decode(DataConfig, {"resolution": 4, "source": {"type": "no_such_module:Stripes"}})

@@ -10,6 +10,7 @@ from torch import Tensor
 from limner.core.config import nearest
 from limner.core.errors import LimnerError
 from limner.metrics.features import Extractor
+from limner.metrics.features.base import pixel_rows
 from limner.metrics.reference import Reference, Side
 from limner.metrics.results import Metric, Result
 
@@ -81,7 +82,7 @@ def score(
     """`evaluate_images` for a reference that is there already."""
     _check_images(images, labels, reference.data)
     images, labels = images.cpu(), None if labels is None else labels.cpu()
-    rows: dict[str, Tensor] = {"pixels": images.flatten(1)}
+    rows: dict[str, Tensor] = {}
     results = []
     for name in metrics:
         metric = find_metric(name)
@@ -98,6 +99,8 @@ def score(
 def _read(reference: Reference, metric: Metric, images: Tensor) -> Tensor:
     if metric.reads == "logits":
         return reference.classifier.logits(images)
+    if metric.reads == "pixels":
+        return pixel_rows(images)
     return reference.extractor.features(images)
 
 

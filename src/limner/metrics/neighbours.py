@@ -65,19 +65,29 @@ def nearest_neighbour_score(
     ResNet: it falls with wrong classes, with poor images and with missing variety.
 
     Args:
-        train: [N, ...] flattened, any scale common to both; train_labels: int64 [N].
-        test: [M, ...]; test_labels: int64 [M].
+        train: uint8 or float [N, ...], flattened here; train_labels: int64 [N].
+        test: [M, ...] on the same scale, which does not matter otherwise; test_labels: int64 [M].
+
+    Raises:
+        LimnerError: rows and labels differ in number or width, or one side is empty.
     """
-    train = checked(train.flatten(1), 1).float()
-    test = checked(test.flatten(1), 1).float()
+    if len(train) != len(train_labels) or len(test) != len(test_labels):
+        raise LimnerError("nearest neighbours: as many labels as images are needed")
+    if not len(train) or not len(test) or train[0].numel() != test[0].numel():
+        raise LimnerError(
+            f"nearest neighbours between {tuple(train.shape)} and {tuple(test.shape)}: both sides "
+            "need images of one size"
+        )
     # argmin_x |x - t|^2 = argmin_x |x|^2 - 2 x.t; centring keeps float32 accurate
+    train = train.flatten(1).float()
     centre = train.mean(dim=0)
-    train, test = train - centre, test - centre
+    train = train - centre
     squares = train.square().sum(dim=1)
     hits = 0
     for start in range(0, len(test), ROWS_PER_BLOCK):
         rows = slice(start, start + ROWS_PER_BLOCK)
-        nearest = (squares[None, :] - 2.0 * (test[rows] @ train.T)).argmin(dim=1)
+        some = test[rows].flatten(1).float() - centre
+        nearest = (squares[None, :] - 2.0 * (some @ train.T)).argmin(dim=1)
         hits += int((train_labels[nearest] == test_labels[rows]).sum())
     return hits / len(test)
 

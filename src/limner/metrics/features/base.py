@@ -1,12 +1,14 @@
 """What a score needs of a feature extractor."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from limner.core.images import to_unit_range
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from limner.data import PreparedData
 
 PIXELS_PER_BATCH = 1 << 18
+BYTES_PER_READ = 1 << 28
+PIXELS_MAX = 64
 
 
 @runtime_checkable
@@ -55,10 +59,27 @@ def in_batches(network: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([network(to_unit_range(batch)) for batch in images.split(size)])
 
 
+def features_of(extractor: Extractor, data: "PreparedData", indices: Tensor) -> Tensor:
+    """Features [n, D] of the images at int64 indices [n], at most 256 MB of images at a time."""
+    num = max(BYTES_PER_READ // math.prod(data.image_shape), 1)
+    parts = [extractor.features(images_at(data, some)) for some in indices.split(num)]
+    return torch.cat(parts)
+
+
 def images_at(data: "PreparedData", indices: Tensor) -> Tensor:
     """The images at int64 indices [n] as uint8 [n, C, H, W]."""
     picked = np.ascontiguousarray(data.images[indices.numpy()])
     return torch.from_numpy(picked).permute(0, 3, 1, 2)
+
+
+def pixel_rows(images: Tensor) -> Tensor:
+    """uint8 [N, C, H, W] to uint8 [N, D]; above 64 pixels averaged down to 64, for the cost."""
+    height, width = images.shape[-2:]
+    if max(height, width) > PIXELS_MAX:
+        size = (min(height, PIXELS_MAX), min(width, PIXELS_MAX))
+        parts = [F.interpolate(x.float(), size, mode="area") for x in images.split(256)]
+        images = torch.cat([part.round_().to(torch.uint8) for part in parts])
+    return images.flatten(1)
 
 
 def without_draws(kind: type[nn.Module], *arguments: int) -> nn.Module:

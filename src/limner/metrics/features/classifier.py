@@ -49,7 +49,7 @@ class ClassifierSettings(Config, frozen=True):
 
 
 class SmallNetwork(nn.Module):
-    """A 5x5 and at least two 3x3 convolutions down to 2 to 4 pixels, then two linear layers.
+    """A 5x5 and two or three 3x3 convolutions down to 2 to 4 pixels, then two linear layers.
 
     Takes [N, C, H, W] in [-1, 1]: `features` gives [N, num_features], forward [N, classes].
     """
@@ -61,7 +61,8 @@ class SmallNetwork(nn.Module):
         channels, height, width = image_shape
         layers: list[nn.Module] = []
         for i, stride in enumerate(_strides(max(height, width))):
-            out, kernel = (settings.width, 5) if i == 0 else (2 * settings.width, 3)
+            out = settings.width if i == 0 else 2 * settings.width
+            kernel = max(5, 2 * stride + 1) if i == 0 else 3
             layers += [
                 without_draws(nn.Conv2d, channels, out, kernel, stride, kernel // 2),
                 nn.ReLU(),
@@ -87,8 +88,9 @@ class SmallNetwork(nn.Module):
 
 
 def _strides(size: int) -> list[int]:
-    more = max(math.ceil(math.log2(size / 32)), 0)
-    return [1 if size <= 8 else 2, 2, 2] + [2] * more
+    # above 64 pixels the first kernel grows with its stride, so that the cost does not
+    first = 1 if size <= 8 else 2 * math.ceil(size / 64)
+    return [first, 2, 2] + [2] * (size > 32)
 
 
 class DataClassifier:

@@ -24,18 +24,20 @@ WIDTHS = (16, 32, 32)
 class RandomNetwork(nn.Module):
     """Convolutions with He's normal weights; the mean of each channel of each layer is a feature.
 
-    Takes [N, C, H, W] in [-1, 1] and gives [N, D]. Layers are added until 8 pixels or fewer are
-    left, so that one sees the whole of a picture.
+    Takes [N, C, H, W] in [-1, 1] and gives [N, D]. At most 8 x 8 pixels are left in the last.
     """
 
     def __init__(self, image_shape: tuple[int, int, int], generator: torch.Generator):
         super().__init__()
         channels, height, width = image_shape
-        more = max(math.ceil(math.log2(max(height, width) / 32)), 0)
+        size = max(height, width)
+        # above 64 pixels the first kernel grows with its stride, so that the cost does not
+        stride = math.ceil(size / 64)
         self.layers = nn.ModuleList()
-        for i, out in enumerate(WIDTHS + WIDTHS[-1:] * more):
-            self.layers.append(without_draws(nn.Conv2d, channels, out, 3, 1 if i == 0 else 2, 1))
-            channels = out
+        for out in WIDTHS + WIDTHS[-1:] * (size > 32):
+            kernel = 3 if stride <= 2 else 2 * stride + 1
+            self.layers.append(without_draws(nn.Conv2d, channels, out, kernel, stride, kernel // 2))
+            channels, stride = out, 2
         for layer in self.layers:
             assert isinstance(layer, nn.Conv2d)
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)

@@ -26,6 +26,7 @@ from limner.core.config import decode, differences, encode, from_json, to_json
 from limner.core.errors import CheckpointError, ConfigError, LimnerError
 from limner.core.files import write_atomically
 from limner.core.images import to_uint8
+from limner.core.protocols import z_dim_of
 from limner.data import DataConfig, PreparedData, open_data
 from limner.data.prepared import is_prepared
 from limner.sampling import FixedSamples, Model, generate, latents_from_seeds, load, save_png, sheet
@@ -313,7 +314,7 @@ class _Training:
     def _draw_samples(self, generator: nn.Module, path: Path, step: int) -> None:
         if self._fixed is None:
             self._fixed = FixedSamples(
-                z_dim=int(generator.z_dim),  # pyright: ignore[reportArgumentType]
+                z_dim=z_dim_of(generator),
                 num_classes=self.data.num_classes,
                 class_names=self.data.class_names,
                 seed=self.config.seed,
@@ -357,7 +358,7 @@ def evaluation_sampler(
     """sample(num, seed) -> (uint8 [N, C, H, W], labels or None), the classes in equal shares."""
 
     def sample(num: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        z = latents_from_seeds(range(seed, seed + num), int(generator.z_dim))  # pyright: ignore[reportArgumentType]
+        z = latents_from_seeds(range(seed, seed + num), z_dim_of(generator))
         y = torch.arange(num) % num_classes if num_classes else None
         return to_uint8(generate(generator, z, y)), y
 

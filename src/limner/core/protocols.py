@@ -23,6 +23,13 @@ class Generator(Protocol):
     def __call__(self, z: Tensor, y: Tensor | None = None) -> Tensor: ...
 
 
+def z_dim_of(generator: nn.Module) -> int:
+    """The width of a generator's latents, from the attribute that every generator has."""
+    z_dim = generator.z_dim
+    assert isinstance(z_dim, int), "a generator's module has the attribute z_dim"
+    return z_dim
+
+
 class NetworkConfig(Part):
     """Marker of network configs. Image shape and number of classes come from the data, never
     from the config, so that a preset fits any data set.

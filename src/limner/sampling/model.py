@@ -13,7 +13,7 @@ from limner.checkpoints import ModelConfig, ModelRecord, fill, find_model
 from limner.core import distributed
 from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
-from limner.core.protocols import NetworkConfig
+from limner.core.protocols import NetworkConfig, z_dim_of
 from limner.sampling.generate import generate, generate_batches
 from limner.sampling.latents import (
     TruncationMode,
@@ -73,7 +73,7 @@ class Model:
         self.num_classes: int = config.num_classes
         self.class_names: tuple[str, ...] = tuple(config.class_names)
         self.image_shape: tuple[int, int, int] = config.image_shape
-        self.z_dim: int = int(generator.z_dim)  # pyright: ignore[reportArgumentType]
+        self.z_dim: int = z_dim_of(generator)
 
     @classmethod
     def from_record(cls, record: ModelRecord, device: str = "auto") -> "Model":

@@ -164,7 +164,7 @@ class Fit:
         self._observe()
 
     def _observe(self) -> None:
-        """Draw and score what is due at this step and not there yet (so a resumed run catches up)."""
+        """Draw and score what is due and not there yet, so that a resumed run catches up."""
         step, intervals = self.trainer.progress.step, self.config.intervals
         if step == 0 or _due(step, intervals.sample):
             self._sample(step)

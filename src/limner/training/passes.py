@@ -1,13 +1,17 @@
 """One micro-batch as one player sees it: every forward runs on first use, once, for all terms."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from limner.core.protocols import Scores
+from limner.core.protocols import Scores, z_dim_of
 from limner.training.noise import Draw
 from limner.training.update import Update
+
+# For the type checker a cached value is a read-only property, which is what terms may expect.
+lazy = property if TYPE_CHECKING else cached_property
 
 
 class Pass:
@@ -40,7 +44,7 @@ class Pass:
         self._generator, self._discriminator = generator, discriminator
         self._reals = reals
 
-    @cached_property
+    @lazy
     def real(self) -> Tensor:
         assert self._reals is not None, "a term reads reals that its `reads` does not declare"
         images = self._reals[0]
@@ -52,11 +56,11 @@ class Pass:
         assert self._reals is not None, "a term reads reals that its `reads` does not declare"
         return self._reals[1]
 
-    @cached_property
+    @lazy
     def latents(self) -> Tensor:
-        return self.noise.latents(self._num_fakes, int(self._generator.z_dim))
+        return self.noise.latents(self._num_fakes, z_dim_of(self._generator))
 
-    @cached_property
+    @lazy
     def fake_labels(self) -> Tensor | None:
         if not self._num_classes:
             return None
@@ -64,7 +68,7 @@ class Pass:
             return self.real_labels
         return self.noise.labels(self._num_fakes, self._num_classes)
 
-    @cached_property
+    @lazy
     def fake(self) -> Tensor:
         if self._update.player == "g":
             return self._generator(self.latents, self.fake_labels)
@@ -76,13 +80,13 @@ class Pass:
     def critic(self, images: Tensor, labels: Tensor | None) -> Scores:
         return self._discriminator(images, labels)
 
-    @cached_property
+    @lazy
     def real_scores(self) -> Scores:
         if self._update.reads_both:
             return self._pair[1]
         return self.critic(self.real, self.real_labels)
 
-    @cached_property
+    @lazy
     def fake_scores(self) -> Scores:
         if self._update.reads_both:
             return self._pair[0]
@@ -96,7 +100,7 @@ class Pass:
     def fake_logits(self) -> Tensor:
         return self.fake_scores.logits
 
-    @cached_property
+    @lazy
     def _pair(self) -> tuple[Scores, Scores]:
         """Scores of (fake, real), in the order that the update names."""
         order = self._update.forwards

@@ -26,9 +26,14 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class RealBatch(Protocol):
     """uint8 images [n, C, H, W], labels int64 [n], indices int64 [n] of this process."""
 
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
+    @property
+    def images(self) -> Tensor: ...
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def indices(self) -> Tensor: ...
 
 
 class Trainer:
@@ -169,7 +174,7 @@ class Trainer:
     def _check(self, update: Update, network: nn.Module, loss: Tensor) -> None:
         grads = [p.grad for p in network.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())
-        finite = bool(torch.isfinite(norm).cpu() & torch.isfinite(loss).cpu())
+        finite = bool(torch.isfinite(norm + loss).item())  # the host's one read of an update
         if distributed.any_rank(not finite):
             raise_diverged(update, self.progress, network, loss, self._indices)
         self.meters.add(f"loss_{update.player}", loss)
@@ -224,6 +229,7 @@ class Trainer:
                 network.load_state_dict(state[name])
             for player, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state[f"optimizer_{player}"])
+                _lay_out(optimizer)
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             line = " ".join(str(error).split())
             raise CheckpointError(f"the saved state does not fit this config: {line}") from None
@@ -242,6 +248,15 @@ class Trainer:
 def _fill_buffers(network: nn.Module, values: dict[str, Tensor]) -> None:
     for key, buffer in network.named_buffers():
         buffer.copy_(values[key])
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Give loaded moments their parameter's memory format: fused Adam pairs both by storage order,
+    and a saved tensor comes back contiguous where its parameter may be channels_last."""
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _adam(network: nn.Module, config: Adam) -> torch.optim.Adam:

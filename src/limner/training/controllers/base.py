@@ -1,6 +1,7 @@
 """Controllers change something over time. They are frozen: what they keep stands in a Memory."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
 
 from torch import nn
 from torch.optim import Optimizer
@@ -14,9 +15,13 @@ class TrainerView(Protocol):
     """What a controller may see and change of the trainer."""
 
     progress: Progress
-    networks: dict[str, nn.Module]
-    optimizers: dict[str, Optimizer]
     generator_ema: nn.Module | None
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]: ...
+
+    @property
+    def optimizers(self) -> Mapping[str, Optimizer]: ...
 
     def base_lr(self, player: str) -> float: ...
 
@@ -25,7 +30,7 @@ class Controller(Part):
     """Marker of controllers. Set `averages = True` to be given a `generator_ema` to move."""
 
     table = "limner.training.controllers:CONTROLLERS"
-    averages: bool = False
+    averages: ClassVar[bool] = False
 
     def before_step(self, trainer: TrainerView, memory: Memory) -> None:
         """Called once before a step's updates."""

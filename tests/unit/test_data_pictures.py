@@ -81,14 +81,18 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 def bomb(width: int = 20_000, height: int = 20_000) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     lines = zlib.compress(bytes(1000), 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
+    )
 
 
 def deep_rgb_png() -> bytes:
     header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
     values = (COLOR.astype(np.uint16) * 257).astype(">u2")
     lines = zlib.compress(b"".join(b"\0" + row.tobytes() for row in values))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
+    )
 
 
 def floats(values: np.ndarray) -> bytes:
@@ -319,7 +323,9 @@ def test_crop_and_squash_differ(tmp_path: Path):
     ramp = np.tile(np.arange(16, dtype=np.uint8) * 16, (8, 1))
     source = in_folder(tmp_path, "ramp.png", saved(Image.fromarray(ramp), "PNG"))
     crop = prepare(source, tmp_path / "crop", DataConfig(resolution=8, fit="crop"))
-    squash = prepare(source, tmp_path / "squash", DataConfig(resolution=8, fit="squash", filter="box"))
+    squash = prepare(
+        source, tmp_path / "squash", DataConfig(resolution=8, fit="squash", filter="box")
+    )
     assert (crop.images[0, 0, :, 0] == ramp[0, 4:12]).all()
     assert (squash.images[0, 0, :, 0] == ramp[0].reshape(8, 2).mean(1)).all()
 

@@ -113,7 +113,7 @@ def _read_info(directory: Path) -> dict[str, Any]:
 def _mapped(file: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{file}: {error}; prepare the data again") from None
     if array.shape != shape:
         raise DataError(f"{file}: shape {array.shape}, {INFO} says {shape}; prepare the data again")

@@ -179,20 +179,23 @@ def common_size(source: str) -> int:
     """
     import itertools
 
+    import numpy as np
+
     from limner.data.pictures import DECODE_ERRORS
     from limner.data.sources import find_source
 
-    sizes: set[tuple[int, ...]] = set()
+    sizes: set[tuple[int, int]] = set()
     for item in itertools.islice(find_source(source).listing("none").items, NUM_LOOKED_AT):
         try:
             picture = item.open()
         except DECODE_ERRORS:  # preparing lists it with its reason
             continue
-        size = getattr(picture, "size", None)
-        sizes.add(size if isinstance(size, tuple) else picture.shape[1::-1])
-        if len(sizes) > 1:
-            break
-    shown = " and ".join(f"{width}x{height}" for width, height in sorted(sizes)) or "none readable"
+        if isinstance(picture, np.ndarray):
+            sizes.add((picture.shape[1], picture.shape[0]))
+            continue
+        with picture:  # only its header was read
+            sizes.add(picture.size)
+    shown = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:3]) or "none readable"
     if len(sizes) != 1 or len(set(*sizes)) != 1:
         raise LimnerError(
             f"{source}: its pictures are not squares of one size ({shown}); give --resolution, "

@@ -1,0 +1,40 @@
+"""A tiny run, trained once, for the tests of the commands."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from limner.cli.main import main
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def limner(capsys: pytest.CaptureFixture[str]):
+    """limner(*words) -> exit code, stdout and stderr of the command, run in this process."""
+
+    def call(*words: object) -> Answer:
+        capsys.readouterr()
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of digits-tiny after four steps, with the checkpoints of steps 2 and 4."""
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    words = ["train", "digits-tiny", "--run", str(run), "--steps", "4", "--json"]
+    changes = ["metrics=[]", "batch_size=16", "intervals.sample=2", "intervals.save=2"]
+    assert main(words + [word for change in changes for word in ("--set", change)]) == 0
+    return run

@@ -71,7 +71,9 @@ class Ema(Config, Controller, frozen=True, kw_only=True):
 @torch.no_grad()
 def average(target: nn.Module, source: nn.Module, decay: float, average_buffers: bool) -> None:
     """target <- target + (1 - decay) (source - target); integers (and buffers, if asked) copied."""
-    moved = list(zip(target.parameters(), source.parameters(), strict=True))
+    moved: list[tuple[Tensor, Tensor]] = [
+        *zip(target.parameters(), source.parameters(), strict=True)
+    ]
     copied: list[tuple[Tensor, Tensor]] = []
     for pair in zip(target.buffers(), source.buffers(), strict=True):
         averaged = average_buffers and pair[0].is_floating_point()

@@ -194,7 +194,7 @@ def test_frozen_players_are_seen(fixture):
         for key in buffers:
             buffers[key].copy_(expected[net, key])
         only = {k: v for k, v in expected.items() if k[0] == net}
-        with pytest.raises(AssertionError, match="weight|bias"):
+        with pytest.raises(AssertionError, match=r"weight|bias"):
             compare_after_step({net: own}, only)
 
 

@@ -9,6 +9,7 @@ from limner.metrics import (
     frechet_distance,
     frechet_from_moments,
     gaussian_kernel,
+    kernel,
     kernel_distance,
     moments,
     polynomial_kernel,
@@ -76,7 +77,9 @@ def test_moments(f):
         ),
     ],
 )
-def test_kernel_distance(f, expected, name, other, options):
+@pytest.mark.parametrize("one_matrix", [4096, 0])  # both ways of computing the subsets
+def test_kernel_distance(f, expected, name, other, options, one_matrix, monkeypatch):
+    monkeypatch.setattr(kernel, "NUM_ROWS_OF_ONE_MATRIX", one_matrix)
     mean, deviation = kernel_distance(f["f1"], f[other], **options)
     reference = expected[name]
     # float32 kernels in the peer: relative 1e-4 of the kernel's terms

@@ -13,6 +13,7 @@ from limner.metrics import (
     class_accuracy,
     frechet_distance,
     frechet_from_moments,
+    kernel,
     kernel_distance,
     moments,
     nearest_neighbour_score,
@@ -118,6 +119,13 @@ def test_kernel_distance_is_zero_for_one_distribution_and_not_for_two():
     assert 0 < deviation < 0.1
     shifted, _ = kernel_distance(a, b + 0.5, num_subsets=20, subset_size=200)
     assert shifted > 0.5
+
+
+def test_kernel_distance_of_many_rows_is_that_of_one_matrix(monkeypatch):
+    a, b = normal(70, 5), normal(90, 5, seed=1) + 0.3
+    together = kernel_distance(a, b, num_subsets=6, subset_size=40)
+    monkeypatch.setattr(kernel, "NUM_ROWS_OF_ONE_MATRIX", 89)
+    assert kernel_distance(a, b, num_subsets=6, subset_size=40) == pytest.approx(together, rel=1e-9)
 
 
 def test_kernel_distance_depends_on_its_seed_alone():

@@ -9,6 +9,8 @@ from torch import Tensor
 from limner.core.errors import LimnerError
 from limner.metrics.frechet import checked
 
+NUM_ROWS_OF_ONE_MATRIX = 4096  # a matrix takes 134 MB
+
 Kernel = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -72,9 +74,31 @@ def kernel_distance(
     kernel = polynomial_kernel() if kernel is None else kernel
     size = min(subset_size, len(a), len(b))
     random = np.random.RandomState(seed)
-    values = []
-    for _ in range(num_subsets):
-        x = a[torch.from_numpy(random.choice(len(a), size, replace=False))]
-        y = b[torch.from_numpy(random.choice(len(b), size, replace=False))]
-        values.append(squared_discrepancy(x, y, kernel))
+    subsets = [
+        tuple(torch.from_numpy(random.choice(len(x), size, replace=False)) for x in (a, b))
+        for _ in range(num_subsets)
+    ]
+    if max(len(a), len(b)) <= NUM_ROWS_OF_ONE_MATRIX:
+        values = _discrepancies(a, b, subsets, kernel)
+    else:
+        values = [squared_discrepancy(a[of_a], b[of_b], kernel) for of_a, of_b in subsets]
     return float(np.mean(values)), float(np.std(values))
+
+
+def _discrepancies(a: Tensor, b: Tensor, subsets: list, kernel: Kernel) -> np.ndarray:
+    """All subsets' values from one kernel matrix a pair of sides, some 30 times as fast.
+
+    A subset's sum over K is u^T K v, u and v being 1 at its rows and 0 elsewhere.
+    """
+    of_a = torch.zeros(len(subsets), len(a), dtype=a.dtype)
+    of_b = torch.zeros(len(subsets), len(b), dtype=b.dtype)
+    for i, (rows_a, rows_b) in enumerate(subsets):
+        of_a[i, rows_a], of_b[i, rows_b] = 1.0, 1.0
+    num = len(subsets[0][0])
+    values = torch.zeros(len(subsets), dtype=a.dtype)
+    for rows, chosen in ((a, of_a), (b, of_b)):
+        matrix = kernel(rows, rows)
+        matrix.fill_diagonal_(0.0)
+        values += (chosen @ matrix * chosen).sum(dim=1) / (num * (num - 1))
+    values -= 2.0 * (of_a @ kernel(a, b) * of_b).sum(dim=1) / num**2
+    return values.numpy()

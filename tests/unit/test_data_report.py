@@ -1,5 +1,6 @@
 """Each planted mistake fires its warning, and a clean set fires none."""
 
+import importlib
 import json
 import re
 import shutil
@@ -14,6 +15,9 @@ from PIL import Image
 from limner.core.errors import DataError
 from limner.data import DataConfig, DataReport, open_data, picture_sheet, prepare, report
 
+# The package's attribute of that name is the function.
+report_module = importlib.import_module("limner.data.report")
+
 
 def save(path: Path, seed: int, width: int = 6, height: int = 6, gray: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,9 +30,15 @@ def save(path: Path, seed: int, width: int = 6, height: int = 6, gray: bool = Fa
 @pytest.fixture(scope="session")
 def clean_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("clean") / "set"
-    for i in range(510):
+    for i in range(60):
         save(root / ("cat", "dog", "eel")[i % 3] / f"{i:03}.bmp", i)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _few_are_fewer_than_fifty(monkeypatch):
+    """Real sets hold thousands; the tests' stay quick."""
+    monkeypatch.setattr(report_module, "FEW_IMAGES", 50)
 
 
 @pytest.fixture
@@ -44,10 +54,10 @@ def kinds(made: DataReport) -> list[str]:
 def test_clean_set_is_silent(clean_set: Path):
     made = report(clean_set)
     assert made.warnings == []
-    assert made.num_images == 510
-    assert made.classes == [("cat", 170), ("dog", 170), ("eel", 170)]
+    assert made.num_images == 60
+    assert made.classes == [("cat", 20), ("dog", 20), ("eel", 20)]
     assert (made.num_gray, made.num_duplicates, made.num_refused) == (0, 0, 0)
-    assert made.sizes["common"] == [[6, 6, 510]]
+    assert made.sizes["common"] == [[6, 6, 60]]
     assert not any("warning" in line for line in made.lines())
 
 
@@ -124,7 +134,7 @@ def broken(root: Path) -> None:
 
 
 PLANTED: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
-    "few images": (few, ["few_images"], "only 490 pictures"),
+    "few images": (few, ["few_images"], "only 40 pictures"),
     "one folder": (one_folder, ["one_class"], r"one subfolder \('cat'\)"),
     "one class in the labels": (
         only_one_labelled, ["one_class", "tiny_classes"], r"one class \('2'\)",
@@ -164,6 +174,14 @@ def test_nesting_is_no_mistake_where_no_classes_are_asked(root: Path):
     assert report(root, labels="none").warnings == []
 
 
+@pytest.mark.parametrize(("count", "expected"), [(499, ["few_images"]), (500, [])])
+def test_few_images_without_the_patch(tmp_path: Path, monkeypatch, count: int, expected: list[str]):
+    monkeypatch.undo()
+    images = np.random.default_rng(0).integers(0, 256, (count, 4, 4), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images)
+    assert kinds(report(tmp_path / "a.npz")) == expected
+
+
 def test_tiny_share_of_the_median(tmp_path: Path):
     np.savez(
         tmp_path / "a.npz",
@@ -201,7 +219,7 @@ def test_report_of_nothing(tmp_path: Path):
 def test_progress_is_told(clean_set: Path):
     seen: list[tuple[int, int | None]] = []
     report(clean_set, progress=lambda n, of: seen.append((n, of)))
-    assert seen == [(i, 510) for i in range(1, 511)]
+    assert seen == [(i, 60) for i in range(1, 61)]
 
 
 # --- sheet -----------------------------------------------------------------

@@ -15,7 +15,7 @@ from PIL import Image
 from limner.core.config import Config, decode, encode
 from limner.core.errors import ConfigError, DataError, RefusedFile
 from limner.data import SOURCES, DataConfig, Item, Listing, Source, open_data, prepare
-from limner.data.sources import find_source
+from limner.data.sources import Labels, find_source
 from limner.data.sources.cifar_pickle import read_batch
 
 
@@ -28,7 +28,7 @@ def write(path: Path, value: int) -> None:
     Image.fromarray(picture(value)).save(path)
 
 
-def listed(data, labels="classes") -> tuple[dict[str, int | None], Listing]:
+def listed(data, labels: Labels = "classes") -> tuple[dict[str, int | None], Listing]:
     listing = find_source(data).listing(labels)
     return {item.name: item.label for item in listing.items}, listing
 

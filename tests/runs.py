@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from toys import ToyGenerator, toy_config
 
 from limner.checkpoints import RunDirectory, load_state
 from limner.core.config import Config
@@ -17,6 +16,7 @@ from limner.objectives import R1, HingeD, HingeG, Term
 from limner.training import Intervals, RunConfig, Update
 from limner.training.controllers import Controller, Ema, LearningRate
 from limner.training.fit import Fit, Hooks
+from toys import ToyGenerator, toy_config
 
 # Log fields that say how long a step took and not what it computed.
 MEASURED = ("seconds", "images_per_second", "memory_mb", "data_wait_share")

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import importlib.util
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from limner.data import DataConfig, PreparedData, open_data
 from limner.data.prepared import is_prepared
 from limner.sampling import FixedSamples, Model, generate, latents_from_seeds, load, save_png, sheet
 from limner.training.config import CHANGEABLE, RunConfig
-from limner.training.fit import Fit, Hooks, Outcome, data_facts
+from limner.training.fit import Fit, Hooks, Outcome, data_facts, rounding_notes
 from limner.training.trackers import TensorBoard
 
 __all__ = ["TrainOptions", "TrainedRun", "evaluate", "evaluation_sampler", "load", "train"]
@@ -235,16 +236,18 @@ class _Training:
     # --- the state ---------------------------------------------------------
 
     def _take_state(self, fit: Fit) -> int:
-        checkpoint = newest_verified(self.run.checkpoints, self._warn)
+        warnings: list[str] = []
+        checkpoint = newest_verified(self.run.checkpoints, warnings.append)
         if checkpoint is not None:
+            self._check_origin()
             fit.resume(checkpoint)
-            if self.main:
-                self.run.truncate_logs(fit.trainer.progress.step)
-            self.options.on_event("resumed", f"at step {fit.trainer.progress.step}")
-            return fit.trainer.progress.step
         if self.main:
-            self.run.truncate_logs(0)
-        if self.options.origin:
+            self.run.truncate_logs(fit.trainer.progress.step)
+        if checkpoint is not None:
+            for line in (*warnings, *rounding_notes(checkpoint)):
+                fit.note("warning", line)
+            fit.note("resumed", f"at step {fit.trainer.progress.step}")
+        elif self.options.origin:
             self._branch(fit, self.options.origin)
         elif self.options.init:
             _initialize(fit, self.options.init)
@@ -258,12 +261,17 @@ class _Training:
             raise CheckpointError(
                 f"{path}: no run here; --from takes RUN, RUN@best-fid or RUN@step-N"
             )
-        checkpoint = source.select(selector, self._warn)
-        fit.resume(checkpoint, keep_rates=False)
+        warnings: list[str] = []
+        checkpoint = source.select(selector, warnings.append)
+        before = from_json(RunConfig, source.config.read_bytes(), str(source.config), True)
+        # The saved rates may be those of a schedule between two of its readings.
+        same = (before.optim, before.controllers) == (self.config.optim, self.config.controllers)
+        fit.resume(checkpoint, keep_rates=same)
         fit.forget_save()
         if not self.main:
             return
-        before = from_json(RunConfig, source.config.read_bytes(), str(source.config), True)
+        for line in (*warnings, *rounding_notes(checkpoint)):
+            fit.note("warning", line)
         origin = {
             "run": str(path),
             "checkpoint": checkpoint.name,
@@ -273,11 +281,19 @@ class _Training:
         }
         text = json.dumps(origin, indent=2, ensure_ascii=False) + "\n"
         write_atomically(self.run.path / "origin.json", text)
-        self.options.on_event("branched", f"from {path}, {checkpoint.name}")
+        fit.note("branched", f"from {path}, {checkpoint.name}")
 
-    def _warn(self, message: str) -> None:
-        if self.main:
-            self.options.on_event("warning", message)
+    def _check_origin(self) -> None:
+        """A run that has begun resumes from itself: --from must be the one that it began with."""
+        if self.options.origin is None:
+            return
+        file, path = self.run.path / "origin.json", self.options.origin.partition("@")[0]
+        known = json.loads(file.read_bytes())["run"] if file.exists() else None
+        if known is None or Path(known).resolve() != Path(path).resolve():
+            raise ConfigError(
+                f"{self.run.path}: this run began {f'from {known}' if known else 'by itself'}, not "
+                f"from {path}; leave --from out to resume it, or give another --run"
+            )
 
     # --- hooks -------------------------------------------------------------
 
@@ -334,7 +350,7 @@ class _Training:
     # --- the end -----------------------------------------------------------
 
     def _leave_results(self) -> None:
-        newest = newest_verified(self.run.checkpoints, self._warn)
+        newest = newest_verified(self.run.checkpoints, lambda line: None)
         if newest is not None:
             facts = json.loads((self.run.path / "data.json").read_text())
             record = record_from_state(encode(self.config), facts, load_state(newest))
@@ -389,6 +405,10 @@ def _set_aside(run: RunDirectory) -> None:
         return
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     aside = run.path.with_name(f"{run.path.name}.replaced-{stamp}")
+    for number in itertools.count(2):
+        if not aside.exists():
+            break
+        aside = run.path.with_name(f"{run.path.name}.replaced-{stamp}-{number}")
     aside.mkdir()
     for path in kept:
         path.rename(aside / path.name)

@@ -95,10 +95,15 @@ def average(value: Tensor) -> Tensor:
 
 def any_rank(flag: bool) -> bool:
     """True on every process if it is true on one."""
+    return bool(largest(int(flag)))
+
+
+def largest(number: int) -> int:
+    """The largest of the processes' numbers, on every process."""
     if world_size() == 1:
-        return flag
-    value = torch.tensor(float(flag))
+        return number
+    value = torch.tensor(number)
     if dist.get_backend() == "nccl":
         value = value.cuda()
     dist.all_reduce(value, dist.ReduceOp.MAX)
-    return bool(value.item())
+    return int(value.item())

@@ -11,12 +11,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from limner.checkpoints import RunDirectory, load_rank_state, load_state, save_state
+from limner.checkpoints import (
+    RunDirectory,
+    load_rank_state,
+    load_state,
+    read_manifest,
+    save_state,
+)
 from limner.core import distributed
-from limner.core.errors import CheckpointError
+from limner.core.errors import CheckpointError, DivergenceError
 from limner.data import Loader, PreparedData
 from limner.training.config import RunConfig
-from limner.training.signals import StopRequests
+from limner.training.signals import StopNow, StopRequests
 from limner.training.trainer import Trainer
 
 Record = dict[str, Any]
@@ -86,6 +92,7 @@ class Fit:
         self._seconds, self._waited = 0.0, 0.0
         self._mark = (time.perf_counter(), 0)  # moment and nimg of the last log record
         self._saved_step = -1
+        self._requests = StopRequests()
 
     def _loader_at(self, position: int) -> Loader:
         return Loader(
@@ -112,8 +119,9 @@ class Fit:
             checkpoint: directory of a training state.
             keep_rates: keep the saved optimizer settings; otherwise take this config's.
         """
-        tree = load_state(checkpoint)
-        own = load_rank_state(checkpoint, distributed.rank())
+        tree, own = load_state(checkpoint), None
+        if read_manifest(checkpoint)["world_size"] == distributed.world_size():
+            own = load_rank_state(checkpoint, distributed.rank())
         try:
             self._take(tree, own, keep_rates)
         except CheckpointError as error:
@@ -136,22 +144,31 @@ class Fit:
 
     def __call__(self) -> Outcome:
         """Train to the end of the run, or until a signal asks to stop."""
-        progress = self.trainer.progress
-        with StopRequests() as requests:
+        with self._requests as requests:
             try:
-                self._observe()
-                while not self.config.is_finished(progress.step, progress.nimg):
-                    self.trainer.step()
-                    progress = self.trainer.progress
-                    self.hooks.on_step(progress.step, progress.nimg)
-                    self._after_step(requests)
-                    if distributed.any_rank(bool(requests.stop)):
-                        self.save(f"stopped by signal {requests.stop}")
-                        return Outcome(progress.step, progress.nimg, requests.stop)
-                self._finish()
+                signal = self._train(requests)
+            except DivergenceError as error:
+                self.note("diverged", str(error))
+                raise
             finally:
                 self.loader.close()
-        return Outcome(progress.step, progress.nimg)
+        if signal:
+            self.save("saved")
+            self.note("stopped", f"by signal {signal}")
+        return Outcome(self.trainer.progress.step, self.trainer.progress.nimg, signal)
+
+    def _train(self, requests: StopRequests) -> int:
+        """All steps that are left; the signal that asked to stop, or 0."""
+        progress = self.trainer.progress
+        self._observe()
+        while not self.config.is_finished(progress.step, progress.nimg):
+            if signal := distributed.largest(requests.stop):
+                return signal
+            self.trainer.step()
+            self.hooks.on_step(progress.step, progress.nimg)
+            self._after_step(requests)
+        self._finish()
+        return distributed.largest(requests.stop)
 
     def _after_step(self, requests: StopRequests) -> None:
         step, intervals = self.trainer.progress.step, self.config.intervals
@@ -217,8 +234,8 @@ class Fit:
             self.run.sync_logs()
         save_state(self.run.checkpoints, step, tree, self.trainer.rank_state_dict())
         self._saved_step = step
+        self.note(event, f"checkpoint of step {step}")
         if self._main:
-            self._note(event, f"checkpoint of step {step}")
             self._prune()
 
     def forget_save(self) -> None:
@@ -242,13 +259,20 @@ class Fit:
             return
         if any(line["step"] == step for line in self.run.read_log("scores")):
             return
-        results = self.hooks.evaluate(self.generator)
+        try:
+            with self._requests.at_once():
+                results = self.hooks.evaluate(self.generator)
+        except StopNow:  # the state is saved; the next call evaluates it
+            return
         line = {"step": step, "nimg": self.trainer.progress.nimg, "results": results}
         self.run.append("scores", line)
         self.hooks.on_scores(line)
         self._prune()
 
-    def _note(self, event: str, message: str) -> None:
+    def note(self, event: str, message: str) -> None:
+        """Write an event into the run's events, and tell the display."""
+        if not self._main:
+            return
         record = {"step": self.trainer.progress.step, "time": time.time()}
         self.run.append("events", {**record, "event": event, "message": message})
         self.hooks.on_event(event, message)
@@ -260,6 +284,28 @@ def _due(step: int, every: int) -> bool:
 
 def _settings(optimizer: torch.optim.Optimizer) -> list[Record]:
     return [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+
+
+def rounding_notes(checkpoint: Path) -> list[str]:
+    """Why going on from a checkpoint may differ in the last bits, as one line or none.
+
+    Sums run in another order with other threads, processes or releases of torch (measured; see
+    the reproducibility notes of PyTorch), so equality bit for bit is promised only without.
+    """
+    manifest = read_manifest(checkpoint)
+    now = {
+        "world_size": ("processes", distributed.world_size()),
+        "threads": ("threads", torch.get_num_threads()),
+        "torch": ("torch", torch.__version__),
+    }
+    changes = [
+        f"{name} {manifest[key]} -> {value}"
+        for key, (name, value) in now.items()
+        if key in manifest and manifest[key] != value
+    ]
+    if not changes:
+        return []
+    return [f"equal up to rounding only: {checkpoint.name} was saved with {', '.join(changes)}"]
 
 
 def _memory_mb(device: torch.device) -> float:

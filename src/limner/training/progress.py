@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from limner.core import distributed
+
 
 @dataclass
 class Progress:
@@ -29,16 +31,19 @@ class Meters:
         self._counts[name] = self._counts.get(name, 0) + 1
 
     def drain(self) -> dict[str, float]:
-        """The means, and start anew. This is where the host waits for the device."""
+        """The means over all processes, and start anew; all of them call it. This is where the
+        host waits for the device."""
         names = list(self._sums)
         if not names:
             return {}
-        values = torch.stack([self._sums[n] / self._counts[n] for n in names]).tolist()
+        means = torch.stack([self._sums[n] / self._counts[n] for n in names])
+        values = distributed.average(means).tolist()
         self._sums, self._counts = {}, {}
         return dict(zip(names, values, strict=True))
 
     def state_dict(self) -> dict:
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
-    def load_state_dict(self, state: dict) -> None:
-        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+    def load_state_dict(self, state: dict, device: torch.device) -> None:
+        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self._counts = dict(state["counts"])

@@ -1,11 +1,17 @@
 """SIGTERM and Ctrl-C ask for a checkpoint at the step's edge; a second one ends at once."""
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopNow(BaseException):
+    """A signal asked to stop in the middle of work that can be done again."""
 
 
 class StopRequests:
@@ -19,6 +25,7 @@ class StopRequests:
 
     def __init__(self) -> None:
         self.stop, self.save = 0, False
+        self._at_once = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequests":
@@ -38,11 +45,24 @@ class StopRequests:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside, a request to stop raises `StopNow` instead of waiting for the step's edge."""
+        self._at_once = True
+        try:
+            if self.stop:
+                raise StopNow
+            yield
+        finally:
+            self._at_once = False
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.stop:
             # The user does not want to wait for the save: the last checkpoint on disk stands.
             os._exit(128 + number)
         self.stop = number
+        if self._at_once:
+            raise StopNow
 
     def _save(self, number: int, frame: FrameType | None) -> None:
         self.save = True

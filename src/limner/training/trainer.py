@@ -209,14 +209,25 @@ class Trainer:
         }
 
     def rank_state_dict(self) -> dict[str, Any] | None:
-        """What differs between processes: buffers (running statistics); None for a single one."""
+        """What differs between processes: buffers (running statistics), memories and meters, which
+        saw this process's share of the pictures; None for a single one."""
         if distributed.world_size() == 1:
             return None
-        nets = {**self.networks, **({"ema": self.generator_ema} if self.generator_ema else {})}
-        return {name: dict(network.named_buffers()) for name, network in nets.items()}
+        buffers = {name: dict(net.named_buffers()) for name, net in self._all_networks().items()}
+        own = self.state_dict()
+        return {**buffers, "memories": own["memories"], "meters": own["meters"]}
+
+    def _all_networks(self) -> dict[str, nn.Module]:
+        ema = self.generator_ema
+        return self.networks if ema is None else {**self.networks, "ema": ema}
 
     def load_state_dict(self, state: dict[str, Any], rank_state: dict | None = None) -> None:
         """Take up a saved state, exactly.
+
+        Args:
+            state: what `state_dict` returned on the first process.
+            rank_state: what `rank_state_dict` returned on this one; without it this process goes
+                on with the first one's.
 
         Raises:
             CheckpointError: the state does not fit this config; nothing of it may be trained on.
@@ -233,15 +244,15 @@ class Trainer:
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             line = " ".join(str(error).split())
             raise CheckpointError(f"the saved state does not fit this config: {line}") from None
+        own = rank_state or state
         self.memories = {
             name: Memory({key: value.to(self.device) for key, value in memory.items()})
-            for name, memory in state["memories"].items()
+            for name, memory in own["memories"].items()
         }
-        self.meters.load_state_dict(state["meters"])
+        self.meters.load_state_dict(own["meters"], self.device)
         self.progress = Progress(**state["progress"])
         if rank_state is not None:
-            nets = {**self.networks, **({"ema": self.generator_ema} if self.generator_ema else {})}
-            for name, network in nets.items():
+            for name, network in self._all_networks().items():
                 _fill_buffers(network, rank_state[name])
 
 

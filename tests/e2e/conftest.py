@@ -35,6 +35,12 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of digits-tiny after four steps, with the checkpoints of steps 2 and 4."""
     run = tmp_path_factory.mktemp("runs") / "tiny"
     words = ["train", "digits-tiny", "--run", str(run), "--steps", "4", "--json"]
-    changes = ["metrics=[]", "batch_size=16", "intervals.sample=2", "intervals.save=2"]
+    changes = [
+        "metrics=[]",
+        "data.filter=box",
+        "batch_size=16",
+        "intervals.sample=2",
+        "intervals.save=2",
+    ]
     assert main(words + [word for change in changes for word in ("--set", change)]) == 0
     return run

@@ -1,6 +1,7 @@
 """`limner sample` and `limner interpolate` on a run that was trained a moment before."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -154,6 +155,22 @@ def test_steps_and_raw_weights_are_other_models(limner, tiny_run, tmp_path):
     images = [arrays(tmp_path / f"{i}.npz")["images"] for i in range(3)]
     assert not np.array_equal(images[0], images[1])
     assert not np.array_equal(images[0], images[2])
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_with_a_line(limner, tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    shutil.rmtree(run / "model")
+    newest = max((run / "checkpoints").iterdir())
+    for file in newest.glob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:-1])
+    assert limner("sample", f"{run}@step-2", "--num", 2, "--out", tmp_path / "a.npz").code == 0
+    answer = limner("sample", run, "--num", 2, "--out", tmp_path / "b.npz")
+    assert answer.code == 0
+    assert answer.err.startswith("limner sample: warning: ")
+    assert answer.err.count("\n") == 1
+    a, b = arrays(tmp_path / "a.npz"), arrays(tmp_path / "b.npz")
+    assert np.array_equal(a["images"], b["images"])
 
 
 # --- interpolate -------------------------------------------------------------

@@ -5,6 +5,7 @@ import dataclasses
 import importlib.util
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -26,7 +27,7 @@ class Presets:
     With --json one preset is printed as the CONFIG.json that `limner train` takes.
     """
 
-    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="NAME")] = None
+    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[NAME]")] = None
     """Preset to show; without it all are listed."""
 
     json: bool = False
@@ -62,8 +63,9 @@ def summary_of(target: str) -> str:
     """The first line of the docstring of "module:function", read without importing the module."""
     module, _, function = target.partition(":")
     spec = importlib.util.find_spec(module)
-    source = spec.loader.get_source(module) if spec and spec.loader else None  # type: ignore[attr-defined]
-    for node in ast.parse(source or "").body:
+    assert spec is not None, target
+    assert spec.origin is not None, target
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             return (ast.get_docstring(node) or "").partition("\n")[0]
     return ""

@@ -1,0 +1,76 @@
+"""`limner data prepare` and `limner data report` on folders made here."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from limner.data import PreparedData
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of 12x12 pictures and one file that is no picture."""
+    random = np.random.default_rng(1)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = random.integers(0, 256, (12, 12, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    (tmp_path / "photos" / "dog" / "broken.png").write_bytes(b"no picture")
+    return tmp_path / "photos"
+
+
+def test_prepare_writes_what_its_options_say(limner, photos, tmp_path):
+    words = ("--out", tmp_path / "p", "--resolution", 8, "--channels", 1, "--fit", "squash")
+    answer = limner("data", "prepare", photos, *words, "--filter", "box", "--json")
+    assert answer.code == 0, answer.err
+    facts = json.loads(answer.out)
+    data = PreparedData(tmp_path / "p")
+    assert facts["out"] == str(tmp_path / "p")
+    assert facts["num_images"] == len(data) == 6
+    assert facts["num_refused"] == 1
+    assert facts["image_shape"] == [1, 8, 8]
+    assert facts["sha256"] == data.sha256
+    assert facts["classes"] == [{"name": "cat", "count": 3}, {"name": "dog", "count": 3}]
+    settings = data.info["settings"]
+    assert (settings["fit"], settings["filter"], settings["labels"]) == ("squash", "box", "classes")
+
+
+def test_prepare_keeps_the_size_and_says_what_it_refused(limner, photos, tmp_path):
+    answer = limner("data", "prepare", photos, "--out", tmp_path / "p", "--labels", "folders")
+    assert answer.code == 0, answer.err
+    assert "6 pictures 3x12x12, 2 classes" in answer.out
+    assert "refused: 1, first dog/broken.png" in answer.out
+
+
+def test_prepare_without_labels(limner, photos, tmp_path):
+    answer = limner("data", "prepare", photos, "--out", tmp_path / "p", "--labels", "none")
+    assert "no classes" in answer.out
+    assert PreparedData(tmp_path / "p").num_classes == 0
+
+
+def test_the_report_of_a_source_and_of_its_prepared_form(limner, photos, tmp_path):
+    answer = limner("data", "report", photos, "--out", tmp_path / "sheet.png", "--json")
+    assert answer.code == 0, answer.err
+    facts = json.loads(answer.out)
+    assert facts["num_images"] == 6
+    assert facts["num_refused"] == 1
+    assert facts["sheet"] == str(tmp_path / "sheet.png")
+    assert "few_images" in [warning["kind"] for warning in facts["warnings"]]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 100
+    assert limner("data", "prepare", photos, "--out", tmp_path / "p").code == 0
+    answer = limner("data", "report", tmp_path / "p")
+    assert answer.code == 0, answer.err
+    assert "6 pictures, 2 classes" in answer.out
+    assert "class cat: 3" in answer.out
+    assert "warning: only 6 pictures" in answer.out
+
+
+def test_help_lists_both(limner):
+    answer = limner("data", "--help")
+    assert answer.code == 0
+    assert "prepare" in answer.out
+    assert "report" in answer.out

@@ -1,5 +1,6 @@
 """`limner evaluate`, `presets`, `import` and `report`: what they print and what they write."""
 
+import importlib
 import json
 
 import numpy as np
@@ -125,6 +126,13 @@ def test_the_list_has_a_line_for_each(limner):
 def test_the_json_of_a_preset_is_its_config(limner, name):
     answer = limner("presets", name, "--json")
     assert from_json(RunConfig, answer.out, "stdout") == presets.get(name)()
+
+
+def test_a_preset_stays_callable_from_python_after_its_module_was_imported():
+    for target in presets.PRESETS.values():
+        module, _, function = target.partition(":")
+        importlib.import_module(module)
+        assert getattr(presets, function)().name in presets.PRESETS
 
 
 def test_the_json_of_a_preset_trains(limner, tmp_path):

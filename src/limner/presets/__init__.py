@@ -1,6 +1,7 @@
 """Presets: functions that return a complete RunConfig and read like the paper's algorithm box.
 
 The table names them as "module:function", so that listing them imports neither torch nor a family.
+No module has the name of a preset's function: `limner.presets.NAME` would then be either of them.
 """
 
 import importlib
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from limner.training.config import RunConfig
 
 PRESETS: dict[str, str] = {
-    "digits": "limner.presets.digits:digits",
-    "digits-tiny": "limner.presets.digits:digits_tiny",
+    "digits": "limner.presets.handwritten:digits",
+    "digits-tiny": "limner.presets.handwritten:digits_tiny",
     "dcgan-celeba64": "limner.presets.dcgan:dcgan_celeba64",
     "dcgan-mnist": "limner.presets.dcgan:dcgan_mnist",
 }

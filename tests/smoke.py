@@ -22,7 +22,7 @@ from limner.data import Loader, open_data
 from limner.metrics import make_evaluator
 from limner.models import ResidualDiscriminator
 from limner.objectives import HingeD, HingeG, Term
-from limner.presets.digits import digits_tiny
+from limner.presets import digits_tiny
 from limner.training import RunConfig, Update
 from limner.training.controllers import Controller, Ema
 from limner.training.noise import Draw, Noise
@@ -157,9 +157,7 @@ VARIANTS: dict[str, Variant] = {
     "ema-never-updated": Variant(
         config=lambda c: c.replace(controllers=(Ema(decay=0.99, every=10**9),))
     ),
-    "ema-without-buffers": Variant(
-        config=lambda c: c.replace(controllers=(EmaWithoutBuffers(),))
-    ),
+    "ema-without-buffers": Variant(config=lambda c: c.replace(controllers=(EmaWithoutBuffers(),))),
     "stuck-loader": Variant(choose=first(100)),
     "missing-class": Variant(choose=lambda labels: labels != 3),
     "wrong-range": Variant(repaint=lambda images: images // 2 + 128),

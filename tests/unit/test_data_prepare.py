@@ -82,6 +82,14 @@ def test_identity_is_of_content_and_settings_not_of_place(source: Path, tmp_path
     assert prepare(tmp_path / "moved", tmp_path / "d", unlabelled).sha256 != first.sha256
 
 
+def test_settings_count_where_the_pixels_are_equal(tmp_path: Path):
+    """Square pictures of the asked size come out the same by any fit; the sets are not the same."""
+    crop = open_data("digits", CONFIG)
+    squash = open_data("digits", CONFIG.replace(fit="squash"))
+    assert (crop.images == squash.images).all()
+    assert crop.sha256 != squash.sha256
+
+
 CHANGES = [
     {"fit": "squash"},
     {"fit": "pad"},
@@ -136,6 +144,8 @@ def test_prepared_directory_is_taken_as_it_is(source: Path, tmp_path: Path, deco
     assert open_data(tmp_path / "out", CONFIG).sha256 == made.sha256
     assert open_data(tmp_path / "out", CONFIG.replace(channels=3)).sha256 == made.sha256
     assert open_data(made, CONFIG) is made
+    own = CONFIG.replace(source=ImageFolder())  # how it was read no longer matters
+    assert open_data(tmp_path / "out", own).sha256 == made.sha256
     assert decodes == []
 
 
@@ -240,6 +250,13 @@ def test_damaged_prepared_directory(source: Path, tmp_path: Path, damage, messag
     damage(tmp_path / "out")
     with pytest.raises(DataError, match=message):
         PreparedData(tmp_path / "out")
+
+
+def test_damaged_cache_says_what_to_delete(source: Path):
+    place = open_data(source, CONFIG).directory
+    (place / "images.npy").unlink()
+    with pytest.raises(DataError, match=f"delete {place}"):
+        open_data(source, CONFIG)
 
 
 def edit(directory: Path, **changes) -> None:

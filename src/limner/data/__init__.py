@@ -6,7 +6,7 @@ Nothing here imports torch until the loader or the order of the images is asked 
 from typing import TYPE_CHECKING, Any
 
 from limner.data.config import DataConfig
-from limner.data.opening import open_data
+from limner.data.opening import open_alike, open_data
 from limner.data.prepare import prepare
 from limner.data.prepared import PreparedData
 from limner.data.report import DataReport, picture_sheet, report
@@ -28,6 +28,7 @@ __all__ = [
     "Source",
     "index_at",
     "indices",
+    "open_alike",
     "open_data",
     "picture_sheet",
     "prepare",

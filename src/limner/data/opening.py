@@ -14,7 +14,7 @@ from limner.core.files import cache_directory
 from limner.data.config import DataConfig
 from limner.data.prepare import Progress, prepare
 from limner.data.prepared import PreparedData, is_prepared
-from limner.data.sources import Source, find_source
+from limner.data.sources import Labels, Source, find_source
 
 # Raise it when the same source and settings give other pixels than before.
 PREPARATION_VERSION = 1
@@ -42,7 +42,7 @@ def open_data(
     if isinstance(data, PreparedData):
         _check_settings(data, config)
         return data
-    if not isinstance(data, Source) and config.source is None:
+    if not isinstance(data, Source):
         path = Path(data).expanduser()
         if is_prepared(path):
             prepared = PreparedData(path)
@@ -50,6 +50,37 @@ def open_data(
             return prepared
     source = find_source(data, config.source)
     return _from_cache(source, config, progress)
+
+
+def open_alike(
+    image_shape: tuple[int | None, int, int],
+    labels: Labels,
+    data: str | os.PathLike[str],
+    recipe: DataConfig | None = None,
+    progress: Progress | None = None,
+) -> PreparedData:
+    """Pictures to compare images of a shape (C, H, W) with: a prepared directory as it is, else the
+    source prepared at that size and otherwise as the recipe says. C None takes the data's.
+
+    Raises:
+        DataError: the data cannot be read, or the pictures have another shape.
+    """
+    channels, height, width = image_shape
+    path = Path(data).expanduser()
+    if is_prepared(path):
+        prepared = PreparedData(path)
+    else:
+        recipe = recipe or DataConfig(resolution=height)
+        changes = {"resolution": height, "channels": channels, "labels": labels}
+        prepared = open_data(data, recipe.replace(**changes), progress)
+    wanted = (channels or prepared.image_shape[0], height, width)
+    if prepared.image_shape != wanted:
+        theirs, ours = ("x".join(map(str, shape)) for shape in (prepared.image_shape, wanted))
+        raise DataError(
+            f"{data}: the pictures are {theirs}, the images {ours}; scores need one shape, and "
+            "resizing would change them: prepare the pictures at that size"
+        )
+    return prepared
 
 
 def cache_key(source: Source, settings: dict[str, Any]) -> str:
@@ -67,20 +98,27 @@ def _from_cache(source: Source, config: DataConfig, progress: Progress | None) -
     settings = config.settings()
     place = root / cache_key(source, settings)
     if place.is_dir():
-        return PreparedData(place)
+        return _cached(place)
     # A run's saved config holds the number of channels that None came to: it is the same data.
     undecided = root / cache_key(source, {**settings, "channels": None})
     if undecided.is_dir():
-        prepared = PreparedData(undecided)
+        prepared = _cached(undecided)
         if prepared.image_shape[0] == config.channels:
             return prepared
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f"{place.name}.lock"):
         if place.is_dir():
-            return PreparedData(place)
+            return _cached(place)
         for remains in root.glob(f".tmp-{place.name}-*"):  # of a process killed while preparing
             shutil.rmtree(remains, ignore_errors=True)
         return prepare(source, place, config, progress)
+
+
+def _cached(place: Path) -> PreparedData:
+    try:
+        return PreparedData(place)
+    except DataError as error:
+        raise DataError(f"{error} (it lies in the cache: delete {place})") from None
 
 
 def _check_settings(prepared: PreparedData, config: DataConfig) -> None:

@@ -69,21 +69,11 @@ class Loader:
         self._data = data
         self._places = _Places(len(data), batch_size, seed, rank, world_size)
         self._images: Iterator[Tensor] | None
+        places = self._places.after(position)
         if num_workers == 0:
-            self._images = _gathered(_Rows(data), self._places.after(position), pin_memory)
+            self._images = _gathered(_Rows(data), places, pin_memory)
         else:
-            self._images = iter(
-                DataLoader(
-                    _Rows(data),
-                    batch_size=None,
-                    sampler=self._places.after(position),
-                    num_workers=num_workers,
-                    collate_fn=_as_it_is,
-                    worker_init_fn=_start_worker,
-                    pin_memory=pin_memory,
-                    generator=torch.Generator(),  # else the global one would be advanced
-                )
-            )
+            self._images = _by_workers(_Rows(data), places, num_workers, pin_memory)
 
     def next(self) -> Batch:
         """The next batch of this process."""
@@ -147,6 +137,22 @@ class _Rows(Dataset[Tensor]):
 def _gathered(rows: _Rows, places: Iterator[np.ndarray], pin_memory: bool) -> Iterator[Tensor]:
     for index in places:
         yield rows.gather(index, pin_memory)
+
+
+def _by_workers(
+    rows: _Rows, places: Iterator[np.ndarray], num_workers: int, pin_memory: bool
+) -> Iterator[Tensor]:
+    loader = DataLoader(
+        rows,
+        batch_size=None,
+        sampler=places,
+        num_workers=num_workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_start_worker,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # else the global one would be advanced
+    )
+    return iter(loader)
 
 
 def _as_it_is(images: Any) -> Any:

@@ -103,7 +103,6 @@ def _write(
         raise DataError(_nothing_accepted(source, refused, listing))
     np.save(directory / LABELS, np.asarray(labels, np.int64))
     (directory / NAMES).write_text(json.dumps(names, indent=0))
-    settings = {**config.settings(), "channels": writer.channels}
     counts = Counter(labels)
     info: dict[str, Any] = {
         "format": FORMAT,
@@ -114,18 +113,24 @@ def _write(
         "classes": [
             {"name": name, "count": counts[i]} for i, name in enumerate(listing.class_names)
         ],
-        "settings": settings,
-        "source": {"kind": kind_of(source), "name": Path(source.path).absolute().name},
-        "num_refused": len(refused),
-        "refused": refused[:MAX_REFUSED_LISTED],
-        "skipped": listing.skipped,
-        "notes": listing.notes,
+        "settings": {**config.settings(), "channels": writer.channels},
+        **_origin(source, listing, refused),
         "sizes": summary_of_sizes(sizes),
         "files": {name: sha256_of(directory / name) for name in (IMAGES, LABELS, NAMES)},
     }
     info["sha256"] = identity_of_content(info)
     (directory / INFO).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n")
     return info
+
+
+def _origin(source: Source, listing: Listing, refused: list[dict[str, str]]) -> dict[str, Any]:
+    return {
+        "source": {"kind": kind_of(source), "name": Path(source.path).absolute().name},
+        "num_refused": len(refused),
+        "refused": refused[:MAX_REFUSED_LISTED],
+        "skipped": listing.skipped,
+        "notes": listing.notes,
+    }
 
 
 def _decoded(item: Item, config: DataConfig) -> tuple[np.ndarray | None, tuple[int, int], str]:

@@ -187,24 +187,33 @@ class Reals:
         return self
 
 
-def run(name: str, seed: int) -> dict[str, float]:
-    """Train one variant for the preset's 400 steps and score its EMA and its raw weights."""
-    variant = VARIANTS[name]
-    config = variant.config(digits_tiny().replace(seed=seed))
+def trained(
+    variant: Variant,
+    change: Callable[[RunConfig], RunConfig] = lambda config: config,
+    seed: int = 0,
+) -> Trainer:
+    """The trainer after the preset's 400 steps, or as many as `change` leaves."""
+    config = change(variant.config(digits_tiny().replace(seed=seed)))
     data = open_data("digits", config.data)
+    reals = Reals(Loader(data, config.batch_size, seed), data, variant)
     noise = variant.noise(seed)
-    loader = Loader(data, config.batch_size, seed)
-    reals = Reals(loader, data, variant)
     trainer = Trainer(config, data.image_shape, data.num_classes, reals, noise=noise)
     variant.after(trainer)
-    begin = time.process_time()
     assert config.steps is not None
     for _ in range(config.steps):
         trainer.step()
+    return trainer
+
+
+def run(name: str, seed: int) -> dict[str, float]:
+    """Train one variant and score its average and its raw weights."""
+    begin = time.process_time()
+    trainer = trained(VARIANTS[name], seed=seed)
     seconds = time.process_time() - begin
+    data = open_data("digits", trainer.config.data)
     assert trainer.generator_ema is not None
-    figures = score(trainer.generator_ema, data, config)
-    raw = score(trainer.networks["g"], data, config)
+    figures = score(trainer.generator_ema, data, trainer.config)
+    raw = score(trainer.networks["g"], data, trainer.config)
     return {**figures, "raw_fid": raw["fid"], "raw_floors": raw["floors"], "seconds": seconds}
 
 

@@ -41,7 +41,7 @@ def digits_tiny() -> RunConfig:
     """The same at 8x8: a smoke of about ten seconds."""
     return RunConfig(
         name="digits-tiny",
-        generator=ResidualGenerator(width=16, z_dim=32, embedding_dim=16, multipliers=(1, 2)),
+        generator=ResidualGenerator(width=16, z_dim=32, embedding_dim=0, multipliers=(1, 2)),
         discriminator=ResidualDiscriminator(width=16, multipliers=(1, 2)),
         data=DataConfig(resolution=8),
         updates=(

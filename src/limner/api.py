@@ -28,8 +28,7 @@ from limner.core.errors import CheckpointError, ConfigError, LimnerError
 from limner.core.files import write_atomically
 from limner.core.images import to_uint8
 from limner.core.protocols import z_dim_of
-from limner.data import DataConfig, PreparedData, open_data
-from limner.data.prepared import is_prepared
+from limner.data import DataConfig, PreparedData, open_alike, open_data
 from limner.sampling import FixedSamples, Model, generate, latents_from_seeds, load, save_png, sheet
 from limner.training.config import CHANGEABLE, RunConfig
 from limner.training.fit import Fit, Hooks, Outcome, data_facts, rounding_notes
@@ -108,6 +107,8 @@ def train(
         LimnerError: bad data or config, a run directory in use, or a run that diverged.
     """
     options = options or TrainOptions()
+    if options.num_workers < 0:
+        raise ConfigError(f"workers: {options.num_workers} is negative; give 0 or more")
     device = distributed.local_device(options.device)
     distributed.start(device.type)
     try:
@@ -120,8 +121,8 @@ def train(
 
 @contextlib.contextmanager
 def _locked(run: RunDirectory) -> Iterator[None]:
-    with run.lock() if distributed.rank() == 0 else contextlib.nullcontext():
-        distributed.barrier()
+    with contextlib.ExitStack() as stack:
+        distributed.first_process(lambda: stack.enter_context(run.lock()))
         yield
 
 
@@ -156,20 +157,18 @@ class _Training:
         self.name = str(data)
         self.data = self._open(data, config.data)
         self.config = resolved(config, self.data)
+        if config.metrics:
+            from limner.metrics import check_metrics
+
+            check_metrics(config.metrics, self.data)  # now, not after hours of training
 
     def _open(self, data: str | Path, config: DataConfig) -> PreparedData:
         """Rank 0 prepares, the others find it in the cache."""
-        if not self.main:
-            distributed.barrier()
-        opened = open_data(data, config, self.options.on_prepare if self.main else None)
-        if self.main:
-            distributed.barrier()
-        return opened
+        distributed.first_process(lambda: open_data(data, config, self.options.on_prepare))
+        return open_data(data, config)
 
     def __call__(self) -> TrainedRun:
-        if self.main:
-            self._prepare_directory()
-        distributed.barrier()
+        distributed.first_process(self._prepare_directory)
         fit = Fit(
             self.config, self.data, self.run, self.device, self._hooks(), self.options.num_workers
         )
@@ -467,33 +466,3 @@ def recipe_of(spec: str | Path) -> DataConfig | None:
     if "data" not in plain:
         return None
     return decode(DataConfig, {**plain["data"], "source": None})
-
-
-def open_alike(
-    image_shape: tuple[int | None, int, int],
-    labels: str,
-    data: str | Path,
-    recipe: DataConfig | None = None,
-    on_prepare: Callable[[int, int | None], None] | None = None,
-) -> PreparedData:
-    """Pictures to compare images of a shape (channels None: any) with: a prepared directory as it
-    is, else the source prepared at that size and otherwise as the recipe says.
-
-    Raises:
-        LimnerError: the pictures have, or would have, another shape.
-    """
-    channels, height, width = image_shape
-    if is_prepared(Path(data)):
-        prepared = PreparedData(data)
-    else:
-        recipe = recipe or DataConfig(resolution=height)
-        changes = {"resolution": height, "channels": channels, "labels": labels}
-        prepared = open_data(data, recipe.replace(**changes), on_prepare)
-    wanted = (channels or prepared.image_shape[0], height, width)
-    if prepared.image_shape != wanted:
-        theirs, ours = ("x".join(map(str, shape)) for shape in (prepared.image_shape, wanted))
-        raise LimnerError(
-            f"{data}: the pictures are {theirs}, the images {ours}; scores "
-            "need one shape, and resizing would change them: prepare the pictures at that size"
-        )
-    return prepared

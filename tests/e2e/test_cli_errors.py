@@ -9,6 +9,16 @@ from PIL import Image
 
 # Words of the command, what stderr must say. {run} {tmp} stand for folders, see `bad`.
 USER_ERRORS = [
+    ("train digitz", "no preset 'digitz'; nearest is 'digits'"),
+    ("train {tmp}/none.json", "none.json: no such file"),
+    ("train {tmp}/file.json", "not valid JSON"),
+    ("train digits --set optim.g.lrr=1", "optim.g.lrr: unknown key; nearest is 'lr'"),
+    ("train digits --steps 3 --kimg 2", "either --steps or --kimg"),
+    ("train digits-tiny --steps 1 --run {tmp}/r --set metrics=fud", "metrics"),
+    ('train digits-tiny --steps 1 --run {tmp}/r --set metrics=["fud"]', "nearest is 'fid'"),
+    ("train digits-tiny --steps 1 --run {tmp}/r --workers -1", "-1 is negative"),
+    ("train digits-tiny --steps 1 --run {tmp}/r --device tpux", "device 'tpux' is unknown"),
+    ("train digits-tiny --steps 1 --run {tmp}/r --from {tmp}/none", "none: no run here"),
     ("sample {tmp}/none --out {tmp}/a.png", "none: no such run directory or model folder"),
     ("sample {tmp}/pictures --out {tmp}/a.png", "neither a model folder"),
     ("sample {run}@step-3 --out {tmp}/a.png", "no checkpoint of step 3"),
@@ -71,6 +81,7 @@ def bad(tmp_path_factory, tiny_run) -> dict[str, str]:
     """A folder of things that are wrong, each in one way."""
     tmp = tmp_path_factory.mktemp("bad")
     (tmp / "file").write_text("no picture, no model\n")
+    (tmp / "file.json").write_text('{"name":')
     np.save(tmp / "pickle.npy", np.array([{"a": 1}], object), allow_pickle=True)
     np.save(tmp / "words.npy", np.array(["a", "b"]))
     np.save(tmp / "narrow.npy", np.zeros((2, 3)))

@@ -110,8 +110,8 @@ def _score_model(options: Evaluate, names: list[str]) -> list[Any]:
 def _score_images(options: Evaluate, names: list[str]) -> list[Any]:
     import torch
 
-    from limner.api import open_alike
     from limner.cli.pictures import read_pictures
+    from limner.data import open_alike
     from limner.metrics import evaluate_images
 
     with Counter("reading", quiet=options.json) as counter:

@@ -25,7 +25,7 @@ QUIET = Intervals(log=5, sample=0, save=0)
 @pytest.fixture(autouse=True)
 def _no_extras(monkeypatch: pytest.MonkeyPatch):
     """No report and no TensorBoard: they are slow to import and not what is asked here."""
-    monkeypatch.setattr(api.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
 
 
 @pytest.fixture(scope="module")
@@ -222,14 +222,14 @@ def test_scores_and_samples_that_a_kill_prevented_are_made_up_for(
             raise KilledError
         return results
 
-    monkeypatch.setattr(api._Training, "_evaluate", evaluate)
-    original = api._Training._draw_samples
+    monkeypatch.setattr(api.training._Training, "_evaluate", evaluate)
+    original = api.training._Training._draw_samples
 
     def draw(self, generator, path, step):
         drawn.append(step)
         original(self, generator, path, step)
 
-    monkeypatch.setattr(api._Training, "_draw_samples", draw)
+    monkeypatch.setattr(api.training._Training, "_draw_samples", draw)
     config = toy_config(
         metrics=("fid",), steps=8, intervals=Intervals(log=2, sample=2, save=4, evaluate=4)
     )

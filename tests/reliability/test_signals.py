@@ -25,7 +25,7 @@ QUESTIONS = ("fid",)
 
 @pytest.fixture(autouse=True)
 def _no_extras(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(api.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +149,11 @@ def test_a_signal_in_an_evaluation_ends_it_and_the_next_start_repeats_it(
 
     begin = time.monotonic()
     with monkeypatch.context() as patch:
-        patch.setattr(api._Training, "_evaluate", evaluate)
+        patch.setattr(api.training._Training, "_evaluate", evaluate)
         assert trained(config, pictures, run, on_step) == 143
     assert time.monotonic() - begin < 20
     assert max(steps_of(run)) == step
-    monkeypatch.setattr(api._Training, "_evaluate", lambda self, generator: scored)
+    monkeypatch.setattr(api.training._Training, "_evaluate", lambda self, generator: scored)
     assert trained(config, pictures, run, at(0)) == 0
     assert [line["step"] for line in RunDirectory(run).read_log("scores")] == [4, 8, 12]
 

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import pytest
 import torch
-from toys import ToyDiscriminator, ToyGenerator, ToyReals, toy_config
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError, DivergenceError
@@ -27,6 +26,7 @@ from limner.objectives import (
 from limner.training import Adam, Players, Update
 from limner.training.controllers import Ema, LearningRate
 from limner.training.trainer import Trainer
+from toys import ToyDiscriminator, ToyGenerator, ToyReals, toy_config
 
 D = Update(player="d", terms=(HingeD(),))
 G = Update(player="g", terms=(HingeG(),))

@@ -12,6 +12,7 @@ import tyro
 from limner.cli.loading import load_model, warnings_as_lines
 from limner.cli.parsing import parse
 from limner.cli.progress import Counter
+from limner.core.config import encode
 from limner.core.errors import LimnerError
 
 if TYPE_CHECKING:
@@ -70,18 +71,12 @@ def main(argv: Sequence[str]) -> int:
         find_metric(name)
     scored = _score_images if _is_pictures(options.model) else _score_model
     with warnings_as_lines("evaluate"):
-        results = [_as_plain(result) for result in scored(options, names)]
+        results = [encode(result) for result in scored(options, names)]
     if options.json:
         print(json.dumps({"results": results}))
     else:
         show(options, results)
     return 0
-
-
-def _as_plain(result: Any) -> dict[str, Any]:
-    from limner.api import as_plain
-
-    return as_plain(result)
 
 
 def _is_pictures(spec: str) -> bool:

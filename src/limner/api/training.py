@@ -1,19 +1,20 @@
-"""The rooms put together: what the command line and `import limner` both call."""
+"""A run from its config: the directory, the state that it takes up, the hooks, the results."""
 
 import contextlib
 import datetime
 import importlib.util
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from limner.api.scoring import evaluation_sampler
 from limner.checkpoints import (
     RunDirectory,
     find_model,
@@ -24,17 +25,14 @@ from limner.checkpoints import (
 )
 from limner.core import distributed
 from limner.core.config import decode, differences, encode, from_json, to_json
-from limner.core.errors import CheckpointError, ConfigError, LimnerError
+from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import write_atomically
-from limner.core.images import to_uint8
 from limner.core.protocols import z_dim_of
-from limner.data import DataConfig, PreparedData, open_alike, open_data
-from limner.sampling import FixedSamples, Model, generate, latents_from_seeds, load, save_png, sheet
+from limner.data import DataConfig, PreparedData, open_data
+from limner.sampling import FixedSamples, save_png, sheet
 from limner.training.config import CHANGEABLE, RunConfig
 from limner.training.fit import Fit, Hooks, Outcome, data_facts, rounding_notes
 from limner.training.trackers import TensorBoard
-
-__all__ = ["TrainOptions", "TrainedRun", "evaluate", "evaluation_sampler", "load", "train"]
 
 Notice = Callable[[str, str], None]
 
@@ -344,7 +342,7 @@ class _Training:
 
     def _evaluate(self, generator: nn.Module) -> list[dict[str, Any]]:
         sample = evaluation_sampler(generator, self.data.num_classes)
-        return [as_plain(result) for result in self._evaluator(sample)]
+        return [encode(result) for result in self._evaluator(sample)]
 
     # --- the end -----------------------------------------------------------
 
@@ -360,24 +358,6 @@ class _Training:
         from limner.reports import write_report
 
         write_report(self.run.path)
-
-
-def as_plain(result: Any) -> dict[str, Any]:
-    """One evaluation result as the JSON object that interface.md lists."""
-    return encode(result)
-
-
-def evaluation_sampler(
-    generator: nn.Module, num_classes: int
-) -> Callable[[int, int], tuple[Tensor, Tensor | None]]:
-    """sample(num, seed) -> (uint8 [N, C, H, W], labels or None), the classes in equal shares."""
-
-    def sample(num: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        z = latents_from_seeds(range(seed, seed + num), z_dim_of(generator))
-        y = torch.arange(num) % num_classes if num_classes else None
-        return to_uint8(generate(generator, z, y)), y
-
-    return sample
 
 
 def _initialize(fit: Fit, spec: str) -> None:
@@ -416,53 +396,3 @@ def _set_aside(run: RunDirectory) -> None:
 def _newest(samples: Path) -> Path | None:
     sheets = sorted(samples.glob("step-*.png"))
     return sheets[-1] if sheets else None
-
-
-def evaluate(
-    model: "str | Path | Model",
-    data: str | Path,
-    metrics: Sequence[str] = ("fid", "kid", "prdc"),
-    num: int | None = None,
-    features: str | None = None,
-    seed: int = 0,
-    recipe: DataConfig | None = None,
-    on_prepare: Callable[[int, int | None], None] | None = None,
-) -> list[Any]:
-    """Score a model against pictures; see limner.metrics for what each name gives.
-
-    Args:
-        model: a loaded Model, a run, or a model folder.
-        data: as for `train`; brought to the model's size where it is not prepared.
-        metrics: names, for example "fid", "kid", "prdc", "accuracy", "cas".
-        num: generated images; by default as many as there are pictures, at most 10,000.
-        features: extractor's name, or "module:Class" of your own.
-        seed: first seed of the latents.
-        recipe: how pictures are prepared; by default as for the training of a run, see `recipe_of`.
-        on_prepare: called with (pictures prepared, their number or None).
-    """
-    from limner.metrics import make_evaluator
-
-    loaded = model if isinstance(model, Model) else load(model)
-    if recipe is None and not isinstance(model, Model):
-        recipe = recipe_of(model)
-    labels = "classes" if loaded.num_classes else "none"
-    prepared = open_alike(loaded.image_shape, labels, data, recipe, on_prepare)
-    if loaded.num_classes not in (0, prepared.num_classes):
-        raise LimnerError(
-            f"the model has {loaded.num_classes} classes, the data {prepared.num_classes}; "
-            "give the data that it was trained on"
-        )
-    evaluator = make_evaluator(
-        prepared, list(metrics), num or min(len(prepared), 10_000), features, seed
-    )
-    return evaluator(evaluation_sampler(loaded.generator, loaded.num_classes))
-
-
-def recipe_of(spec: str | Path) -> DataConfig | None:
-    """How a run ("RUN", "RUN@best-fid", "RUN:raw") had its pictures prepared; None for others."""
-    path = str(spec) if Path(spec).is_dir() else str(spec).removesuffix(":raw").partition("@")[0]
-    config = RunDirectory(path).config
-    plain = json.loads(config.read_bytes()) if config.is_file() else {}
-    if "data" not in plain:
-        return None
-    return decode(DataConfig, {**plain["data"], "source": None})

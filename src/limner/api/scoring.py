@@ -1,0 +1,80 @@
+"""Scores of a model against pictures, prepared as the model's own were."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limner.checkpoints import RunDirectory
+from limner.core.config import decode
+from limner.core.errors import LimnerError
+from limner.core.images import to_uint8
+from limner.core.protocols import z_dim_of
+from limner.data import DataConfig, open_alike
+from limner.sampling import Model, generate, latents_from_seeds, load
+
+
+def evaluation_sampler(
+    generator: nn.Module, num_classes: int
+) -> Callable[[int, int], tuple[Tensor, Tensor | None]]:
+    """sample(num, seed) -> (uint8 [N, C, H, W], labels or None), the classes in equal shares."""
+
+    def sample(num: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        z = latents_from_seeds(range(seed, seed + num), z_dim_of(generator))
+        y = torch.arange(num) % num_classes if num_classes else None
+        return to_uint8(generate(generator, z, y)), y
+
+    return sample
+
+
+def evaluate(
+    model: "str | Path | Model",
+    data: str | Path,
+    metrics: Sequence[str] = ("fid", "kid", "prdc"),
+    num: int | None = None,
+    features: str | None = None,
+    seed: int = 0,
+    recipe: DataConfig | None = None,
+    on_prepare: Callable[[int, int | None], None] | None = None,
+) -> list[Any]:
+    """Score a model against pictures; see limner.metrics for what each name gives.
+
+    Args:
+        model: a loaded Model, a run, or a model folder.
+        data: as for `train`; brought to the model's size where it is not prepared.
+        metrics: names, for example "fid", "kid", "prdc", "accuracy", "cas".
+        num: generated images; by default as many as there are pictures, at most 10,000.
+        features: extractor's name, or "module:Class" of your own.
+        seed: first seed of the latents.
+        recipe: how pictures are prepared; by default as for the training of a run, see `recipe_of`.
+        on_prepare: called with (pictures prepared, their number or None).
+    """
+    from limner.metrics import make_evaluator
+
+    loaded = model if isinstance(model, Model) else load(model)
+    if recipe is None and not isinstance(model, Model):
+        recipe = recipe_of(model)
+    labels = "classes" if loaded.num_classes else "none"
+    prepared = open_alike(loaded.image_shape, labels, data, recipe, on_prepare)
+    if loaded.num_classes not in (0, prepared.num_classes):
+        raise LimnerError(
+            f"the model has {loaded.num_classes} classes, the data {prepared.num_classes}; "
+            "give the data that it was trained on"
+        )
+    evaluator = make_evaluator(
+        prepared, list(metrics), num or min(len(prepared), 10_000), features, seed
+    )
+    return evaluator(evaluation_sampler(loaded.generator, loaded.num_classes))
+
+
+def recipe_of(spec: str | Path) -> DataConfig | None:
+    """How a run ("RUN", "RUN@best-fid", "RUN:raw") had its pictures prepared; None for others."""
+    path = str(spec) if Path(spec).is_dir() else str(spec).removesuffix(":raw").partition("@")[0]
+    config = RunDirectory(path).config
+    plain = json.loads(config.read_bytes()) if config.is_file() else {}
+    if "data" not in plain:
+        return None
+    return decode(DataConfig, {**plain["data"], "source": None})

@@ -1,6 +1,6 @@
 # make train       the main job: a class-conditional GAN on handwritten digits, from a fresh clone
 # make test        the default suite
-# make test-full   the longer tests (those marked "full")
+# make test-full   the longer tests, reliability at full size: one JSON line each
 # make lint        ruff, pyright and the import contract
 # make bench       every benchmark; each prints one JSON object
 # make clean       remove the environment and the caches of the tools
@@ -21,7 +21,9 @@ test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest
 
 test-full: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -m full --timeout=3600
+	rm -f reports/reliability.jsonl
+	LIMNER_TEST_SIZE=full $(BIN)/python -m pytest -m "full or reliability" --timeout=3600
+	cat reports/reliability.jsonl
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

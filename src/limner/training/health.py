@@ -1,40 +1,151 @@
-"""What a run that met a value that is not finite tells its user."""
+"""Numbers that are not finite: found before an update or a save, and named for the user."""
 
-from typing import NoReturn
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from limner.core import distributed
 from limner.core.errors import DivergenceError
 from limner.training.progress import Progress
 from limner.training.update import Update
+from limner.training.watch import Seen, Watch
 
 PLAYERS = {"g": "generator", "d": "discriminator"}
+MOST_SHOWN = 8  # pictures that a message lists
 
 
-def first_nonfinite(network: nn.Module) -> str:
-    """Where a player is sick: its first weight, buffer or gradient that is not finite."""
-    kinds = (
-        ("weight", network.named_parameters()),
-        ("buffer", network.named_buffers()),
-        ("gradient of", ((n, p.grad) for n, p in network.named_parameters() if p.grad is not None)),
-    )
-    for kind, tensors in kinds:
-        for name, tensor in tensors:
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                return f"{kind} {name}"
-    return "the loss alone"
+def checked_norm(
+    update: Update,
+    progress: Progress,
+    networks: Mapping[str, nn.Module],
+    loss: Tensor,
+    watch: Watch,
+) -> Tensor:
+    """The gradient's norm, once loss, gradient and every buffer of both players are finite.
+
+    Buffers (running statistics, singular vectors) count because in training mode no loss depends
+    on a running statistic: one that is not finite would spoil every picture drawn in evaluation.
+
+    Raises:
+        DivergenceError: on every process, before any weight moves.
+    """
+    network = networks[update.player]
+    grads = [p.grad for p in network.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())
+    buffers = [b for net in networks.values() for b in net.buffers() if b.is_floating_point()]
+    # Zero times their largest size: NaN as soon as one is not finite, and no sum that overflows.
+    largest = torch.nn.utils.get_total_norm(buffers, math.inf) if buffers else torch.zeros(())
+    finite = bool(torch.isfinite(norm + loss + 0 * largest).item())  # the one wait of an update
+    if distributed.any_rank(not finite):
+        _raise_diverged(update, progress, networks, loss, watch)
+    return norm
 
 
-def raise_diverged(
-    update: Update, progress: Progress, network: nn.Module, loss: Tensor, indices: Tensor
+def _raise_diverged(
+    update: Update,
+    progress: Progress,
+    networks: Mapping[str, nn.Module],
+    loss: Tensor,
+    watch: Watch,
 ) -> NoReturn:
-    """Stop before the update, naming player, place, terms and the pictures of the batch."""
+    """Stop before the update, naming player, tensor, terms and the pictures of the batch."""
     terms = ", ".join(type(term).__name__ for term in update.terms)
-    shown = ", ".join(str(i) for i in indices.tolist()[:8]) + (", ..." if len(indices) > 8 else "")
+    bad = [seen for seen in watch.batches if not bool(torch.isfinite(seen.loss))]
+    pictures = _listed([i for seen in bad or watch.batches for i in seen.indices.tolist()])
+    where = first_nonfinite(update.player, networks, watch.batches)
     raise DivergenceError(
         f"step {progress.step + 1} (image {progress.nimg}): the {PLAYERS[update.player]}'s update "
-        f"({terms}) is not finite: {first_nonfinite(network)}, loss {loss.item():.4g}, last real "
-        f"pictures {shown or 'none'}; the newest checkpoint is from before it: lower the learning "
-        "rate or look at those pictures, then run the same command again"
+        f"({terms}) is not finite: {where}; loss {loss.item():.4g}, last real pictures "
+        f"{pictures or 'none'}; the newest checkpoint is from before it: lower the learning rate "
+        "or look at those pictures, then run the same command again"
     )
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:MOST_SHOWN])) + (", ..." if len(numbers) > MOST_SHOWN else "")
+
+
+def first_nonfinite(player: str, networks: Mapping[str, nn.Module], batches: list[Seen]) -> str:
+    """The first tensor that is not finite, from what went in to what came out."""
+    shown = batches[-1].shown if batches else {}
+    for name in ("the real pictures", "the latents"):
+        rows = _bad_rows(shown[name]) if name in shown else []
+        if rows:
+            pictures = [int(batches[-1].indices[row]) for row in rows]
+            extra = f", pictures {_listed(pictures)}" if name == "the real pictures" else ""
+            return f"{name} (rows {_listed(rows)} of the batch{extra})"
+    for kind in ("weight", "buffer"):
+        for key, network in networks.items():
+            named = network.named_parameters() if kind == "weight" else network.named_buffers()
+            for name, tensor in named:
+                if not is_finite(tensor):
+                    return f"{PLAYERS[key]} {kind} {name}"
+    for name, tensor in shown.items():
+        if not is_finite(tensor):
+            return name
+    for name, parameter in networks[player].named_parameters():
+        if parameter.grad is not None and not is_finite(parameter.grad):
+            return f"{PLAYERS[player]} gradient of {name}"
+    return "the loss or a gradient of another process or micro-batch, or their sum"
+
+
+def _bad_rows(values: Tensor) -> list[int]:
+    return (~torch.isfinite(values.flatten(1))).any(1).nonzero().flatten().tolist()
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no number of it is infinite or NaN; whole numbers always are finite."""
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+# What a state may not hold: a memory may use infinity ("no minimum yet"), a weight may not.
+CHECKED = (
+    "generator",
+    "discriminator",
+    "generator_ema",
+    "optimizer_g",
+    "optimizer_d",
+    "ema",  # these and the following are the players' names in a process's own part
+    "g",
+    "d",
+)
+
+
+def nonfinite_in_state(tree: Mapping[str, Any]) -> str | None:
+    """The name of the first tensor of a training state that is not finite, or None."""
+    for key in CHECKED:
+        if found := _search(tree.get(key), key):
+            return found
+    return _search(tree.get("memories"), "memories", only_nan=True)
+
+
+def _search(value: Any, name: str, only_nan: bool = False) -> str | None:
+    if isinstance(value, Tensor):
+        bad = bool(torch.isnan(value).any()) if only_nan else not is_finite(value)
+        return name if bad else None
+    if isinstance(value, Mapping):
+        items = list(value.items())
+    else:
+        items = list(enumerate(value)) if isinstance(value, (list, tuple)) else []
+    for key, item in items:
+        if found := _search(item, f"{name} {key}", only_nan):
+            return found
+    return None
+
+
+def require_finite(tree: Mapping[str, Any], own: Mapping[str, Any] | None, step: int) -> None:
+    """Refuse to save a state that nobody could resume from; all processes call it.
+
+    Raises:
+        DivergenceError: on every process; names the tensor.
+    """
+    found = nonfinite_in_state(tree) or nonfinite_in_state(own or {})
+    if distributed.any_rank(found is not None):
+        raise DivergenceError(
+            f"step {step}: the state is not finite ({found or 'in another process'}), so it is not "
+            "saved; the newest checkpoint is from before it: lower the learning rate, then run the "
+            "same command again"
+        )

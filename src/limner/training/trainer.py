@@ -14,11 +14,12 @@ from limner.core.protocols import NetworkConfig
 from limner.core.streams import stream
 from limner.objectives.base import Memory
 from limner.training.config import Adam, RunConfig
-from limner.training.health import raise_diverged
+from limner.training.health import checked_norm
 from limner.training.noise import Draw, Noise
 from limner.training.passes import Pass
 from limner.training.progress import Meters, Progress
 from limner.training.update import Update
+from limner.training.watch import Watch
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -61,7 +62,7 @@ class Trainer:
         self.config, self.num_classes = config, num_classes
         self.device, self.dtype = torch.device(device), DTYPES[config.precision]
         self.noise = noise or Noise(config.seed, rank, world_size, self.device, self.dtype)
-        self.progress, self.meters = Progress(), Meters()
+        self.progress, self.meters, self.watch = Progress(), Meters(), Watch()
         self._next_reals, self._calls = next_reals, 0
         self._indices = torch.empty(0, dtype=torch.int64)
         self._batch = _share(config.batch_size, "batch_size", world_size)
@@ -115,13 +116,16 @@ class Trainer:
         for player, other in self.networks.items():
             other.requires_grad_(player == update.player)
         optimizer.zero_grad(set_to_none=True)
+        self.watch.begin()
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for _ in range(update.accumulate):
             total += self._accumulate(index, update)
         distributed.average_gradients(network.parameters())
         for place, part in enumerate(update.direct):
             part(network, self.memory("direct", index, place))
-        self._check(update, network, total)
+        norm = checked_norm(update, self.progress, self.networks, total, self.watch)
+        self.meters.add(f"loss_{update.player}", total)
+        self.meters.add(f"grad_norm_{update.player}", norm)
         optimizer.step()
         for place, controller in enumerate(self.config.controllers):
             controller.after_update(self, update.player, self.memory("controller", place))
@@ -129,15 +133,19 @@ class Trainer:
     def _accumulate(self, index: int, update: Update) -> Tensor:
         batch = self._pass(update)
         loss = torch.zeros((), dtype=self.dtype, device=self.device)
+        values: dict[str, Tensor] = {}
         for place, term in enumerate(update.terms):
             value = term(batch, self.memory("term", index, place))
             self.meters.add(f"term.{update.player}.{type(term).__name__}", value)
+            values[type(term).__name__] = value
             loss = loss + value
         loss = loss * (update.every / update.accumulate)
         if loss.requires_grad:
             loss.backward()
-        self._observe(batch)
-        return loss.detach().double()
+        loss = loss.detach().double()
+        self.watch.see(batch, self._indices, loss, values)
+        self.watch.count(update.player, batch, self.meters)
+        return loss
 
     def _pass(self, update: Update) -> Pass:
         draw = self._draw()
@@ -170,23 +178,6 @@ class Trainer:
             images = torch.where(mirrored, images.flip(3), images)
         labels = batch.labels.to(self.device, non_blocking=True) if self.num_classes else None
         return images, labels
-
-    def _check(self, update: Update, network: nn.Module, loss: Tensor) -> None:
-        grads = [p.grad for p in network.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())
-        finite = bool(torch.isfinite(norm + loss).item())  # the host's one read of an update
-        if distributed.any_rank(not finite):
-            raise_diverged(update, self.progress, network, loss, self._indices)
-        self.meters.add(f"loss_{update.player}", loss)
-        self.meters.add(f"grad_norm_{update.player}", norm)
-
-    def _observe(self, batch: Pass) -> None:
-        scores = batch.__dict__.get("_pair")
-        fake = scores[0] if scores else batch.__dict__.get("fake_scores")
-        real = scores[1] if scores else batch.__dict__.get("real_scores")
-        for name, value in (("real_logits", real), ("fake_logits", fake)):
-            if value is not None:
-                self.meters.add(name, value.logits.detach().mean())
 
     # --- state -------------------------------------------------------------
 

@@ -1,0 +1,162 @@
+"""What a run's passes showed, looked at from outside: nothing here runs a network or draws noise.
+
+Every figure is read from what training has computed anyway (the newest pictures, answers, weights
+and singular vectors), so a run learns the same, bit for bit, whether it is watched or not.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from limner.core.protocols import Scores
+from limner.core.streams import stream
+from limner.training.passes import Pass
+from limner.training.progress import Meters
+
+MOST_PICTURES = 64  # of each side, in the distances: 2,016 pairs
+FEWEST_PAIRS = 16  # of one class, for a diversity within the classes
+NUM_ITERATIONS = 20  # of the power iteration where a layer keeps no singular vector of its own
+LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
+
+
+class Seen(NamedTuple):
+    """One micro-batch of the update at hand; `shown` holds its tensors by name, in their order."""
+
+    indices: Tensor
+    loss: Tensor
+    shown: dict[str, Tensor]
+
+
+class Watch:
+    """Keeps the newest pictures and answers; at most one batch of each side between steps.
+
+    Attributes:
+        batches: the micro-batches of the update at hand; only the newest keeps its tensors.
+        newest: "real" and "fake" -> (pictures [N, C, H, W], labels [N] or None).
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[Seen] = []
+        self.newest: dict[str, tuple[Tensor, Tensor | None]] = {}
+
+    def begin(self) -> None:
+        """A new update begins."""
+        self.batches = []
+
+    def see(self, batch: Pass, indices: Tensor, loss: Tensor, terms: dict[str, Tensor]) -> None:
+        """Take note of a micro-batch whose gradients have been taken."""
+        values = vars(batch)
+        fake, real = _answers(batch)
+        shown = {
+            "the real pictures": values.get("real"),
+            "the latents": values.get("latents"),
+            "the generated pictures": values.get("fake"),
+            "the answers to real pictures": real,
+            "the answers to generated pictures": fake,
+            **{f"the loss {name}": value for name, value in terms.items()},
+        }
+        self.batches = [seen._replace(shown={}) for seen in self.batches]
+        present = {name: value.detach() for name, value in shown.items() if value is not None}
+        self.batches.append(Seen(indices, loss, present))
+        for side, labels in (("real", "real_labels"), ("fake", "fake_labels")):
+            if values.get(side) is not None:
+                self.newest[side] = (values[side].detach(), getattr(batch, labels))
+
+    def count(self, player: str, batch: Pass, meters: Meters) -> None:
+        """Mean answers, and how many of them bear the right sign while the discriminator learns."""
+        for side, logits, sign in zip(("fake", "real"), _answers(batch), (-1, 1), strict=True):
+            if logits is not None:
+                meters.add(f"{side}_logits", logits.mean())
+                if player == "d":
+                    meters.add(f"signs_{side}", (logits * sign > 0).double().mean())
+
+    def figures(self, networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+        """The figures of the health line: "diversity", "diversity_within", "sv.PLAYER.LAYER".
+
+        The diversity is the mean distance between two generated pictures over that between two
+        real ones (Euclidean, in [-1, 1]); `_within` takes pairs of one class only.
+        """
+        found = {} if len(self.newest) < 2 else diversity(*self.newest["real"], *self.newest["fake"])
+        for player, network in networks.items():
+            for name, value in singular_values(network).items():
+                found[f"sv.{player}.{name}"] = value
+        return found
+
+
+def _answers(batch: Pass) -> tuple[Tensor | None, Tensor | None]:
+    """Logits of (fake, real), of those that a term asked for."""
+    values = vars(batch)
+    pair: tuple[Scores | None, Scores | None] = values.get("_pair") or (
+        values.get("fake_scores"),
+        values.get("real_scores"),
+    )
+    fake, real = (None if scores is None else scores.logits.detach() for scores in pair)
+    return fake, real
+
+
+@torch.no_grad()
+def diversity(
+    real: Tensor, real_labels: Tensor | None, fake: Tensor, fake_labels: Tensor | None
+) -> dict[str, Tensor]:
+    """See `Watch.figures`; without two pictures on both sides there is none."""
+    sides = []
+    for images, labels in ((real, real_labels), (fake, fake_labels)):
+        rows = images[:MOST_PICTURES].flatten(1).float()
+        if len(rows) < 2:
+            return {}
+        pairs = torch.triu_indices(len(rows), len(rows), 1, device=rows.device)
+        distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+        same = None
+        if labels is not None and not labels.is_floating_point():
+            own = labels[:MOST_PICTURES]
+            same = own[pairs[0]] == own[pairs[1]]
+        sides.append((distances[pairs[0], pairs[1]], same))
+    (reals, same_reals), (fakes, same_fakes) = sides
+    found = {"diversity": _ratio(fakes, reals)}
+    if same_reals is not None and same_fakes is not None:
+        within = fakes[same_fakes], reals[same_reals]
+        if min(map(len, within)) >= FEWEST_PAIRS:
+            found["diversity_within"] = _ratio(*within)
+    return found
+
+
+def _ratio(fakes: Tensor, reals: Tensor) -> Tensor:
+    return fakes.mean() / reals.mean().clamp(min=1e-6)
+
+
+@torch.no_grad()
+def singular_values(network: nn.Module) -> dict[str, Tensor]:
+    """Largest singular value by layer name: of every layer that keeps one (as the forward left
+    it), and of the first and the last layer (of kernels as [rows, inputs * k * k])."""
+    layers = {name: m for name, m in network.named_modules() if isinstance(m, LAYERS)}
+    ends = {*list(layers)[:1], *list(layers)[-1:]}
+    found = {}
+    for name, module in network.named_modules():
+        known = dict(module.named_buffers(recurse=False)).get("sv0")
+        if known is not None:
+            found[name] = known.detach().clone().squeeze()
+        elif name in ends:
+            found[name] = largest_singular_value(_raw_weight(layers[name]))
+    return found
+
+
+def _raw_weight(module: nn.Module) -> Tensor:
+    """The parameter itself: asking a parametrized module for its weight could move its vectors."""
+    if parametrize.is_parametrized(module, "weight"):
+        return module.get_parameter("parametrizations.weight.original")
+    weight = dict(module.named_parameters(recurse=False)).get("weight_orig")
+    return module.get_parameter("weight") if weight is None else weight
+
+
+def largest_singular_value(weight: Tensor) -> Tensor:
+    """By power iteration from one fixed start, from below; within a few percent at first."""
+    matrix = weight.detach().flatten(1).float()
+    start = torch.randn(matrix.shape[1], generator=stream("singular values"))
+    right = nn.functional.normalize(start.to(matrix.device), dim=0)
+    for _ in range(NUM_ITERATIONS):
+        left = nn.functional.normalize(matrix @ right, dim=0)
+        right = nn.functional.normalize(left @ matrix, dim=0)
+    return (matrix @ right).norm()

@@ -5,6 +5,7 @@ import datetime
 import importlib.util
 import itertools
 import json
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from torch import nn
 from limner.api.scoring import evaluation_sampler
 from limner.checkpoints import (
     RunDirectory,
+    RunLock,
     find_model,
     load_state,
     newest_verified,
@@ -47,6 +49,7 @@ class TrainOptions:
         fresh: start over; what the run directory holds is moved aside, not deleted.
         origin: "RUN@best-fid" to continue with that run's whole state.
         init: a model whose weights the new run starts from.
+        lock: of the run directory, where the caller holds it already (through the whole call).
         on_step, on_log, on_scores, on_event, on_prepare: called for a display.
     """
 
@@ -55,6 +58,7 @@ class TrainOptions:
     fresh: bool = False
     origin: str | None = None
     init: str | None = None
+    lock: RunLock | None = None
     on_step: Callable[[int, int], None] = field(default=lambda step, nimg: None)
     on_log: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
     on_scores: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
@@ -111,16 +115,18 @@ def train(
     distributed.start(device.type)
     try:
         directory = RunDirectory(run or Path("runs") / config.name)
-        with _locked(directory):
+        with _locked(directory, options.lock):
             return _Training(config, data, directory, device, options)()
     finally:
         distributed.stop()
 
 
 @contextlib.contextmanager
-def _locked(run: RunDirectory) -> Iterator[None]:
+def _locked(run: RunDirectory, held: RunLock | None) -> Iterator[None]:
+    """The first process holds the run, or does so already; the others stop if it is refused."""
+    assert held is None or held.run == run.path, f"the lock is that of {held.run}"
     with contextlib.ExitStack() as stack:
-        distributed.first_process(lambda: stack.enter_context(run.lock()))
+        distributed.first_process(lambda: held or stack.enter_context(run.lock()))
         yield
 
 
@@ -177,7 +183,8 @@ class _Training:
         finally:
             if tracker is not None:
                 tracker.close()
-        if self.main:
+        # Who sends SIGTERM (a queue, a shutdown) waits only for the checkpoint.
+        if self.main and outcome.signal != signal.SIGTERM:
             self._leave_results()
         distributed.barrier()
         return TrainedRun(

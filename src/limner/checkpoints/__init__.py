@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from limner.checkpoints.lock import run_lock
+    from limner.checkpoints.lock import RunLock, run_lock
     from limner.checkpoints.manifest import (
         list_states,
         newest_verified,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from limner.checkpoints.state import load_rank_state, load_state, save_state
 
 _HOMES = {
-    "lock": ("run_lock",),
+    "lock": ("RunLock", "run_lock"),
     "manifest": ("list_states", "newest_verified", "read_manifest", "verify_state"),
     "model_folder": (
         "ModelConfig",
@@ -47,6 +47,7 @@ __all__ = [
     "ModelConfig",
     "ModelRecord",
     "RunDirectory",
+    "RunLock",
     "fill",
     "find_model",
     "list_states",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from limner.checkpoints.lock import run_lock
+from limner.checkpoints.lock import RunLock, run_lock
 from limner.checkpoints.logs import append_line, read_lines, truncate_lines
 from limner.checkpoints.manifest import (
     MANIFEST_NAME,
@@ -56,7 +56,7 @@ class RunDirectory:
         for directory in (self.samples, self.checkpoints):
             directory.mkdir(parents=True, exist_ok=True)
 
-    def lock(self) -> contextlib.AbstractContextManager[None]:
+    def lock(self) -> contextlib.AbstractContextManager[RunLock]:
         """Hold the run against other processes; see `run_lock`."""
         return run_lock(self.path)
 

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from limner import presets
 from limner.cli.parsing import parse
+from limner.cli.starting import early_lock, plain_signals
 from limner.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from limner.checkpoints import RunLock
     from limner.training import RunConfig
 
 EXAMPLE = "limner train digits --run runs/digits --set optim.g.lr=5e-4"
@@ -72,6 +75,13 @@ class Train:
 def main(argv: Sequence[str]) -> int:
     """Train as the options say; 0, or 128 + the signal that stopped the run."""
     options = parse(Train, argv, "train", EXAMPLE)
+    check_preset(options.preset)
+    with plain_signals(), early_lock(options.run, options.preset, options.set) as lock:
+        return run(options, lock)
+
+
+def run(options: Train, lock: "RunLock | None") -> int:
+    """`main` with the signals answered, and the run directory held where it can be by then."""
     config = compose(options)
 
     from limner import api
@@ -81,13 +91,14 @@ def main(argv: Sequence[str]) -> int:
         result = api.train(
             config,
             options.data,
-            options.run,
+            lock.run if lock else options.run,
             api.TrainOptions(
                 device=options.device,
                 num_workers=options.workers,
                 fresh=options.fresh,
                 origin=options.from_,
                 init=options.init,
+                lock=lock,
                 on_step=display.on_step,
                 on_log=display.on_log,
                 on_scores=display.on_scores,
@@ -98,6 +109,15 @@ def main(argv: Sequence[str]) -> int:
     if display.is_main:
         print(as_json(result) if options.json else describe(result))
     return 128 + result.outcome.signal if result.outcome.signal else 0
+
+
+def check_preset(name: str) -> None:
+    """Refuse what names no config, before a run directory is made for it."""
+    if name.endswith(".json"):
+        if not Path(name).is_file():
+            raise ConfigError(f"{name}: no such file")
+    elif not name.rpartition(":")[0].endswith(".py") and name not in presets.PRESETS:
+        presets.get(name)
 
 
 def compose(options: Train) -> "RunConfig":
@@ -120,7 +140,6 @@ def compose(options: Train) -> "RunConfig":
 
 def load_config(name: str) -> "RunConfig":
     """A RunConfig from a preset's name, a JSON file, or FILE.py:FUNCTION."""
-    from limner import presets
     from limner.core.config import from_json, load_module
     from limner.training import RunConfig
 
@@ -136,10 +155,7 @@ def load_config(name: str) -> "RunConfig":
             raise ConfigError(f"{name}: returned {kind}; it must return a limner RunConfig")
         return config
     if name.endswith(".json"):
-        path = Path(name)
-        if not path.is_file():
-            raise ConfigError(f"{name}: no such file")
-        return from_json(RunConfig, path.read_bytes(), name, import_modules=True)
+        return from_json(RunConfig, Path(name).read_bytes(), name, import_modules=True)
     return presets.get(name)()
 
 

@@ -1,8 +1,9 @@
 """One code path for one process and many: torch.distributed where torchrun started us."""
 
+import contextlib
 import datetime
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.distributed as dist
@@ -40,7 +41,8 @@ def world_size() -> int:
 def barrier() -> None:
     """Wait for all processes."""
     if dist.is_initialized():
-        dist.barrier()
+        with _together():
+            dist.barrier()
 
 
 def first_process(work: Callable[[], object]) -> None:
@@ -87,6 +89,46 @@ def _mps_or_cpu() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def all_reduce(value: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> None:
+    """Replace a tensor by its sum (or another reduction) over the processes.
+
+    Raises:
+        LimnerError: another process has ended; this one cannot go on without it.
+    """
+    with _together():
+        dist.all_reduce(value, operation)
+
+
+@contextlib.contextmanager
+def _together() -> Iterator[None]:
+    """A backend reports a lost process as a RuntimeError with its own words."""
+    try:
+        yield
+    except RuntimeError as error:
+        words = " ".join(str(error).split())
+        raise LimnerError(
+            f"process {rank()} lost the others ({words[:200]}); the same command goes on from the "
+            "newest checkpoint"
+        ) from None
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum of a tensor over the processes, as a new tensor."""
+    value = value.clone(memory_format=torch.contiguous_format)
+    if world_size() > 1:
+        all_reduce(value)
+    return value
+
+
+def gather(own: Tensor) -> Tensor:
+    """A tensor of each process -> all of them, stacked [world_size, ...]; the shapes are equal."""
+    rows = own.new_zeros((world_size(), *own.shape))
+    rows[rank()] = own
+    if world_size() > 1:
+        all_reduce(rows)  # which every backend has; sums with zeros are exact
+    return rows
+
+
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Replace every .grad by its mean over the processes, in one flat all-reduce a dtype.
 
@@ -104,7 +146,7 @@ def _average_gradients(parameters: list[torch.nn.Parameter]) -> None:
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     active = torch.tensor([float(p.grad is not None) for p in parameters]).to(grads[0])
     flat = torch.cat([*(g.reshape(-1) for g in grads), active])
-    dist.all_reduce(flat)
+    all_reduce(flat)
     flat /= world_size()
     *pieces, active = flat.split([*(g.numel() for g in grads), len(grads)])
     torch._foreach_copy_(grads, [p.view_as(g) for p, g in zip(pieces, grads, strict=True)])
@@ -116,9 +158,7 @@ def _average_gradients(parameters: list[torch.nn.Parameter]) -> None:
 def average(value: Tensor) -> Tensor:
     """The mean of a tensor over the processes."""
     if world_size() > 1:
-        value = value.clone()
-        dist.all_reduce(value)
-        value /= world_size()
+        value = total(value) / world_size()
     return value
 
 
@@ -134,5 +174,5 @@ def largest(number: int) -> int:
     value = torch.tensor(number)
     if dist.get_backend() == "nccl":
         value = value.cuda()
-    dist.all_reduce(value, dist.ReduceOp.MAX)
+    all_reduce(value, dist.ReduceOp.MAX)
     return int(value.item())

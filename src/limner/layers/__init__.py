@@ -6,12 +6,17 @@ from limner.layers.conditional_batch_norm import (
     PlainBatchNorm2d,
     Scale2d,
 )
+from limner.layers.cross_replica_batch_norm import (
+    CrossReplicaBatchNorm2d,
+    cross_replica_batch_norm,
+)
 from limner.layers.resampling import ResampleConv2d, convolve, downsample, upsample
 from limner.layers.spectral_norm import PowerIteration, SNConv2d, SNEmbedding, SNLinear
 
 __all__ = [
     "ClassTable",
     "ConditionalBatchNorm2d",
+    "CrossReplicaBatchNorm2d",
     "PlainBatchNorm2d",
     "PowerIteration",
     "ResampleConv2d",
@@ -20,6 +25,7 @@ __all__ = [
     "SNLinear",
     "Scale2d",
     "convolve",
+    "cross_replica_batch_norm",
     "downsample",
     "lookup",
     "required",

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.layers.cross_replica_batch_norm import cross_replica_batch_norm
+
 
 class PlainBatchNorm2d(nn.BatchNorm2d):
     """Batch normalization in the place of a conditional one: the condition is ignored."""
@@ -32,7 +34,7 @@ class ConditionalBatchNorm2d(nn.Module):
     `gain` and `bias` are modules from the condition c to [N, C]: a ClassTable on labels, or a
     linear layer on a shared embedding. Running statistics store the unbiased variance, as torch's
     own layer does. With `normalize=False` only the scale and shift remain, which leaves every
-    sample independent of its batch.
+    sample independent of its batch. With `cross_replica=True` the batch is that of all processes.
     """
 
     running_mean: Tensor
@@ -46,8 +48,10 @@ class ConditionalBatchNorm2d(nn.Module):
         eps: float = 1e-5,
         momentum: float = 0.1,
         normalize: bool = True,
+        cross_replica: bool = False,
     ):
         super().__init__()
+        self.cross_replica = cross_replica
         self.gain, self.bias = gain, bias
         self.eps, self.momentum, self.normalize = eps, momentum, normalize
         if normalize:
@@ -57,7 +61,8 @@ class ConditionalBatchNorm2d(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """x [N, C, H, W] and the condition that `gain` and `bias` take -> [N, C, H, W]."""
         if self.normalize:
-            x = F.batch_norm(
+            batch_norm = cross_replica_batch_norm if self.cross_replica else F.batch_norm
+            x = batch_norm(
                 x,
                 self.running_mean,
                 self.running_var,

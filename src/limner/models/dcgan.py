@@ -6,6 +6,7 @@ values: leaky_slope 0.01 (paper 0.2) and batch-norm weights from N(0, 1) (paper 
 """
 
 import itertools
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +15,13 @@ from torch import Tensor, nn
 from limner.core.config import Config
 from limner.core.errors import ConfigError
 from limner.core.protocols import NetworkConfig, Scores
-from limner.layers import ClassTable, required
+from limner.layers import ClassTable, CrossReplicaBatchNorm2d, required
 from limner.models.common import check_sizes, num_doublings
 
+Norm = Literal["batch", "cross_replica"]
 BOTTOM = 4  # pixels on a side where the generator begins and the discriminator ends
+
+NORMS = {"batch": nn.BatchNorm2d, "cross_replica": CrossReplicaBatchNorm2d}
 
 
 class DcganGenerator(Config, NetworkConfig, frozen=True):
@@ -27,6 +31,7 @@ class DcganGenerator(Config, NetworkConfig, frozen=True):
     embedding_dim: with classes, entries of the class vector that is concatenated to z.
     conv_std: convolutions and class vectors begin as N(0, conv_std).
     norm_mean, norm_std: batch-norm weights begin as N(norm_mean, norm_std); (1, 0.02) in the paper.
+    norm: statistics over each process' own batch, or "cross_replica": over that of all of them.
     """
 
     width: int = 128
@@ -36,6 +41,7 @@ class DcganGenerator(Config, NetworkConfig, frozen=True):
     conv_std: float = 0.02
     norm_mean: float = 0.0
     norm_std: float = 1.0
+    norm: Norm = "batch"
 
     def __post_init__(self) -> None:
         check_sizes(
@@ -64,6 +70,7 @@ class DcganDiscriminator(Config, NetworkConfig, frozen=True):
     conv_std: float = 0.02
     norm_mean: float = 0.0
     norm_std: float = 1.0
+    norm: Norm = "batch"
 
     def __post_init__(self) -> None:
         check_sizes(width=self.width, max_channels=self.max_channels)
@@ -104,7 +111,7 @@ class DcganGeneratorNetwork(nn.Module):
             nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=False)
             for inner, outer in itertools.pairwise(widths)
         )
-        self.blocks = nn.ModuleList(GeneratorBlock(conv) for conv in (first, *ups))
+        self.blocks = nn.ModuleList(GeneratorBlock(conv, config.norm) for conv in (first, *ups))
         self.output = nn.ConvTranspose2d(widths[-1], image_shape[0], 4, stride=2, padding=1)
         initialize(self, config.conv_std, config.norm_mean, config.norm_std)
 
@@ -121,10 +128,10 @@ class DcganGeneratorNetwork(nn.Module):
 class GeneratorBlock(nn.Module):
     """Transposed convolution, batch norm, relu."""
 
-    def __init__(self, conv: nn.ConvTranspose2d):
+    def __init__(self, conv: nn.ConvTranspose2d, norm: Norm):
         super().__init__()
         self.conv = conv
-        self.norm = nn.BatchNorm2d(conv.out_channels)
+        self.norm = NORMS[norm](conv.out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, I, H, W] -> [N, O, 2H, 2W] (the first block: 1x1 -> 4x4)."""
@@ -143,8 +150,8 @@ class DcganDiscriminatorNetwork(nn.Module):
         slope = config.leaky_slope
         self.num_classes = num_classes
         self.blocks = nn.ModuleList(
-            [DiscriminatorBlock(image_shape[0], widths[0], slope, norm=False)]
-            + [DiscriminatorBlock(i, o, slope, norm=True) for i, o in itertools.pairwise(widths)]
+            [DiscriminatorBlock(image_shape[0], widths[0], slope, None)]
+            + [DiscriminatorBlock(i, o, slope, config.norm) for i, o in itertools.pairwise(widths)]
         )
         self.output = nn.Conv2d(widths[-1], 1, BOTTOM)
         features = widths[-1] * BOTTOM**2
@@ -165,10 +172,10 @@ class DcganDiscriminatorNetwork(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """4x4 convolution of stride 2, batch norm (and then no bias) or none, leaky relu."""
 
-    def __init__(self, in_channels: int, out_channels: int, slope: float, norm: bool):
+    def __init__(self, in_channels: int, out_channels: int, slope: float, norm: Norm | None):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=not norm)
-        self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+        self.norm = NORMS[norm](out_channels) if norm else nn.Identity()
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from limner.core.protocols import NetworkConfig, Scores
 from limner.layers import (
     ClassTable,
     ConditionalBatchNorm2d,
+    CrossReplicaBatchNorm2d,
     PlainBatchNorm2d,
     PowerIteration,
     ResampleConv2d,
@@ -44,7 +45,8 @@ class ResidualGenerator(Config, NetworkConfig, frozen=True):
 
     z_dim: entries of the latent vector.
     embedding_dim: entries of the class vector shared by all layers; 0: tables of their own instead.
-    norm: "none" keeps scale and shift but no batch statistics, so samples are independent.
+    norm: "cross_replica" takes the statistics over the batch of all processes, "batch" over that
+        of each; "none" keeps scale and shift but no statistics, so samples are independent.
     init: weights orthogonal, or normal with deviation 0.02; biases zero.
     """
 
@@ -52,7 +54,7 @@ class ResidualGenerator(Config, NetworkConfig, frozen=True):
     z_dim: int = 64
     embedding_dim: int = 32
     multipliers: tuple[int, ...] = (1, 2, 4)
-    norm: Literal["batch", "none"] = "batch"
+    norm: Literal["batch", "cross_replica", "none"] = "batch"
     spectral_norm: bool = False
     init: Init = "orthogonal"
     batch_norm_eps: float = 1e-5
@@ -275,13 +277,15 @@ class _GeneratorMaker(_Maker):
             self._from_condition(num_channels),
             self._from_condition(num_channels),
             eps=self.config.batch_norm_eps,
-            normalize=self.config.norm == "batch",
+            normalize=self.config.norm != "none",
+            cross_replica=self.config.norm == "cross_replica",
         )
 
     def plain_norm(self, num_channels: int) -> nn.Module:
         if self.config.norm == "none":
             return Scale2d(num_channels)
-        return PlainBatchNorm2d(num_channels, eps=self.config.batch_norm_eps)
+        layer = CrossReplicaBatchNorm2d if self.config.norm == "cross_replica" else PlainBatchNorm2d
+        return layer(num_channels, eps=self.config.batch_norm_eps)
 
     def _from_condition(self, num_channels: int) -> nn.Module:
         if self.config.embedding_dim:

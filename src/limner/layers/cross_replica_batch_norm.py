@@ -1,0 +1,110 @@
+"""Batch normalization over the images of all processes, on any backend of torch.distributed."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from limner.core import distributed
+
+
+def cross_replica_batch_norm(
+    x: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """F.batch_norm whose batch is that of all processes together.
+
+    The processes' moments are gathered and joined by the pairwise formula of Chan et al. (1979),
+    so every process computes the same bits and a large mean costs no precision. Differentiable any
+    number of times; in training every process must call it, and its gradients, in the same order.
+    In evaluation no process waits for another.
+
+    Args:
+        x: [N, C, H, W]; N may differ between processes.
+        running_mean, running_var: [C], updated in training; the variance is the unbiased one of
+            the global batch.
+        training: take the batch's statistics, not the running ones.
+    """
+    if not training or distributed.world_size() == 1:
+        return F.batch_norm(
+            x, running_mean, running_var, training=training, momentum=momentum, eps=eps
+        )
+    mean, var, count = global_moments(x)
+    with torch.no_grad():
+        unbiased = var * (count / (count - 1).clamp(min=1))
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        running_var.lerp_(unbiased.to(running_var.dtype), momentum)
+    scale = torch.rsqrt(var + eps)
+    shift = -mean * scale
+    # Keeps the input and two vectors for backward, as torch's own layer does.
+    return torch.addcmul(shift.to(x.dtype)[:, None, None], x, scale.to(x.dtype)[:, None, None])
+
+
+def global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean [C], biased variance [C] and number of values a channel [] over all processes."""
+    wide = x if x.dtype == torch.float64 else x.float()
+    own_var, own_mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
+    own_count = own_mean.new_tensor([x.numel() // x.shape[1]])
+    rows: Tensor = _Gathered.apply(torch.cat([own_mean, own_var, own_count]))  # pyright: ignore[reportAssignmentType]
+    means, variances, counts = rows.split([x.shape[1], x.shape[1], 1], dim=1)
+    count = counts.sum().detach()
+    shares = counts.detach() / count
+    mean = (shares * means).sum(0)
+    var = (shares * (variances + (means - mean).square())).sum(0)
+    return mean, var, count
+
+
+class _Gathered(torch.autograd.Function):
+    """A vector of each process -> all of them as rows; the adjoint sums over the processes."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        return distributed.gather(own)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return _OwnSum.apply(grads[0])
+
+
+class _OwnSum(torch.autograd.Function):
+    """A matrix of each process -> the own row of their sum: what _Gathered's gradient is."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        return distributed.total(rows)[distributed.rank()].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return _Gathered.apply(grads[0])
+
+
+class CrossReplicaBatchNorm2d(nn.BatchNorm2d):
+    """nn.BatchNorm2d over all processes' images; the same parameters, buffers and names.
+
+    With one process it is nn.BatchNorm2d, bit for bit. A condition is ignored, so that it can
+    stand in the place of a conditional layer.
+    """
+
+    def forward(self, input: Tensor, condition: Tensor | None = None) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W]."""
+        if not self.training or distributed.world_size() == 1:
+            return super().forward(input)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked.add_(1)
+        x = cross_replica_batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            training=True,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+        return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])

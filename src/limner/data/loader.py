@@ -1,18 +1,17 @@
 """Batches of prepared pictures, the same for any number of workers and any start."""
 
-import signal
 import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from limner.core.errors import ConfigError
 from limner.data.order import indices
 from limner.data.prepared import PreparedData
+from limner.data.workers import TIMEOUT, Workers, gather
 
 
 class Batch(NamedTuple):
@@ -43,6 +42,8 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         pin_memory: bool = False,
+        worker_timeout: float = TIMEOUT,
+        on_loss: Callable[[str], None] = lambda line: None,
     ):
         """Begin at a position.
 
@@ -53,6 +54,9 @@ class Loader:
                 unless the pictures do not fit into the page cache.
             rank, world_size: this process takes rows rank * n ... of each global batch.
             pin_memory: put the batches into page-locked memory, for copies to a GPU.
+            worker_timeout: seconds after which a worker that owes a batch counts as hung. A lost
+                worker is replaced, and the batches stay the same.
+            on_loss: is told about a replaced worker, in one line.
 
         Raises:
             ConfigError: the batch cannot be split evenly over the processes, or is empty.
@@ -68,20 +72,29 @@ class Loader:
         self.seconds_waited = 0.0
         self._data = data
         self._places = _Places(len(data), batch_size, seed, rank, world_size)
-        self._images: Iterator[Tensor] | None
-        places = self._places.after(position)
-        if num_workers == 0:
-            self._images = _gathered(_Rows(data), places, pin_memory)
-        else:
-            self._images = _by_workers(_Rows(data), places, num_workers, pin_memory)
+        self._pin_memory = pin_memory
+        self._closed = False
+        self._workers: Workers | None = None
+        if num_workers:
+            self._workers = Workers(
+                data, self._places.at, position, batch_size, num_workers, worker_timeout, on_loss
+            )
 
     def next(self) -> Batch:
-        """The next batch of this process."""
-        assert self._images is not None, "the loader is closed"
+        """The next batch of this process.
+
+        Raises:
+            DataError: worker after worker was lost over it.
+        """
+        assert not self._closed, "the loader is closed"
         begin = time.perf_counter()
-        images = next(self._images)
-        # Workers send the pictures alone: every further tensor costs a socket and a handshake.
         index = self._places.at(self.position)
+        shape = (len(index), *self._data.images.shape[1:])
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pin_memory)
+        if self._workers is None:
+            gather(self._data, index, images.numpy())
+        else:
+            self._workers.take_into(images.numpy())
         labels = np.take(self._data.labels, index)
         self.position += self._places.batch_size
         self.seconds_waited += time.perf_counter() - begin
@@ -95,7 +108,9 @@ class Loader:
 
     def close(self) -> None:
         """Stop the workers; the position stays readable."""
-        self._images = None
+        self._closed = True
+        if self._workers is not None:
+            self._workers.close()
 
 
 class _Places:
@@ -109,58 +124,3 @@ class _Places:
     def at(self, position: int) -> np.ndarray:
         """The rows of the batch that begins at a position, as a new int64 array."""
         return indices(self.seed, position + self.first_row, self.num_rows, self.num_images)
-
-    def after(self, position: int) -> Iterator[np.ndarray]:
-        """The rows of this batch and of all that follow."""
-        while True:
-            yield self.at(position)
-            position += self.batch_size
-
-
-class _Rows(Dataset[Tensor]):
-    def __init__(self, data: PreparedData):
-        self.data = data
-
-    def __getitem__(self, index: np.ndarray) -> Tensor:
-        return self.gather(index, pin_memory=False)
-
-    def gather(self, index: np.ndarray, pin_memory: bool) -> Tensor:
-        source = self.data.images.view(np.ndarray)
-        shape = (len(index), *source.shape[1:])
-        images = torch.empty(shape, dtype=torch.uint8, pin_memory=pin_memory)
-        # mode="clip" writes straight into `out`; "raise" would go through a copy. The indices
-        # are below len(source) by construction.
-        np.take(source, index, axis=0, out=images.numpy(), mode="clip")
-        return images
-
-
-def _gathered(rows: _Rows, places: Iterator[np.ndarray], pin_memory: bool) -> Iterator[Tensor]:
-    for index in places:
-        yield rows.gather(index, pin_memory)
-
-
-def _by_workers(
-    rows: _Rows, places: Iterator[np.ndarray], num_workers: int, pin_memory: bool
-) -> Iterator[Tensor]:
-    loader = DataLoader(
-        rows,
-        batch_size=None,
-        sampler=places,
-        num_workers=num_workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=_start_worker,
-        pin_memory=pin_memory,
-        generator=torch.Generator(),  # else the global one would be advanced
-    )
-    return iter(loader)
-
-
-def _as_it_is(images: Any) -> Any:
-    return images
-
-
-def _start_worker(_: int) -> None:
-    # The training process handles these at its step's edge; a worker must neither print a
-    # traceback at Ctrl-C nor inherit a handler that keeps it alive at SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

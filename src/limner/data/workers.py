@@ -1,0 +1,211 @@
+"""Processes that gather batches ahead, under watch: one that dies or hangs is replaced."""
+
+import contextlib
+import ctypes
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import Process
+from typing import Any
+
+import numpy as np
+
+from limner.core.errors import DataError
+from limner.data.prepared import PreparedData
+
+AHEAD = 2  # batches that each worker has in hand
+ATTEMPTS = 3  # processes that may be lost over one batch
+TIMEOUT = 60.0  # seconds
+PARENT_CHECK_SECONDS = 1.0
+PR_SET_PDEATHSIG = 1
+
+IndicesAt = Callable[[int], np.ndarray]
+
+
+@dataclass
+class _Worker:
+    """A process, and the slots that it was asked for and has not answered, in order."""
+
+    process: Process
+    connection: Connection
+    asked: deque[int] = field(default_factory=deque)
+
+
+class Workers:
+    """Batches at position, position + stride, ... one after the other.
+
+    What a batch holds is a function of its position, and workers keep nothing between batches: a
+    lost one is replaced, is asked for the same again, and no batch changes.
+
+    Rows and pictures lie in shared memory, in as many slots as batches are under way; what goes
+    through the connections is the number of a slot, so that no send can wait for a hung worker.
+
+    Args:
+        data: prepared pictures.
+        indices_at: position -> rows of the batch there, always as many.
+        position, stride: the first batch, and the distance to the next.
+        num_workers: at least 1.
+        timeout: seconds after which a worker that owes a batch counts as hung.
+        on_loss: is told about a replaced worker, in one line.
+    """
+
+    def __init__(
+        self,
+        data: PreparedData,
+        indices_at: IndicesAt,
+        position: int,
+        stride: int,
+        num_workers: int,
+        timeout: float = TIMEOUT,
+        on_loss: Callable[[str], None] = lambda line: None,
+    ):
+        self._data, self._indices_at = data, indices_at
+        self._timeout, self._on_loss = timeout, on_loss
+        self._context = multiprocessing.get_context()
+        num_slots, num_rows = num_workers * AHEAD, len(indices_at(position))
+        self._memory = _Memory(num_slots, num_rows, data.images.shape[1:], self._context)
+        self._rows, self._images = self._memory.arrays()
+        self._position, self._stride, self._turn = position, stride, 0
+        self._workers = [self._started() for _ in range(num_workers)]
+        # Also when nobody calls it.
+        self.close = weakref.finalize(self, _end, self._workers, os.getpid())
+        for slot in range(num_slots):
+            self._ask_next(self._workers[slot % num_workers], slot)
+
+    def take_into(self, target: np.ndarray) -> None:
+        """Write the next batch [n, H, W, C] into an array of that shape.
+
+        Raises:
+            DataError: worker after worker was lost over this batch.
+        """
+        number = self._turn % len(self._workers)
+        num_lost = 0
+        while (problem := self._awaited(self._workers[number])) is not None:
+            num_lost += 1
+            if num_lost == ATTEMPTS:
+                raise DataError(
+                    f"{self._data.directory}: {ATTEMPTS} loader workers were lost over one batch, "
+                    f"the last one {problem}; look at memory and disk, or give --workers 0"
+                )
+            self._replace(number)
+            self._on_loss(f"a loader worker {problem} and was replaced; the pictures are the same")
+        slot = self._workers[number].asked.popleft()
+        np.copyto(target, self._images[slot])
+        self._turn += 1
+        self._ask_next(self._workers[number], slot)
+
+    def _ask_next(self, worker: _Worker, slot: int) -> None:
+        self._rows[slot] = self._indices_at(self._position)
+        self._position += self._stride
+        _ask(worker, slot)
+
+    def _started(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_work,
+            args=(theirs, ours, self._data, self._memory),
+            daemon=True,
+        )
+        process.start()
+        theirs.close()  # so that the connection ends with the worker
+        return _Worker(process, ours)
+
+    def _awaited(self, worker: _Worker) -> str | None:
+        """What is wrong with a worker, or None once its next batch is there."""
+        try:
+            if not worker.connection.poll(self._timeout):
+                return f"gave no sign for {self._timeout:g} s"
+            worker.connection.recv()
+        except (EOFError, OSError):
+            worker.process.join(PARENT_CHECK_SECONDS)
+            return _how_it_ended(worker.process.exitcode)
+        return None
+
+    def _replace(self, number: int) -> None:
+        lost = self._workers[number]
+        _end([lost], os.getpid())
+        self._workers[number] = fresh = self._started()
+        for slot in lost.asked:
+            _ask(fresh, slot)
+
+
+class _Memory:
+    """Anonymous memory that workers share: rows int64 and images uint8 of every slot."""
+
+    def __init__(self, num_slots: int, num_rows: int, shape: tuple[int, ...], context: Any):
+        self.rows_shape, self.images_shape = (num_slots, num_rows), (num_slots, num_rows, *shape)
+        self._rows = context.RawArray(ctypes.c_int64, math.prod(self.rows_shape))
+        self._images = context.RawArray(ctypes.c_uint8, math.prod(self.images_shape))
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Views: rows [slots, n], images [slots, n, H, W, C]."""
+        rows = np.frombuffer(self._rows, np.int64).reshape(self.rows_shape)
+        return rows, np.frombuffer(self._images, np.uint8).reshape(self.images_shape)
+
+
+def _ask(worker: _Worker, slot: int) -> None:
+    worker.asked.append(slot)
+    with contextlib.suppress(OSError):  # a dead one is noticed when its batch is due
+        worker.connection.send(slot)
+
+
+def _end(workers: list[_Worker], owner: int) -> None:
+    """Kill: workers hold nothing that has to be finished, and a stopped one hears nothing else."""
+    if os.getpid() != owner:
+        return  # a fork of the training process drops its copy of the loader
+    for worker in workers:
+        worker.process.kill()
+    for worker in workers:
+        # One that waits for a dead disk does not even end now; nobody waits for it.
+        worker.process.join(PARENT_CHECK_SECONDS)
+        worker.connection.close()
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"was killed by signal {-code} ({signal.strsignal(-code)})"
+    return f"ended with exit code {code}"
+
+
+def gather(data: PreparedData, index: np.ndarray, images: np.ndarray) -> None:
+    """Copy rows [n] of prepared pictures into an array [n, H, W, C]."""
+    # mode="clip" writes straight into `out`; "raise" would go through a copy. The indices are
+    # below len(data) by construction.
+    np.take(data.images.view(np.ndarray), index, axis=0, out=images, mode="clip")
+
+
+# --- in the worker -------------------------------------------------------------------------
+
+
+def _work(
+    connection: Connection, others_end: Connection, data: PreparedData, memory: _Memory
+) -> None:
+    others_end.close()
+    _end_with_parent()
+    parent = os.getppid()
+    # The training process handles these at its step's edge; a worker must neither print a
+    # traceback at Ctrl-C nor inherit a handler that keeps it alive at SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    rows, images = memory.arrays()
+    with contextlib.suppress(EOFError, OSError):
+        while os.getppid() == parent:
+            if connection.poll(PARENT_CHECK_SECONDS):
+                slot = connection.recv()
+                gather(data, rows[slot], images[slot])
+                connection.send(slot)
+
+
+def _end_with_parent() -> None:
+    """Where Linux is: be killed with the training process, at once and even when stopped. A worker
+    that lives on would hold the run directory's lock, which it inherited, against the next start.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

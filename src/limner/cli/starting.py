@@ -12,16 +12,17 @@ from typing import Any
 
 from limner import presets
 from limner.checkpoints import RunLock, run_lock
+from limner.core.leaving import leave_at_once
 
 
 @contextlib.contextmanager
 def plain_signals() -> Iterator[None]:
-    """Outside the steps, SIGTERM ends the command with 143 and SIGUSR1 has nothing to save.
+    """Outside the steps, SIGTERM and Ctrl-C end the command at once, with 143 and 130, and SIGUSR1
+    has nothing to save.
 
-    The system's own answers would skip the cleaning up, and end the command at SIGUSR1. While it
-    trains, `training.signals` answers instead.
+    While it trains, `training.signals` answers instead.
     """
-    answers: dict[signal.Signals, Any] = {signal.SIGTERM: _leave}
+    answers: dict[signal.Signals, Any] = {signal.SIGTERM: _leave, signal.SIGINT: _leave}
     if hasattr(signal, "SIGUSR1"):
         answers[signal.SIGUSR1] = signal.SIG_IGN
     if threading.current_thread() is not threading.main_thread():
@@ -35,7 +36,7 @@ def plain_signals() -> Iterator[None]:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+    leave_at_once(number)
 
 
 @contextlib.contextmanager

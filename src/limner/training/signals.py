@@ -1,11 +1,12 @@
 """SIGTERM and Ctrl-C ask for a checkpoint at the step's edge; a second one ends at once."""
 
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
+
+from limner.core.leaving import leave_at_once
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -53,13 +54,17 @@ class StopRequests:
             if self.stop:
                 raise StopNow
             yield
+        except Exception:
+            if self.stop:  # raised in an import, it can come back as another error
+                raise StopNow from None
+            raise
         finally:
             self._at_once = False
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.stop:
             # The user does not want to wait for the save: the last checkpoint on disk stands.
-            os._exit(128 + number)
+            leave_at_once(number)
         self.stop = number
         if self._at_once:
             raise StopNow

@@ -1,0 +1,18 @@
+"""The end of a process at a signal that is not to be waited for."""
+
+import os
+import sys
+from typing import NoReturn
+
+SHOW_CURSOR = b"\x1b[?25h"
+
+
+def leave_at_once(number: int) -> NoReturn:
+    """Exit with 128 + the signal's number, without cleaning up: what is on the disk stands.
+
+    An exception would not do: raised by a handler, it can meet code that swallows it (measured in
+    the import of torch, which went on to fail in a recursion).
+    """
+    if sys.stderr is not None and sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), SHOW_CURSOR + b"\n")  # a live display has hidden it
+    os._exit(128 + number)

@@ -1,5 +1,6 @@
 """JSON-lines files that may end in half a line, because a process died while writing it."""
 
+import contextlib
 import json
 import math
 import os
@@ -7,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from limner.core.errors import CheckpointError
-from limner.core.files import write_atomically
+from limner.core.errors import CheckpointError, DiskError
+from limner.core.files import write_atomically, write_problem
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
@@ -16,17 +17,42 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
 
     A half line that a dead process left at the end is cut off first. Numbers that are not finite
     become null, since JSON has none.
+
+    Raises:
+        DiskError: the line could not be written, and no part of it is left.
     """
-    line = json.dumps(_finite(record), allow_nan=False, ensure_ascii=False)
-    with open(path, "a+b") as file:
-        file.seek(0, os.SEEK_END)
-        if file.tell() and not _ends_in_newline(file):
-            file.seek(0)
-            whole, tail = _split_tail(file.read())
-            file.truncate(len(whole))
-            if _parsed(tail) is not None:
-                file.write(tail + b"\n")
-        file.write(line.encode() + b"\n")
+    text = json.dumps(_finite(record), allow_nan=False, ensure_ascii=False)
+    line = text.encode() + b"\n"
+    try:
+        with open(path, "a+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end and not _ends_in_newline(file):
+                end, line = _without_half_line(file, line)
+            _write_whole(file, line, end)
+    except OSError as error:
+        problem = write_problem(error, path, len(line))
+        raise DiskError(f"{problem}; the line was not written, what was there stays") from None
+
+
+def _without_half_line(file: Any, line: bytes) -> tuple[int, bytes]:
+    """Cut a file behind its last newline: the new length, and what to write. A last line that only
+    lacks its newline is written again, before `line`."""
+    file.seek(0)
+    whole, tail = _split_tail(file.readall())
+    file.truncate(len(whole))
+    return len(whole), line if _parsed(tail) is None else tail + b"\n" + line
+
+
+def _write_whole(file: Any, content: bytes, end: int) -> None:
+    """Write at the end all of it, or nothing: the system may take a part and then refuse."""
+    rest = memoryview(content)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        with contextlib.suppress(OSError):  # then the next start cuts it off
+            file.truncate(end)
+        raise
 
 
 def _ends_in_newline(file: Any) -> bool:

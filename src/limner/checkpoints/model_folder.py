@@ -31,8 +31,8 @@ from limner.checkpoints.protocol import (
 from limner.checkpoints.run_directory import RunDirectory
 from limner.checkpoints.state import load_state
 from limner.core.config import Config, decode, from_json, nearest, to_json
-from limner.core.errors import CheckpointError, ConfigError
-from limner.core.files import sync_directory
+from limner.core.errors import CheckpointError, ConfigError, DiskError
+from limner.core.files import make_directory, sync_directory, write_problem
 from limner.core.protocols import NetworkConfig
 
 MODEL_FORMAT_VERSION = 1
@@ -127,7 +127,7 @@ def write_model(folder: str | Path, record: ModelRecord) -> Path:
     config = record.config.replace(origin={**record.config.origin, "weights_sha256": digest})
     temporary = folder.with_name(TEMPORARY + folder.name)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(folder.parent)
         remove_tree(temporary)
         require_space(folder.parent, len(weights))
         temporary.mkdir()
@@ -139,10 +139,8 @@ def write_model(folder: str | Path, record: ModelRecord) -> Path:
         swap_in(temporary, folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(
-            f"{error.filename or folder}: the model could not be written "
-            f"({error.strerror or error}); an earlier one is untouched"
-        ) from None
+        line = write_problem(error, folder, len(weights))
+        raise DiskError(f"{line}; the model was not written, an earlier one is untouched") from None
     return folder
 
 

@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-from limner.core.errors import CheckpointError
-from limner.core.files import sync_directory
+from limner.core.errors import DiskError
+from limner.core.files import named, sync_directory
 
 CRASH_VARIABLE = "LIMNER_CRASH_AT"
 TEMPORARY = ".tmp-"
@@ -27,7 +27,7 @@ def protocol_point(name: str) -> None:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a new file and flush it to the disk."""
-    with open(path, "wb") as file:
+    with named(path), open(path, "wb") as file:
         file.write(content)
         file.flush()
         protocol_point(f"written {path.name}")
@@ -47,13 +47,13 @@ def require_space(directory: Path, num_bytes: int) -> None:
     """Ask for room before a save: `num_bytes` and a tenth more.
 
     Raises:
-        CheckpointError: names the directory, the needed and the free bytes.
+        DiskError: names the directory, the needed and the free bytes.
     """
     needed = num_bytes + num_bytes // 10
     free = shutil.disk_usage(directory).free
     if free < needed:
-        raise CheckpointError(
-            f"{directory}: no room to save: {needed} bytes needed, {free} free; "
+        raise DiskError(
+            f"{directory}: no room to save: {needed} bytes needed, {free} free on the disk; "
             "free some space or keep fewer checkpoints"
         )
 

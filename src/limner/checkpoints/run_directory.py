@@ -18,8 +18,8 @@ from limner.checkpoints.manifest import (
 )
 from limner.checkpoints.protocol import TEMPORARY, protocol_point, remove_leftovers, remove_tree
 from limner.core.config import nearest
-from limner.core.errors import CheckpointError
-from limner.core.files import sync_directory, sync_file
+from limner.core.errors import CheckpointError, DiskError
+from limner.core.files import make_directory, sync_directory, sync_file, write_problem
 
 LOG_NAMES = ("log", "scores", "events")
 
@@ -54,7 +54,7 @@ class RunDirectory:
     def create(self) -> None:
         """Make the directories that are missing."""
         for directory in (self.samples, self.checkpoints):
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
 
     def lock(self) -> contextlib.AbstractContextManager[RunLock]:
         """Hold the run against other processes; see `run_lock`."""
@@ -128,6 +128,9 @@ class RunDirectory:
 
         Returns:
             the removed steps, in the order of removal, oldest first.
+
+        Raises:
+            DiskError: one could not be removed; those that are kept are untouched.
         """
         states = list_states(self.checkpoints)
         kept: set[int] = set()
@@ -162,12 +165,16 @@ class RunDirectory:
     def _remove(self, path: Path) -> None:
         """Remove a checkpoint: once its name is gone it is no candidate, however far we get."""
         doomed = path.with_name(f"{TEMPORARY}removed-{path.name}")
-        remove_tree(doomed)
-        os.replace(path, doomed)
-        protocol_point(f"took the name of {path.name}")
-        sync_directory(path.parent)
-        remove_tree(doomed)
-        protocol_point(f"removed {path.name}")
+        try:
+            remove_tree(doomed)
+            os.replace(path, doomed)
+            protocol_point(f"took the name of {path.name}")
+            sync_directory(path.parent)
+            remove_tree(doomed)
+            protocol_point(f"removed {path.name}")
+        except OSError as error:
+            problem = write_problem(error, path, 0)
+            raise DiskError(f"{problem}; {path.name} could not be removed") from None
 
     # --- selectors --------------------------------------------------------------
 

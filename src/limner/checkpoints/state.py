@@ -41,8 +41,8 @@ from limner.checkpoints.protocol import (
 from limner.checkpoints.tree import Tree, decode_tree, encode_tree, num_bytes_of
 from limner.core import distributed
 from limner.core.config import encode
-from limner.core.errors import CheckpointError, LimnerError
-from limner.core.files import sha256_of, sync_directory
+from limner.core.errors import CheckpointError, DiskError, LimnerError
+from limner.core.files import make_directory, sha256_of, sync_directory, write_problem
 
 __all__ = [
     "list_states",
@@ -64,6 +64,7 @@ def save_state(
     tree: dict[str, Tree],
     rank_tree: dict[str, Tree] | None = None,
     facts: dict[str, Any] | None = None,
+    first: Callable[[], None] | None = None,
 ) -> Path:
     """Save a training state; afterwards it is on the disk and verified by its manifest.
 
@@ -76,25 +77,30 @@ def save_state(
         tree: top-level keys are plain names (letters, digits, _); see `encode_tree` for the values.
         rank_tree: what differs between the processes.
         facts: plain JSON values for the manifest.
+        first: what has to be on the disk before this state is, for example logs; rank 0 calls it,
+            and what it raises is this save's failure.
 
     Returns:
         the checkpoint's directory.
 
     Raises:
-        CheckpointError: on every process, if one of them could not save; what was saved before is
-            untouched and nothing of this save is left.
+        DiskError: the disk refused a write. Like every failure it is raised on all processes; what
+            was saved before is untouched, and of this save nothing is left.
+        CheckpointError: the state holds something that cannot be saved.
     """
     directory = Path(checkpoints_dir)
     temporary = directory / f"{TEMPORARY}{state_name(step)}"
     final = directory / state_name(step)
     rank = distributed.rank()
+    needed = num_bytes_of(tree) + num_bytes_of(rank_tree) * distributed.world_size() + 4096
 
     def begin() -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         remove_tree(temporary)
-        sync_directory(directory.parent)
-        ranks = num_bytes_of(rank_tree) * distributed.world_size()
-        require_space(directory, num_bytes_of(tree) + ranks + 4096)
+        if first is not None:
+            first()
+        sync_directory(directory.parent)  # the names of the logs
+        require_space(directory, needed)
         temporary.mkdir()
         protocol_point("temporary directory made")
         _write_tree(temporary, STRUCTURE_NAME, tree)
@@ -110,32 +116,33 @@ def save_state(
         else:
             swap_in(temporary, final)
 
-    _together(begin if rank == 0 else None, temporary)
-    _together(write_rank, temporary)
-    _together(finish if rank == 0 else None, temporary)
+    for work in (begin if rank == 0 else None, write_rank, finish if rank == 0 else None):
+        _together(work, temporary, needed)
     return final
 
 
-def _together(work: Callable[[], None] | None, temporary: Path) -> None:
+def _together(work: Callable[[], None] | None, temporary: Path, needed: int) -> None:
     """Do one phase of a save and wait for all processes; a failure on one ends it on all."""
-    problem: LimnerError | None = None
+    problem: LimnerError | OSError | None = None
     try:
         if work is not None:
             work()
-    except LimnerError as error:
+    except (LimnerError, OSError) as error:
         problem = error
-    except OSError as error:
-        problem = CheckpointError(
-            f"{error.filename or temporary}: the save failed ({error.strerror or error}); "
-            "earlier checkpoints are untouched"
-        )
     if not distributed.any_rank(problem is not None):
         return
+    by_disk = not distributed.any_rank(
+        problem is not None and not isinstance(problem, (OSError, DiskError))
+    )
     if distributed.rank() == 0:
         with contextlib.suppress(OSError):  # a disk that refuses this too: the next start cleans
             remove_tree(temporary)
     distributed.barrier()
-    raise problem or CheckpointError(f"{temporary}: the save failed in another process")
+    if isinstance(problem, OSError):
+        line = write_problem(problem, temporary, needed)
+        problem = DiskError(f"{line}; the save failed, earlier checkpoints are untouched")
+    kind = DiskError if by_disk else CheckpointError
+    raise problem or kind(f"{temporary}: the save failed in another process")
 
 
 def _write_tree(directory: Path, structure_name: str, tree: dict[str, Tree]) -> None:

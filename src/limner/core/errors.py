@@ -17,6 +17,10 @@ class CheckpointError(LimnerError):
     """A run directory, checkpoint or model folder that cannot be read or written."""
 
 
+class DiskError(CheckpointError):
+    """The disk refused a write: names the path, and where it is full the bytes needed and free."""
+
+
 class RefusedFile(CheckpointError):  # noqa: N818 - the name that the documentation uses
     """A foreign file that holds something the safe reader does not accept."""
 

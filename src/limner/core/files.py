@@ -1,9 +1,15 @@
 """Files that are whole or absent: write aside, flush to the disk, rename, flush the directory."""
 
+import contextlib
+import errno
 import hashlib
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def cache_directory() -> Path:
@@ -33,26 +39,77 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory with the missing ones above it, and flush the name of each new one."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_directory(path.parent)
+
+
+def write_problem(error: OSError, path: Path, num_bytes: int) -> str:
+    """ "PATH: REASON", for a full disk or a used-up quota with the bytes needed and free.
+
+    Args:
+        error: what the system said.
+        path: what was being written, for errors that do not name it themselves.
+        num_bytes: room that the whole write takes.
+    """
+    line = f"{error.filename or path}: {error.strerror or error}"
+    if error.errno not in NO_SPACE:
+        return line
+    place = next((p for p in (path, *path.parents) if p.exists()), path)
+    try:
+        free = str(shutil.disk_usage(place).free)
+    except OSError:
+        free = "an unknown number"
+    return f"{line}; {num_bytes} bytes needed, {free} free on the disk"
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Errors of an open file (writing, flushing, closing) name it; by themselves they do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def temporary_name(path: Path) -> Path:
     """A name beside `path` that no other writer uses; it begins with ".tmp-"."""
     return path.with_name(f".tmp-{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a whole file: after a crash it holds the old content or the new, never a part."""
+    """Write a whole file: after a crash it holds the old content or the new, never a part.
+
+    Raises:
+        OSError: with the path as its `filename`, and where the disk is full with the bytes needed
+            and free; the old content stays, and nothing else.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     data = content.encode() if isinstance(content, str) else content
     try:
+        make_directory(path.parent)
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    finally:
+        sync_directory(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # a disk that refuses this too
+            temporary.unlink(missing_ok=True)
+        error.filename = error.filename2 = None
+        reason = write_problem(error, path, len(data)).removeprefix(f"{path}: ")
+        raise OSError(error.errno, reason, str(path)) from None
+    except BaseException:
         temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)
+        raise
 
 
 def sha256_of(path: Path) -> str:

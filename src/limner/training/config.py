@@ -32,9 +32,13 @@ class Players(Config, frozen=True, kw_only=True):
 
 
 class Intervals(Config, frozen=True, kw_only=True):
-    """Steps between events; 0 switches one off. They never change what is learned."""
+    """Steps between events; 0 switches one off. They never change what is learned.
+
+    The figures of `health` stand in the first log line at or after each multiple of it.
+    """
 
     log: int = 50
+    health: int = 50
     sample: int = 500
     save: int = 1000
     evaluate: int = 0
@@ -64,6 +68,7 @@ class RunConfig(Config, frozen=True, kw_only=True):
         metrics: names of metrics to evaluate at the end and every `intervals.evaluate` steps.
         num_evaluate: generated images an evaluation.
         keep_best: checkpoints kept for each metric besides the newest two.
+        failed_saves: saves in a row that the disk may refuse before the run ends; 0: at the first.
     """
 
     name: str
@@ -83,6 +88,7 @@ class RunConfig(Config, frozen=True, kw_only=True):
     metrics: tuple[str, ...] = ()
     num_evaluate: int = 2000
     keep_best: int = 1
+    failed_saves: int = 0
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.kimg is None):
@@ -91,6 +97,8 @@ class RunConfig(Config, frozen=True, kw_only=True):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} must be positive, got {value}")
+        if self.failed_saves < 0:
+            raise ConfigError(f"failed_saves must not be negative, got {self.failed_saves}")
         if not self.updates:
             raise ConfigError("updates is empty: give at least one Update")
         if not any(update.reads_real for update in self.updates):
@@ -113,4 +121,13 @@ class RunConfig(Config, frozen=True, kw_only=True):
 
 
 # What a resumed run may change: its length and what is only looked at.
-CHANGEABLE = ("steps", "kimg", "name", "metrics", "num_evaluate", "keep_best", "intervals")
+CHANGEABLE = (
+    "steps",
+    "kimg",
+    "name",
+    "metrics",
+    "num_evaluate",
+    "keep_best",
+    "failed_saves",
+    "intervals",
+)

@@ -30,7 +30,7 @@ from limner.core.config import decode, differences, encode, from_json, to_json
 from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import write_atomically
 from limner.core.protocols import z_dim_of
-from limner.data import DataConfig, PreparedData, open_data
+from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
 from limner.sampling import FixedSamples, save_png, sheet
 from limner.training.config import CHANGEABLE, RunConfig
 from limner.training.fit import Fit, Hooks, Outcome, data_facts, rounding_notes
@@ -46,6 +46,8 @@ class TrainOptions:
     Attributes:
         device: "auto", "cpu", "cuda", "mps".
         num_workers: loader processes.
+        worker_timeout: seconds without a batch after which one of them counts as hung, and is
+            replaced.
         fresh: start over; what the run directory holds is moved aside, not deleted.
         origin: "RUN@best-fid" to continue with that run's whole state.
         init: a model whose weights the new run starts from.
@@ -55,6 +57,7 @@ class TrainOptions:
 
     device: str = "auto"
     num_workers: int = 0
+    worker_timeout: float = WORKER_TIMEOUT
     fresh: bool = False
     origin: str | None = None
     init: str | None = None
@@ -111,6 +114,8 @@ def train(
     options = options or TrainOptions()
     if options.num_workers < 0:
         raise ConfigError(f"workers: {options.num_workers} is negative; give 0 or more")
+    if options.worker_timeout <= 0:
+        raise ConfigError(f"worker_timeout: {options.worker_timeout:g} s; give more than 0")
     device = distributed.local_device(options.device)
     distributed.start(device.type)
     try:
@@ -174,7 +179,13 @@ class _Training:
     def __call__(self) -> TrainedRun:
         distributed.first_process(self._prepare_directory)
         fit = Fit(
-            self.config, self.data, self.run, self.device, self._hooks(), self.options.num_workers
+            self.config,
+            self.data,
+            self.run,
+            self.device,
+            self._hooks(),
+            self.options.num_workers,
+            worker_timeout=self.options.worker_timeout,
         )
         began_at = self._take_state(fit)
         tracker = self._tracker(began_at)

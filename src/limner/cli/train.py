@@ -56,6 +56,9 @@ class Train:
     workers: int = 0
     """Loader processes; the result does not depend on it."""
 
+    worker_timeout: float = 60.0
+    """Seconds without a batch after which one of them counts as hung, and is replaced."""
+
     init: str | None = None
     """Model whose weights the run starts from."""
 
@@ -95,6 +98,7 @@ def run(options: Train, lock: "RunLock | None") -> int:
             api.TrainOptions(
                 device=options.device,
                 num_workers=options.workers,
+                worker_timeout=options.worker_timeout,
                 fresh=options.fresh,
                 origin=options.from_,
                 init=options.init,

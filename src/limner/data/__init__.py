@@ -11,6 +11,7 @@ from limner.data.prepare import prepare
 from limner.data.prepared import PreparedData
 from limner.data.report import DataReport, picture_sheet, report
 from limner.data.sources import SOURCES, Item, Listing, Source
+from limner.data.workers import TIMEOUT as WORKER_TIMEOUT
 
 if TYPE_CHECKING:
     from limner.data.loader import Batch, Loader
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SOURCES",
+    "WORKER_TIMEOUT",
     "Batch",
     "DataConfig",
     "DataReport",

@@ -20,7 +20,7 @@ from limner.checkpoints import (
 )
 from limner.core import distributed
 from limner.core.errors import CheckpointError, DivergenceError
-from limner.data import Loader, PreparedData
+from limner.data import WORKER_TIMEOUT, Loader, PreparedData
 from limner.training.config import RunConfig
 from limner.training.signals import StopNow, StopRequests
 from limner.training.trainer import Trainer
@@ -67,6 +67,7 @@ class Fit:
         device: where to train.
         hooks: what to call.
         num_workers: loader processes; the result does not depend on it.
+        worker_timeout: seconds without a batch after which one of them counts as hung.
     """
 
     def __init__(
@@ -77,10 +78,11 @@ class Fit:
         device: torch.device,
         hooks: Hooks | None = None,
         num_workers: int = 0,
+        worker_timeout: float = WORKER_TIMEOUT,
     ):
         self.config, self.run, self.hooks = config, run, hooks or Hooks()
         self._main = distributed.rank() == 0
-        self._data, self._num_workers = data, num_workers
+        self._data, self._num_workers, self._worker_timeout = data, num_workers, worker_timeout
         self.loader = self._loader_at(0)
         self.trainer = Trainer(
             config,
@@ -103,6 +105,8 @@ class Fit:
             num_workers=self._num_workers,
             rank=distributed.rank(),
             world_size=distributed.world_size(),
+            worker_timeout=self._worker_timeout,
+            on_loss=lambda line: self.note("warning", line),
         )
 
     @property

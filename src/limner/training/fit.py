@@ -15,13 +15,24 @@ from limner.checkpoints import (
     RunDirectory,
     load_rank_state,
     load_state,
+    newest_verified,
     read_manifest,
-    save_state,
 )
 from limner.core import distributed
 from limner.core.errors import CheckpointError, DivergenceError
 from limner.data import WORKER_TIMEOUT, Loader, PreparedData
+from limner.training.alarms import Alarms, worse_scores
 from limner.training.config import RunConfig
+from limner.training.health import require_finite
+from limner.training.keeping import Keeper
+from limner.training.rollback import (
+    MOST_ROLLBACKS,
+    OnDivergence,
+    forget_after,
+    move_on,
+    rate_factor,
+    salted,
+)
 from limner.training.signals import StopNow, StopRequests
 from limner.training.trainer import Trainer
 
@@ -68,6 +79,7 @@ class Fit:
         hooks: what to call.
         num_workers: loader processes; the result does not depend on it.
         worker_timeout: seconds without a batch after which one of them counts as hung.
+        on_divergence: "stop", or go back to the newest checkpoint (see rollback.py).
     """
 
     def __init__(
@@ -78,11 +90,13 @@ class Fit:
         device: torch.device,
         hooks: Hooks | None = None,
         num_workers: int = 0,
+        on_divergence: OnDivergence = "stop",
         worker_timeout: float = WORKER_TIMEOUT,
     ):
         self.config, self.run, self.hooks = config, run, hooks or Hooks()
         self._main = distributed.rank() == 0
         self._data, self._num_workers, self._worker_timeout = data, num_workers, worker_timeout
+        self._on_divergence, self._alarms = on_divergence, Alarms()
         self.loader = self._loader_at(0)
         self.trainer = Trainer(
             config,
@@ -95,12 +109,13 @@ class Fit:
         self._mark = (time.perf_counter(), 0)  # moment and nimg of the last log record
         self._saved_step = -1
         self._requests = StopRequests()
+        self._keeper = Keeper(run, config.failed_saves, lambda line: self.note("warning", line))
 
-    def _loader_at(self, position: int) -> Loader:
+    def _loader_at(self, position: int, rollbacks: int = 0) -> Loader:
         return Loader(
             self._data,
             self.config.batch_size,
-            self.config.seed,
+            salted(self.config.seed, rollbacks),
             position=position,
             num_workers=self._num_workers,
             rank=distributed.rank(),
@@ -116,33 +131,42 @@ class Fit:
 
     # --- beginning ---------------------------------------------------------
 
-    def resume(self, checkpoint: Path, keep_rates: bool = True) -> None:
+    def resume(
+        self, checkpoint: Path, keep_rates: bool = True, rollbacks: int | None = None
+    ) -> None:
         """Take up a verified checkpoint: of this run, or of the one that this run continues.
 
         Args:
             checkpoint: directory of a training state.
             keep_rates: keep the saved optimizer settings; otherwise take this config's.
+            rollbacks: how often the run has now gone back; None keeps what was saved.
         """
         tree, own = load_state(checkpoint), None
         if read_manifest(checkpoint)["world_size"] == distributed.world_size():
             own = load_rank_state(checkpoint, distributed.rank())
         try:
-            self._take(tree, own, keep_rates)
+            self._take(tree, own, keep_rates, rollbacks)
         except CheckpointError as error:
             raise CheckpointError(f"{checkpoint}: {error}") from None
 
-    def _take(self, tree: Record, own: Record | None, keep_rates: bool) -> None:
+    def _take(
+        self, tree: Record, own: Record | None, keep_rates: bool, rollbacks: int | None
+    ) -> None:
         groups = {p: _settings(o) for p, o in self.trainer.optimizers.items()}
         self.trainer.load_state_dict(tree, own)
         if not keep_rates:
             for player, optimizer in self.trainer.optimizers.items():
                 for group, settings in zip(optimizer.param_groups, groups[player], strict=True):
                     group.update(settings)
+            self.trainer.set_rollbacks(0)
+        if rollbacks is not None:
+            move_on(self.trainer, rollbacks)
         self._seconds = tree["clock"]["seconds"]
         self.loader.close()
-        self.loader = self._loader_at(self.trainer.progress.nimg)
-        self._mark = (time.perf_counter(), self.trainer.progress.nimg)
-        self._saved_step = self.trainer.progress.step
+        progress = self.trainer.progress
+        self.loader = self._loader_at(progress.nimg, progress.rollbacks)
+        self._mark = (time.perf_counter(), progress.nimg)
+        self._saved_step = progress.step
 
     # --- the loop ----------------------------------------------------------
 
@@ -150,20 +174,55 @@ class Fit:
         """Train to the end of the run, or until a signal asks to stop."""
         with self._requests as requests:
             try:
-                signal = self._train(requests)
-            except DivergenceError as error:
-                self.note("diverged", str(error))
-                raise
+                signal = self._train_on(requests)
             finally:
                 self.loader.close()
-        if signal:
-            self.save("saved")
-            self.note("stopped", f"by signal {signal}")
+        self._keeper.finish()
         return Outcome(self.trainer.progress.step, self.trainer.progress.nimg, signal)
+
+    def _train_on(self, requests: StopRequests) -> int:
+        """All steps that are left, with what rollbacks are allowed; the signal, or 0."""
+        if self._on_divergence == "rollback" and self._saved_step < 0:
+            self.save("saved")  # so that there always is a state to go back to
+        while True:
+            try:
+                signal = self._train(requests)
+                if signal:
+                    self.save("saved", last=True)
+                    self.note("stopped", f"by signal {signal}")
+                return signal
+            except DivergenceError as error:
+                done = self.trainer.progress.rollbacks
+                if self._on_divergence == "stop" or done >= MOST_ROLLBACKS:
+                    self.note("diverged", str(error))
+                    raise
+                self._roll_back(error, done + 1)
+
+    def _roll_back(self, error: DivergenceError, rollbacks: int) -> None:
+        """Go on from the newest checkpoint that verifies, with another seed and lower rates."""
+        self._keeper.finish()
+        warnings: list[str] = []
+        checkpoint = newest_verified(self.run.checkpoints, warnings.append)
+        if checkpoint is None:
+            raise error
+        self.resume(checkpoint, rollbacks=rollbacks)
+        step = self.trainer.progress.step
+        distributed.first_process(lambda: forget_after(self.run, step))
+        for line in warnings:
+            self.note("warning", line)
+        self.note("diverged", str(error))
+        self.note(
+            "rolled back",
+            f"to step {step}, {rollbacks} of at most {MOST_ROLLBACKS} times: another seed from "
+            f"here on, learning rates x {rate_factor(rollbacks):g}",
+        )
 
     def _train(self, requests: StopRequests) -> int:
         """All steps that are left; the signal that asked to stop, or 0."""
         progress = self.trainer.progress
+        self._alarms = Alarms()
+        for record in self.run.read_log("log") if self._main else ():
+            self._alarms.hear(record)
         self._observe()
         while not self.config.is_finished(progress.step, progress.nimg):
             if signal := distributed.largest(requests.stop):
@@ -195,7 +254,7 @@ class Fit:
 
     def _finish(self) -> None:
         step = self.trainer.progress.step
-        self.save("finished")
+        self.save("finished", last=True)
         self._sample(step)
         if self.config.metrics:
             self._evaluate(step)
@@ -220,13 +279,25 @@ class Fit:
                 for player, optimizer in self.trainer.optimizers.items()
             },
             **means,
+            **self._health(),
         }
         self._mark, self._waited = (now, nimg), self.loader.seconds_waited
         if self._main:
-            self.run.append("log", record)
+            self._keeper.append("log", record)
             self.hooks.on_log(record)
+            for message in self._alarms.hear(record):
+                self.note("alarm", message)
 
-    def save(self, event: str) -> None:
+    def _health(self) -> Record:
+        """What the log line says about health, where it is due; all processes call it."""
+        progress, intervals = self.trainer.progress, self.config.intervals
+        record: Record = {"rollbacks": progress.rollbacks} if progress.rollbacks else {}
+        every, before = intervals.health, progress.step - intervals.log
+        if every and progress.step // every > before // every:
+            record |= self.trainer.watch.record(self.trainer.networks)
+        return record
+
+    def save(self, event: str, last: bool = False) -> None:
         """Write a checkpoint of this step, once, and delete those that are not kept."""
         step = self.trainer.progress.step
         if step == self._saved_step:
@@ -234,13 +305,14 @@ class Fit:
         now = time.perf_counter()
         clock = {"seconds": self._seconds + now - self._mark[0]}
         tree = {**self.trainer.state_dict(), "clock": clock}
-        if self._main:
-            self.run.sync_logs()
-        save_state(self.run.checkpoints, step, tree, self.trainer.rank_state_dict())
+        own = self.trainer.rank_state_dict()
+        require_finite(tree, own, step)
+        if not self._keeper.save(step, tree, own, last):
+            return
         self._saved_step = step
         self.note(event, f"checkpoint of step {step}")
         if self._main:
-            self._prune()
+            self._keeper.attempt(self._prune)
 
     def forget_save(self) -> None:
         """The state came from another run: it has to be saved here even at the same step."""
@@ -256,7 +328,8 @@ class Fit:
     def _sample(self, step: int) -> None:
         path = self.run.samples / f"step-{step:08d}.png"
         if self._main and self.hooks.draw_samples and not path.exists():
-            self.hooks.draw_samples(self.generator, path, step)
+            draw = self.hooks.draw_samples
+            self._keeper.attempt(lambda: draw(self.generator, path, step))
 
     def _evaluate(self, step: int) -> None:
         if not (self._main and self.hooks.evaluate and self.config.metrics):
@@ -269,16 +342,22 @@ class Fit:
         except StopNow:  # the state is saved; the next call evaluates it
             return
         line = {"step": step, "nimg": self.trainer.progress.nimg, "results": results}
-        self.run.append("scores", line)
+        self._keeper.append("scores", line)
         self.hooks.on_scores(line)
-        self._prune()
+        for message in self._worse_scores():
+            self.note("warning", message)
+        self._keeper.attempt(self._prune)
+
+    def _worse_scores(self) -> list[str]:
+        distances = [name for name, family in self.run.families().items() if family == "fid"]
+        return worse_scores(self.run.figures(), distances)
 
     def note(self, event: str, message: str) -> None:
         """Write an event into the run's events, and tell the display."""
         if not self._main:
             return
         record = {"step": self.trainer.progress.step, "time": time.time()}
-        self.run.append("events", {**record, "event": event, "message": message})
+        self._keeper.append("events", {**record, "event": event, "message": message})
         self.hooks.on_event(event, message)
 
 

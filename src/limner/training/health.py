@@ -65,7 +65,9 @@ def _raise_diverged(
 
 
 def _listed(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers[:MOST_SHOWN])) + (", ..." if len(numbers) > MOST_SHOWN else "")
+    return ", ".join(map(str, numbers[:MOST_SHOWN])) + (
+        ", ..." if len(numbers) > MOST_SHOWN else ""
+    )
 
 
 def first_nonfinite(player: str, networks: Mapping[str, nn.Module], batches: list[Seen]) -> str:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from limner.core.streams import stream
+from limner.training.rollback import salted
 
 
 class Draw:
@@ -27,13 +28,13 @@ class Draw:
     def labels(self, num: int, num_classes: int) -> Tensor:
         """Labels [num], int64, uniform over the classes."""
         noise, total = self._noise, num * self._noise.world_size
-        generator = stream(noise.seed, "labels", self._step, self._call)
+        generator = noise.stream("labels", self._step, self._call)
         labels = torch.randint(num_classes, (total,), generator=generator)
         return noise.own_rows(labels, num).to(noise.device)
 
     def _rows(self, purpose: str, shape: tuple[int, ...], draw) -> Tensor:
         noise = self._noise
-        generator = stream(noise.seed, purpose, self._step, self._call)
+        generator = noise.stream(purpose, self._step, self._call)
         values = draw((shape[0] * noise.world_size, *shape[1:]), generator=generator)
         return noise.own_rows(values, shape[0]).to(noise.device, noise.dtype)
 
@@ -46,7 +47,12 @@ class Noise:
         rank, world_size: this process and their number.
         device, dtype: where and as what the numbers are returned; they are drawn as float32 on the
             CPU, so that every device and precision sees the same values.
+
+    Attributes:
+        salt: how often the run has gone back to a checkpoint; each time the numbers are others.
     """
+
+    salt: int = 0
 
     def __init__(
         self,
@@ -62,6 +68,10 @@ class Noise:
     def draw(self, step: int, call: int) -> Draw:
         """The noise of the `call`-th pass of a step."""
         return Draw(self, step, call)
+
+    def stream(self, *keys: int | str) -> torch.Generator:
+        """The stream of the seed, the salt and the keys."""
+        return stream(salted(self.seed, self.salt), *keys)
 
     def own_rows(self, values: Tensor, num: int) -> Tensor:
         """This process's block of `num` rows."""

@@ -10,10 +10,12 @@ from limner.core import distributed
 
 @dataclass
 class Progress:
-    """Where training stands: passes over the update list, and real images shown (the clock)."""
+    """Where training stands: passes over the update list, real images shown (the clock), and how
+    often the run has gone back to a checkpoint after a divergence."""
 
     step: int = 0
     nimg: int = 0
+    rollbacks: int = 0
 
 
 class Meters:

@@ -1,6 +1,7 @@
 """The step: one pass over a list of updates. Knows players, passes and clocks, no algorithm."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from limner.training.health import checked_norm
 from limner.training.noise import Draw, Noise
 from limner.training.passes import Pass
 from limner.training.progress import Meters, Progress
+from limner.training.rollback import rate_factor, salted
 from limner.training.update import Update
 from limner.training.watch import Watch
 
@@ -86,8 +88,13 @@ class Trainer:
         return network.to(self.device, self.dtype, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
 
     def base_lr(self, player: str) -> float:
-        """The learning rate that the config gives a player."""
-        return (self.config.optim.g if player == "g" else self.config.optim.d).lr
+        """The learning rate that the config, and rollbacks, give a player."""
+        adam = self.config.optim.g if player == "g" else self.config.optim.d
+        return adam.lr * rate_factor(self.progress.rollbacks)
+
+    def set_rollbacks(self, rollbacks: int) -> None:
+        """How often the run has gone back; order, noise and base rates follow from it."""
+        self.progress.rollbacks = self.noise.salt = rollbacks
 
     # --- one step ----------------------------------------------------------
 
@@ -98,9 +105,11 @@ class Trainer:
             DivergenceError: a loss or gradient is not finite; no weight has been touched by it.
         """
         # Whatever a network draws by itself (dropout) is a function of the step as well.
-        own = stream(self.config.seed, "network", self.progress.step, distributed.rank())
+        seed = salted(self.config.seed, self.progress.rollbacks)
+        own = stream(seed, "network", self.progress.step, distributed.rank())
         torch.manual_seed(own.initial_seed())
         self._calls = 0
+        self.watch.begin_step()
         for index, controller in enumerate(self.config.controllers):
             controller.before_step(self, self.memory("controller", index))
         for index, update in enumerate(self.config.updates):
@@ -116,7 +125,7 @@ class Trainer:
         for player, other in self.networks.items():
             other.requires_grad_(player == update.player)
         optimizer.zero_grad(set_to_none=True)
-        self.watch.begin()
+        self.watch.begin_update()
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for _ in range(update.accumulate):
             total += self._accumulate(index, update)
@@ -196,7 +205,7 @@ class Trainer:
             "optimizer_d": self.optimizers["d"].state_dict(),
             "memories": {name: dict(memory) for name, memory in self.memories.items() if memory},
             "meters": self.meters.state_dict(),
-            "progress": {"step": self.progress.step, "nimg": self.progress.nimg},
+            "progress": dataclasses.asdict(self.progress),
         }
 
     def rank_state_dict(self) -> dict[str, Any] | None:
@@ -242,6 +251,7 @@ class Trainer:
         }
         self.meters.load_state_dict(own["meters"], self.device)
         self.progress = Progress(**state["progress"])
+        self.set_rollbacks(self.progress.rollbacks)
         if rank_state is not None:
             for name, network in self._all_networks().items():
                 _fill_buffers(network, rank_state[name])

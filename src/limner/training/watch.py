@@ -4,6 +4,7 @@ Every figure is read from what training has computed anyway (the newest pictures
 and singular vectors), so a run learns the same, bit for bit, whether it is watched or not.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from limner.core import distributed
 from limner.core.protocols import Scores
 from limner.core.streams import stream
 from limner.training.passes import Pass
@@ -19,6 +21,7 @@ from limner.training.progress import Meters
 MOST_PICTURES = 64  # of each side, in the distances: 2,016 pairs
 FEWEST_PAIRS = 16  # of one class, for a diversity within the classes
 NUM_ITERATIONS = 20  # of the power iteration where a layer keeps no singular vector of its own
+_NONE = torch.zeros((), dtype=torch.float64)
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 
 
@@ -31,7 +34,7 @@ class Seen(NamedTuple):
 
 
 class Watch:
-    """Keeps the newest pictures and answers; at most one batch of each side between steps.
+    """Keeps the newest pictures and answers of a step; at most one batch of each side.
 
     Attributes:
         batches: the micro-batches of the update at hand; only the newest keeps its tensors.
@@ -42,7 +45,11 @@ class Watch:
         self.batches: list[Seen] = []
         self.newest: dict[str, tuple[Tensor, Tensor | None]] = {}
 
-    def begin(self) -> None:
+    def begin_step(self) -> None:
+        """Forget the last step, so that what is seen does not depend on where a run resumed."""
+        self.newest = {}
+
+    def begin_update(self) -> None:
         """A new update begins."""
         self.batches = []
 
@@ -79,11 +86,19 @@ class Watch:
         The diversity is the mean distance between two generated pictures over that between two
         real ones (Euclidean, in [-1, 1]); `_within` takes pairs of one class only.
         """
-        found = {} if len(self.newest) < 2 else diversity(*self.newest["real"], *self.newest["fake"])
+        found = (
+            {} if len(self.newest) < 2 else diversity(*self.newest["real"], *self.newest["fake"])
+        )
         for player, network in networks.items():
             for name, value in singular_values(network).items():
                 found[f"sv.{player}.{name}"] = value
         return found
+
+    def record(self, networks: Mapping[str, nn.Module]) -> dict[str, float]:
+        """The figures on the host, as means over the processes; all of them call it."""
+        found = self.figures(networks)
+        means = distributed.average(torch.stack([v.double() for v in found.values()] or [_NONE]))
+        return {k: v for k, v in zip(found, means.tolist(), strict=False) if math.isfinite(v)}
 
 
 def _answers(batch: Pass) -> tuple[Tensor | None, Tensor | None]:
@@ -118,8 +133,9 @@ def diversity(
     found = {"diversity": _ratio(fakes, reals)}
     if same_reals is not None and same_fakes is not None:
         within = fakes[same_fakes], reals[same_reals]
-        if min(map(len, within)) >= FEWEST_PAIRS:
-            found["diversity_within"] = _ratio(*within)
+        enough = min(map(len, within)) >= FEWEST_PAIRS
+        # NaN and not absent: the processes average what they have found, name by name.
+        found["diversity_within"] = _ratio(*within) if enough else fakes.new_tensor(math.nan)
     return found
 
 

@@ -1,0 +1,48 @@
+"""What a run does after a divergence: stop, or go back to a checkpoint and try otherwise.
+
+Going back alone would meet the same fault: order and noise are functions of the seed. So each
+rollback gives the run another seed (not its weights) and half the learning rates. How often it
+went back is part of the state, and so is everything that follows from it.
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+from limner.checkpoints import RunDirectory
+from limner.core.streams import stream
+
+if TYPE_CHECKING:
+    from limner.training.trainer import Trainer
+
+OnDivergence = Literal["stop", "rollback"]
+MOST_ROLLBACKS = 2
+RATE_FACTOR = 0.5
+
+
+def salted(seed: int, rollbacks: int) -> int:
+    """The seed of order and noise after a number of rollbacks; without one, the run's own."""
+    if rollbacks == 0:
+        return seed
+    return stream(seed, "rollback", rollbacks).initial_seed() % 2**62
+
+
+def rate_factor(rollbacks: int) -> float:
+    """What the learning rates of the config are multiplied by."""
+    return RATE_FACTOR**rollbacks
+
+
+def forget_after(run: RunDirectory, step: int) -> None:
+    """Drop what a run said and drew after a step: it is about to do that anew, and otherwise."""
+    run.truncate_logs(step)
+    for path in run.samples.glob("step-*.png"):
+        number = path.stem.removeprefix("step-")
+        if number.isdecimal() and int(number) > step:
+            path.unlink()
+
+
+def move_on(trainer: "Trainer", rollbacks: int) -> None:
+    """Make a trainer, whose state was just loaded, one that has gone back `rollbacks` times."""
+    more = rollbacks - trainer.progress.rollbacks
+    for optimizer in trainer.optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] *= rate_factor(more)
+    trainer.set_rollbacks(rollbacks)

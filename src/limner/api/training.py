@@ -34,6 +34,7 @@ from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
 from limner.sampling import FixedSamples, save_png, sheet
 from limner.training.config import CHANGEABLE, RunConfig
 from limner.training.fit import Fit, Hooks, Outcome, data_facts, rounding_notes
+from limner.training.rollback import OnDivergence
 from limner.training.trackers import TensorBoard
 
 Notice = Callable[[str, str], None]
@@ -46,6 +47,8 @@ class TrainOptions:
     Attributes:
         device: "auto", "cpu", "cuda", "mps".
         num_workers: loader processes.
+        on_divergence: "stop" at a number that is not finite, or "rollback" to the newest
+            checkpoint, at most twice, with another seed and half the learning rates.
         worker_timeout: seconds without a batch after which one of them counts as hung, and is
             replaced.
         fresh: start over; what the run directory holds is moved aside, not deleted.
@@ -57,6 +60,7 @@ class TrainOptions:
 
     device: str = "auto"
     num_workers: int = 0
+    on_divergence: OnDivergence = "stop"
     worker_timeout: float = WORKER_TIMEOUT
     fresh: bool = False
     origin: str | None = None
@@ -185,6 +189,7 @@ class _Training:
             self.device,
             self._hooks(),
             self.options.num_workers,
+            on_divergence=self.options.on_divergence,
             worker_timeout=self.options.worker_timeout,
         )
         began_at = self._take_state(fit)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -59,6 +59,10 @@ class Train:
     worker_timeout: float = 60.0
     """Seconds without a batch after which one of them counts as hung, and is replaced."""
 
+    on_divergence: Literal["stop", "rollback"] = "stop"
+    """What follows a number that is not finite: an error, or (at most twice) the newest
+    checkpoint again with another seed and half the learning rates."""
+
     init: str | None = None
     """Model whose weights the run starts from."""
 
@@ -98,6 +102,7 @@ def run(options: Train, lock: "RunLock | None") -> int:
             api.TrainOptions(
                 device=options.device,
                 num_workers=options.workers,
+                on_divergence=options.on_divergence,
                 worker_timeout=options.worker_timeout,
                 fresh=options.fresh,
                 origin=options.from_,

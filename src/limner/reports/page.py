@@ -17,14 +17,20 @@ from limner.checkpoints import RunDirectory
 from limner.checkpoints.run_directory import HIGHER_IS_BETTER
 from limner.core.errors import CheckpointError, MissingExtra
 from limner.core.files import write_atomically
-from limner.reports.plots import Records, score_charts, short_number, training_charts
+from limner.reports.plots import (
+    Records,
+    health_charts,
+    score_charts,
+    short_number,
+    training_charts,
+)
 
 MOST_SHEETS = 8
 MOST_EVENTS = 200
 WIDEST_NEWEST = 1600  # pixels; a wider sheet is shrunk for the page, the file stays as it is
 WIDEST_EARLIER = 640
 NONE = "-"
-ALARMS = ("warn", "error", "diverge", "refused", "non-finite", "stopped")
+ALARMS = ("alarm", "rolled back", "warn", "error", "diverge", "refused", "non-finite", "stopped")
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ def gather(directory: RunDirectory) -> dict[str, Any]:
         "reals": reals,
         "earlier": earlier,
         "training_charts": training_charts(log),
+        "health_charts": health_charts(log),
         "score_charts": score_charts(scores),
         "score_rows": _score_rows(scores),
         "history": _history(scores),

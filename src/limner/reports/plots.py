@@ -112,6 +112,31 @@ def training_charts(log: Records) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
+def health_charts(log: Records) -> list[Chart]:
+    """The charts of the health figures, which not every record has."""
+    charts = [
+        _lines(
+            log,
+            "Right answers of the discriminator",
+            "Share of its answers that bear the right sign: above zero for real pictures, below "
+            "for generated ones. Both near 1 for long: it wins, and the generator learns little.",
+            {"signs_real": "real pictures", "signs_fake": "generated pictures"},
+        ),
+        _lines(
+            log,
+            "Diversity",
+            "How much generated pictures differ from each other, as a share of how much real ones "
+            "do. Near 1 is good; near 0 the generator has collapsed.",
+            {"diversity": "all pairs", "diversity_within": "pairs of one class"},
+        ),
+        *(
+            _singular_values(log, player, name)
+            for player, name in (("g", "generator"), ("d", "discriminator"))
+        ),
+    ]
+    return [chart for chart in charts if chart is not None]
+
+
 def score_charts(scores: Records) -> list[Chart]:
     """One chart a score of scores.jsonl, with its floor dashed."""
     found: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
@@ -160,6 +185,24 @@ def _terms(log: Records) -> Chart | None:
     several = [key for key, player in zip(keys, players, strict=True) if players.count(player) > 1]
     names = {key: key.removeprefix("term.").replace(".", ": ", 1) for key in several[: len(COLORS)]}
     return _lines(log, "Parts of the losses", "Each term of each player, weighted.", names)
+
+
+def _singular_values(log: Records, player: str, name: str) -> Chart | None:
+    """First and last layer and, between them, the layers whose values moved most."""
+    prefix = f"sv.{player}."
+    keys = list(dict.fromkeys(key for record in log for key in record if key.startswith(prefix)))
+    if len(keys) > len(COLORS):
+        moved = {key: np.ptp(series(log, key)[1]) for key in keys[1:-1]}
+        most = sorted(moved, key=lambda key: -moved[key])[: len(COLORS) - 2]
+        keys = [key for key in keys if key in {keys[0], keys[-1], *most}]
+    return _lines(
+        log,
+        f"Largest singular values, {name}",
+        "Of weights, by layer, before any normalization. A sudden rise often comes before a "
+        "collapse.",
+        {key: key.removeprefix(prefix) for key in keys},
+        may_be_logarithmic=True,
+    )
 
 
 def _learning_rates(log: Records) -> Chart | None:

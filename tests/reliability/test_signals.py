@@ -1,31 +1,104 @@
-"""Signals: a checkpoint at the step's edge and the exit code; a second one ends at once."""
+"""T13: a checkpoint at the step's edge and the exit code; a second signal ends at once.
+
+Each case trains in a fork that sends itself the signal at an exact place; the same command then
+goes on, and has to end where the run ends that no signal met.
+"""
 
 import os
+import pty
+import re
 import signal
 import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch._dynamo  # the first optimizer does it: once here and not in every fork
 
+from commands import PYTHON, environment, train_words, until
 from limner import api
-from limner.checkpoints import RunDirectory, list_states
+from limner.checkpoints import RunDirectory, list_states, newest_verified
+from limner.cli.main import main
 from limner.training import Intervals
+from limner.training.signals import StopRequests
 from runs import eventful_config, result, toy_pictures
-from toys import toy_config
+from sizes import sized, tallied
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks of POSIX")
+pytestmark = [
+    pytest.mark.reliability,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks of POSIX"),
+]
 
-CONFIG = eventful_config(intervals=Intervals(log=5, sample=0, save=0))
-QUESTIONS = ("fid",)
+TERM, INT, USR1 = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
+CONFIG = eventful_config(
+    steps=14, metrics=("fid",), intervals=Intervals(log=5, sample=0, save=4, evaluate=6)
+)
+SCORED = [{"metric": "fid", "name": "fd-toy", "value": 1.0}]
+FSYNC = os.fsync
+
+
+@dataclass(frozen=True)
+class Case:
+    """Signals sent in a step, in the save of its checkpoint, or in its evaluation.
+
+    `step` is that step, `saved` the one whose checkpoint the signal must leave as the newest (or,
+    after SIGUSR1, must have made), `group` whether the loader's workers get the signals too.
+    """
+
+    numbers: tuple[int, ...]
+    place: str
+    step: int
+    saved: int
+    workers: int = 0
+    group: bool = False
+
+    def send(self) -> None:
+        (self.mark).write_text(repr(time.monotonic()))
+        for number in self.numbers:
+            (os.killpg if self.group else os.kill)(os.getpid(), number)
+
+    @property
+    def mark(self) -> Path:
+        return Path(os.environ["LIMNER_TEST_SENT"])
+
+    @property
+    def code(self) -> int:
+        return 0 if self.numbers == (USR1,) else 128 + self.numbers[-1]
+
+
+CASES = [
+    *(Case((number,), "step", 5, 5) for number in (TERM, INT, USR1)),
+    *(Case((number,), "save", 8, 8) for number in (TERM, INT)),
+    *(Case((number,), "evaluation", 6, 6) for number in (TERM, INT)),
+    Case((USR1,), "save", 8, 9),  # the save under way is not yet of the next step's edge
+    Case((USR1,), "evaluation", 6, 7),
+    Case((TERM,), "step", 14, 14),
+    Case((TERM,), "evaluation", 14, 14),
+    *(Case((number,), "step", 5, 5, workers=2, group=True) for number in (TERM, INT)),
+    *sized(
+        (),
+        (
+            Case((USR1,), "step", 5, 5, workers=2, group=True),
+            *(Case((number,), "save", 8, 8, workers=2, group=True) for number in (TERM, INT)),
+        ),
+    ),
+]
+TWICE = [
+    Case((TERM, TERM), "step", 7, 6),
+    Case((INT, TERM), "step", 7, 6, workers=2, group=True),
+    Case((TERM, TERM), "save", 8, 6),
+]
 
 
 @pytest.fixture(autouse=True)
-def _no_extras(monkeypatch: pytest.MonkeyPatch):
+def _no_extras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("LIMNER_TEST_SENT", str(tmp_path / "sent"))
 
 
 @pytest.fixture(scope="module")
@@ -33,161 +106,172 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy_pictures(tmp_path_factory.mktemp("data") / "pictures.npz")
 
 
-@pytest.fixture(scope="module")
-def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("runs") / "whole"
-    api.train(CONFIG, pictures, run, api.TrainOptions(device="cpu"))
-    return run
-
-
-def trained(config, pictures: Path, run: Path, on_step: Callable[[int, int], None], **more) -> int:
-    """The exit code of a forked process that trains; `on_step` runs in it."""
+def trained(
+    pictures: Path, run: Path, case: Case | None = None, prepare: Callable[[], Any] | None = None
+) -> int:
+    """The exit code of a fork that trains, and meets the case's signals on its way."""
     child = os.fork()
     if not child:
         code = 70
         try:
-            options = api.TrainOptions(device="cpu", on_step=on_step, **more)
-            ended = api.train(config, pictures, run, options).outcome
-            code = 128 + ended.signal if ended.signal else 0
+            os.setsid()
+            if prepare is not None:
+                prepare()
+            code = _train(pictures, run, case)
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def at(step: int, *numbers: int) -> Callable[[int, int], None]:
-    """Send itself signals while the given step is not over yet."""
+def _train(pictures: Path, run: Path, case: Case | None) -> int:
+    at, sent = 0, False
 
-    def on_step(now: int, nimg: int) -> None:
-        if now == step:
-            for number in numbers:
-                os.kill(os.getpid(), number)
+    def meet(place: str) -> bool:
+        nonlocal sent
+        if case is None or sent or (case.place, case.step) != (place, at):
+            return False
+        sent = True
+        case.send()
+        return True
 
-    return on_step
+    def on_step(step: int, nimg: int) -> None:
+        nonlocal at
+        at = step
+        meet("step")
 
+    def fsync(descriptor: int) -> None:
+        if any((run / "checkpoints").glob(".tmp-step-*")):
+            meet("save")
+        FSYNC(descriptor)
 
-def steps_of(run: Path) -> list[int]:
-    return [step for step, _ in list_states(run / "checkpoints")]
+    def evaluate(self: object, generator: object) -> list[dict]:
+        if meet("evaluation") and case is not None and case.code:
+            time.sleep(60)  # a signal that stops the run ends this
+        return SCORED
 
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_signal_saves_at_the_edge_and_the_same_command_goes_on(
-    whole, pictures, tmp_path, number, code, workers
-):
-    run = tmp_path / "run"
-    assert trained(CONFIG, pictures, run, at(5, number), num_workers=workers) == code
-    assert steps_of(run) == [5]
-    last = RunDirectory(run).read_log("events")[-1]
-    assert (last["event"], last["step"], last["message"]) == ("stopped", 5, f"by signal {number}")
-    assert trained(CONFIG, pictures, run, at(0), num_workers=workers) == 0
-    assert result(run) == result(whole)
-
-
-def test_usr1_saves_now_and_training_goes_on(whole, pictures, tmp_path):
-    run = tmp_path / "run"
-    assert trained(CONFIG, pictures, run, at(6, signal.SIGUSR1)) == 0
-    assert steps_of(run) == [6, 14]
-    assert result(run) == result(whole)
-
-
-def test_a_second_signal_ends_at_once_and_leaves_the_last_checkpoint(whole, pictures, tmp_path):
-    run = tmp_path / "run"
-    config = CONFIG.replace(intervals=CONFIG.intervals.replace(save=4))
-    code = trained(config, pictures, run, at(6, signal.SIGTERM, signal.SIGTERM))
-    assert code == 143
-    assert steps_of(run) == [4]
-    assert trained(config, pictures, run, at(0)) == 0
-    assert result(run) == result(whole)
-
-
-def test_a_signal_in_the_last_step_still_ends_with_its_code(whole, pictures, tmp_path):
-    run = tmp_path / "run"
-    assert trained(CONFIG, pictures, run, at(14, signal.SIGTERM)) == 143
-    assert result(run) == result(whole)
-    assert trained(CONFIG, pictures, run, at(0)) == 0
-    assert result(run) == result(whole)
-
-
-def test_a_signal_in_a_save_waits_for_it(whole, pictures, tmp_path, monkeypatch):
-    """The save's own first flush to the disk brings the signal."""
-    run, original = tmp_path / "run", os.fsync
-    config = CONFIG.replace(intervals=CONFIG.intervals.replace(save=4))
-    sent = []
-
-    def fsync(descriptor):
-        inside = any((run / "checkpoints").glob(".tmp-step-*"))
-        if inside and not sent:
-            sent.append(os.kill(os.getpid(), signal.SIGTERM))
-        original(descriptor)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fsync)
-        assert trained(config, pictures, run, at(0)) == 143
-    assert steps_of(run) == [4]
-    assert not list(run.rglob(".tmp-*"))
-    assert trained(config, pictures, run, at(0)) == 0
-    assert result(run) == result(whole)
-
-
-@pytest.mark.parametrize("step", [4, 12])
-def test_a_signal_in_an_evaluation_ends_it_and_the_next_start_repeats_it(
-    pictures, tmp_path, monkeypatch, step
-):
-    run = tmp_path / "run"
-    config = toy_config(metrics=QUESTIONS, intervals=Intervals(log=2, sample=0, save=4, evaluate=4))
-    scored = [{"metric": "fid", "name": "fd-toy", "value": 1.0}]
-    current = [0]
-
-    def evaluate(self, generator):
-        if current[0] == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(30)
-        return scored
-
-    def on_step(now, nimg):
-        current[0] = now
-
-    begin = time.monotonic()
-    with monkeypatch.context() as patch:
-        patch.setattr(api.training._Training, "_evaluate", evaluate)
-        assert trained(config, pictures, run, on_step) == 143
-    assert time.monotonic() - begin < 20
-    assert max(steps_of(run)) == step
-    monkeypatch.setattr(api.training._Training, "_evaluate", lambda self, generator: scored)
-    assert trained(config, pictures, run, at(0)) == 0
-    assert [line["step"] for line in RunDirectory(run).read_log("scores")] == [4, 8, 12]
-
-
-def test_the_command_itself_stops_with_143_and_goes_on(tmp_path):
-    """From outside: the public command, killed by the system's kill, started again."""
-    command = [
-        *(sys.executable, "-m", "limner", "train", "digits-tiny", "--device", "cpu", "--json"),
-        *("--set", "metrics=[]", "--set", "batch_size=8", "--set", "intervals.sample=0"),
-        *("--set", "intervals.save=0"),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run, other = tmp_path / "run", tmp_path / "other"
-    process = subprocess.Popen(
-        [*command, "--steps", "5000", "--set", "intervals.log=1", "--run", str(run)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    os.fsync = fsync
+    api.training._Training._evaluate = evaluate
+    options = api.TrainOptions(
+        device="cpu", on_step=on_step, num_workers=case.workers if case else 0
     )
-    while process.poll() is None and not (run / "log.jsonl").exists():
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 143, errors
-    assert "Traceback" not in errors
-    (stopped,) = steps_of(run)
-    # What the shell's next command computes is what one command would have: in this process.
-    steps = str(stopped + 3)
-    again = [*command, "--steps", steps, "--set", "intervals.log=1", "--run", str(run)]
-    assert subprocess.run(again, env=environment, stdout=subprocess.DEVNULL).returncode == 0
-    from limner.cli.main import main
+    ended = api.train(CONFIG, pictures, run, options).outcome
+    return 128 + ended.signal if ended.signal else 0
 
+
+@pytest.fixture(scope="module")
+def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    assert trained(pictures, run) == 0
+    return everything(run)
+
+
+def everything(run: Path) -> tuple:
+    return (*result(run), RunDirectory(run).read_log("scores"))
+
+
+def newest(run: Path) -> int:
+    """The step of the newest checkpoint that verifies; nothing newer may be damaged."""
+    warned: list[str] = []
+    path = newest_verified(run / "checkpoints", warned.append)
+    assert path is not None
+    assert not warned
+    return {path: step for step, path in list_states(run / "checkpoints")}[path]
+
+
+def obeys(
+    case: Case, run: Path, pictures: Path, prepare: Callable[[], Any] | None = None
+) -> tuple[bool, float]:
+    """Whether a run met by the case's signals ended as it must, and the seconds that it took."""
+    code = trained(pictures, run, case, prepare)
+    seconds = time.monotonic() - float(case.mark.read_text())
+    if case.numbers == (USR1,):
+        saved = [e["step"] for e in RunDirectory(run).read_log("events") if e["event"] == "saved"]
+        return code == 0 and case.saved in saved, seconds
+    return code == case.code and newest(run) == case.saved, seconds
+
+
+def test_signals_in_steps_saves_and_evaluations(whole, pictures, tmp_path):
+    """The control answers no signal: its run ends without a checkpoint of the step."""
+    slowest, wrong = 0.0, []
+    with tallied("T13 signals") as tally:
+        for number, case in enumerate([*CASES, *TWICE]):
+            run = tmp_path / str(number)
+            good, seconds = obeys(case, run, pictures)
+            slowest = max(slowest, seconds if case.code else 0.0)
+            good = good and trained(pictures, run) == 0
+            good = good and everything(run) == whole and not list(run.rglob(".tmp-*"))
+            tally.count(good)
+            wrong += [] if good else [case]
+        deaf = lambda: setattr(StopRequests, "__enter__", lambda self: self)  # noqa: E731
+        assert not obeys(CASES[0], tmp_path / "control", pictures, deaf)[0]
+        tally.more = {"slowest_end_seconds": round(slowest, 2)}
+    assert not wrong
+    assert slowest < 20  # of the evaluation's 60
+
+
+def test_the_stopped_run_says_by_what(pictures, tmp_path):
+    run = tmp_path / "run"
+    assert obeys(CASES[0], run, pictures)[0]
+    last = RunDirectory(run).read_log("events")[-1]
+    assert (last["event"], last["step"], last["message"]) == ("stopped", 5, "by signal 15")
+
+
+class Terminal:
+    """A command on a terminal of its own, whose screen is read along."""
+
+    def __init__(self, words: list[str]):
+        self.screen = b""
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            words,
+            env=environment(TERM="xterm", COLUMNS="200"),
+            stdout=subprocess.DEVNULL,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                self.screen += os.read(self._master, 4096)
+            except OSError:  # the last writer has gone
+                return
+
+    def end(self) -> int:
+        code = self.process.wait(timeout=120)
+        self._reader.join()
+        os.close(self._master)
+        return code
+
+
+@pytest.mark.parametrize("number", sized([INT], [INT, TERM]))
+def test_the_command_itself_with_workers_and_live_display(tmp_path, number):
+    """From outside: Ctrl-C as a terminal sends it, to all processes of the command."""
+    run, other = tmp_path / "run", tmp_path / "other"
+    words = [word for word in train_words(run, 100_000, "--workers", "2") if word != "--json"]
+    terminal = Terminal([*PYTHON, *words])
+    until(lambda: terminal.process.poll() is not None or len(logged(run)) > 3)
+    before = len(logged(run))
+    os.killpg(terminal.process.pid, number)
+    after = len(logged(run))
+    assert terminal.end() == 128 + number, terminal.screen
+    assert b"Traceback" not in terminal.screen
+    assert b"/100,000" in terminal.screen  # the live line was there
+    assert terminal.screen.rpartition(b"\x1b[?25")[2][:1] == b"h"  # and the cursor is back
+    stopped = newest(run)
+    assert before <= stopped <= after + 1
+    assert list(run.rglob(".tmp-*")) == []
+    # What the shell's next command computes is what one command would have: in this process.
+    words = train_words(run, stopped + 3)
+    assert subprocess.run([*PYTHON, *words], env=environment(), capture_output=True).returncode == 0
     assert torch.get_num_threads() == 1
-    words = [*command[3:], "--steps", steps, "--set", "intervals.log=1", "--run", str(other)]
-    assert main(words) == 0
+    assert main(train_words(other, stopped + 3)) == 0
     assert result(run) == result(other)
+
+
+def logged(run: Path) -> list[str]:
+    log = run / "log.jsonl"
+    return re.findall(r"^.*\n", log.read_text(), re.MULTILINE) if log.exists() else []

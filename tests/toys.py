@@ -19,6 +19,7 @@ class ToyGenerator(Config, NetworkConfig, frozen=True):
     z_dim: int = 4
     norm: Literal["batch", "none"] = "none"
     dropout: float = 0.0
+    width: int = 8
 
     def build(self, image_shape, num_classes):
         return ToyGeneratorNetwork(self, image_shape, num_classes)
@@ -28,10 +29,10 @@ class ToyGeneratorNetwork(nn.Module):
     def __init__(self, config, image_shape, num_classes):
         super().__init__()
         self.z_dim, self.image_shape, self.num_classes = config.z_dim, image_shape, num_classes
-        self.first = nn.Linear(config.z_dim + num_classes, 8)
-        self.norm = nn.BatchNorm1d(8) if config.norm == "batch" else nn.Identity()
+        self.first = nn.Linear(config.z_dim + num_classes, config.width)
+        self.norm = nn.BatchNorm1d(config.width) if config.norm == "batch" else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
-        self.last = nn.Linear(8, image_shape[0] * image_shape[1] * image_shape[2])
+        self.last = nn.Linear(config.width, image_shape[0] * image_shape[1] * image_shape[2])
         self.forwards = 0
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -47,6 +48,7 @@ class ToyDiscriminator(Config, NetworkConfig, frozen=True):
     """Two dense layers, the first perhaps with batch norm."""
 
     norm: Literal["batch", "none"] = "none"
+    width: int = 8
 
     def build(self, image_shape, num_classes):
         return ToyDiscriminatorNetwork(self, image_shape, num_classes)
@@ -57,9 +59,9 @@ class ToyDiscriminatorNetwork(nn.Module):
         super().__init__()
         size = image_shape[0] * image_shape[1] * image_shape[2]
         self.num_classes = num_classes
-        self.first = nn.Linear(size + num_classes, 8)
-        self.norm = nn.BatchNorm1d(8) if config.norm == "batch" else nn.Identity()
-        self.last = nn.Linear(8, 1)
+        self.first = nn.Linear(size + num_classes, config.width)
+        self.norm = nn.BatchNorm1d(config.width) if config.norm == "batch" else nn.Identity()
+        self.last = nn.Linear(config.width, 1)
         self.seen: list[int] = []
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Scores:

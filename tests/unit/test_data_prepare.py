@@ -242,7 +242,7 @@ def test_remains_of_a_killed_process_are_cleared(source: Path):
         (lambda d: np.save(d / "labels.npy", np.zeros(9, np.int32)), "types"),
         (lambda d: edit(d, version=99), "format version 99"),
         (lambda d: edit(d, image_shape=[3, 4, 4]), "says"),
-        (lambda d: edit(d, sha256=None), "'sha256' is missing"),
+        (lambda d: edit(d, sha256=None), "missing required field `sha256`"),
     ],
 )
 def test_damaged_prepared_directory(source: Path, tmp_path: Path, damage, message: str):

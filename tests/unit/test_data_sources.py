@@ -191,7 +191,9 @@ def test_hostile_zip_members_are_refused_and_nothing_is_unpacked(tmp_path: Path)
             archive.writestr("good.png", png)
     outside = tmp_path.parent / "outside.png"  # two above the zip
     assert find_source(path).listing("none").refused == [
-        ("good.png", "name occurs twice in the zip")
+        ("../../outside.png", "its name leads outside the zip"),
+        ("/limner-absolute.png", "its name is an absolute path"),
+        ("good.png", "name occurs twice in the zip"),
     ]
     data = prepare(path, tmp_path / "out", DataConfig(resolution=4, labels="none"))
     reasons = {entry["name"]: entry["reason"] for entry in data.info["refused"]}

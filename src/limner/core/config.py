@@ -72,16 +72,29 @@ def encode(value: Any, path: str = "") -> Plain:
             plain[name] = encode(getattr(value, name), _join(path, name))
         return plain
     if isinstance(value, Mapping):
+        for key in value:
+            _require_text(str(key), path)
         return {str(key): encode(item, _join(path, str(key))) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [encode(item, _join(path, str(i))) for i, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{path}: {value} is not a finite number; give one")
+    if isinstance(value, str):
+        _require_text(value, path)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ConfigError(
         f"{path}: {value!r} cannot be written to JSON; use a Config, number, string, list or dict"
     )
+
+
+def _require_text(value: str, path: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{path}: {value!a} holds bytes that are no UTF-8; write it anew"
+        ) from None
 
 
 def to_json(config: Config) -> str:
@@ -104,7 +117,10 @@ def decode(cls: type[ConfigType], plain: Plain, import_modules: bool = False) ->
     Raises:
         ConfigError: names the dotted key, the value, and the nearest valid name.
     """
-    return _build(cls, plain, "", import_modules)
+    try:
+        return _build(cls, plain, "", import_modules)
+    except RecursionError:
+        raise ConfigError("nested too deeply to be a config; write or restore it") from None
 
 
 def from_json(
@@ -113,7 +129,7 @@ def from_json(
     """`decode` for JSON text; `where` (a file name) begins every message."""
     try:
         plain = json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also numbers of 4,301 digits
         raise ConfigError(f"{where}: not valid JSON ({error}); write or restore it") from None
     try:
         return decode(cls, plain, import_modules)
@@ -146,8 +162,7 @@ def _build(annotation: Any, plain: Plain, path: str, import_modules: bool) -> An
 
 
 def _build_leaf(annotation: Any, plain: Plain, path: str) -> Any:
-    if isinstance(plain, float) and not math.isfinite(plain):
-        raise ConfigError(f"{path}: {plain} is not a finite number; give one")
+    encode(plain, path)  # refuses what could not be written again
     try:
         return msgspec.convert(plain, annotation)
     except msgspec.ValidationError as error:
@@ -232,14 +247,17 @@ def resolve_part(
             f"name it with --module {module_name} (or import it first) if you trust it"
         )
     try:
-        cls = getattr(importlib.import_module(module_name), class_name)
-    except ModuleNotFoundError as error:
+        module = importlib.import_module(module_name)
+    except (ModuleNotFoundError, ValueError, TypeError) as error:  # the last two: no module's name
+        missing = error.name if isinstance(error, ModuleNotFoundError) else module_name
         raise ConfigError(
-            f"{path}: type '{tag}' needs the module '{error.name}', which is not importable; "
+            f"{path}: type '{tag}' needs the module '{missing}', which is not importable; "
             "put its folder on PYTHONPATH or name its file with --module FILE.py"
         ) from None
-    except AttributeError:
-        raise ConfigError(f"{path}: module '{module_name}' has no class '{class_name}'") from None
+    # Not getattr: a module may import others to answer it, on behalf of a file of somebody else.
+    cls = vars(module).get(class_name)
+    if cls is None:
+        raise ConfigError(f"{path}: module '{module_name}' has no class '{class_name}'")
     if not (isinstance(cls, type) and issubclass(cls, marker) and issubclass(cls, msgspec.Struct)):
         raise ConfigError(
             f"{path}: '{tag}' is no {marker.__name__}; derive it from limner's Config and "
@@ -273,7 +291,7 @@ def override(config: ConfigType, assignments: Iterable[str]) -> ConfigType:
 def _override_one(config: ConfigType, key: str, text: str) -> ConfigType:
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return decode(type(config), _assigned(config, key, text), import_modules=True)
     try:
         return decode(type(config), _assigned(config, key, value), import_modules=True)

@@ -9,20 +9,25 @@ The rules, each chosen once for all sources:
 - Transparent pixels are laid on white, the page that most transparent pictures were made for.
 - CMYK, YCbCr, HSV and palettes become RGB. Color profiles are not applied.
 - A picture above MAX_PIXELS is refused before it is decoded: a file of some kilobytes can ask for
-  gigabytes. The number is Pillow's own limit.
+  gigabytes. Decoding and converting hold 4 bytes a pixel twice, so no file takes more than half a
+  gigabyte; formats whose decoders hold four times that may have a fourth of the pixels.
 """
 
 import io
+import math
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 
-MAX_PIXELS = 89_478_485
+MAX_PIXELS = 50_000_000
+MEMORY_SHARE = {"JPEG2000": 4, "AVIF": 4}
+STRIP_PIXELS = 2**20  # what is computed in wider numbers goes strip by strip
 # Formats that only hold pixels; EPS, for one, would start another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
 # What Pillow's decoders are known to raise on damaged files.
@@ -59,10 +64,11 @@ def open_picture(file: Path | io.BytesIO) -> Image.Image:
             image = Image.open(file, formats=known)
         except Image.UnidentifiedImageError:
             raise UnreadablePictureError("not a picture in a known format, or damaged") from None
-    if image.width * image.height > MAX_PIXELS:
+    limit = MAX_PIXELS // MEMORY_SHARE.get(image.format or "", 1)
+    if image.width * image.height > limit:
         image.close()
         raise UnreadablePictureError(
-            f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}; shrink it first"
+            f"{image.width}x{image.height} pixels are more than {limit}; shrink it first"
         )
     return image
 
@@ -91,12 +97,27 @@ def _opaque(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         return _scaled(picture)
     if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layer).convert("RGB")
+        return _on_white(picture)
     if picture.mode in ("L", "RGB"):
         return picture
     return picture.convert("L" if picture.mode in ("1", "LA") else "RGB")
+
+
+def _strips(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """(first row, part) from top to bottom; a whole picture is one part if it is small."""
+    height = max(1, STRIP_PIXELS // picture.width)
+    for top in range(0, picture.height, height):
+        box = (0, top, picture.width, min(picture.height, top + height))
+        yield top, picture.crop(box)
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    result = Image.new("RGB", picture.size)
+    for top, part in _strips(picture):
+        layer = part.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        result.paste(Image.alpha_composite(white, layer).convert("RGB"), (0, top))
+    return result
 
 
 def _from_array(array: np.ndarray) -> Image.Image | np.ndarray:
@@ -112,10 +133,13 @@ def _from_array(array: np.ndarray) -> Image.Image | np.ndarray:
 
 
 def _scaled(picture: Image.Image) -> Image.Image:
-    values = np.asarray(picture).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise UnreadablePictureError("holds values that are not finite numbers")
-    smallest, largest = float(values.min()), float(values.max())
+    smallest, largest = math.inf, -math.inf
+    for _, part in _strips(picture):
+        values = np.asarray(part)
+        if not np.isfinite(values).all():
+            raise UnreadablePictureError("holds values that are not finite numbers")
+        smallest = min(smallest, float(values.min()))
+        largest = max(largest, float(values.max()))
     if picture.mode == "F":
         factor = 255.0 if largest <= 1 else 1.0 if largest <= 255 else 0.0
     else:
@@ -124,7 +148,11 @@ def _scaled(picture: Image.Image) -> Image.Image:
         raise UnreadablePictureError(
             f"values from {smallest:g} to {largest:g} in mode {picture.mode} have no known scale"
         )
-    return Image.fromarray(np.rint(values * factor).astype(np.uint8))
+    result = Image.new("L", picture.size)
+    for top, part in _strips(picture):
+        values = np.rint(np.asarray(part).astype(np.float64) * factor).astype(np.uint8)
+        result.paste(Image.fromarray(values), (0, top))
+    return result
 
 
 def fitted(

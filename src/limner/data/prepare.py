@@ -25,6 +25,7 @@ from limner.data.prepared import (
     identity_of_content,
 )
 from limner.data.sources import Item, Listing, Source, find_source, kind_of
+from limner.data.sources.base import printable
 
 Progress = Callable[[int, int | None], None]
 MAX_REFUSED_LISTED = 10_000
@@ -102,7 +103,7 @@ def _write(
     if not names:
         raise DataError(_nothing_accepted(source, refused, listing))
     np.save(directory / LABELS, np.asarray(labels, np.int64))
-    (directory / NAMES).write_text(json.dumps(names, indent=0))
+    (directory / NAMES).write_bytes(json.dumps(names, indent=0).encode())
     counts = Counter(labels)
     info: dict[str, Any] = {
         "format": FORMAT,
@@ -119,18 +120,23 @@ def _write(
         "files": {name: sha256_of(directory / name) for name in (IMAGES, LABELS, NAMES)},
     }
     info["sha256"] = identity_of_content(info)
-    (directory / INFO).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(info, indent=2, ensure_ascii=False) + "\n"
+    (directory / INFO).write_bytes(text.encode())
     return info
 
 
 def _origin(source: Source, listing: Listing, refused: list[dict[str, str]]) -> dict[str, Any]:
     return {
-        "source": {"kind": kind_of(source), "name": Path(source.path).absolute().name},
+        "source": {"kind": kind_of(source), "name": _own_name(source)},
         "num_refused": len(refused),
         "refused": refused[:MAX_REFUSED_LISTED],
         "skipped": listing.skipped,
         "notes": listing.notes,
     }
+
+
+def _own_name(source: Source) -> str:
+    return printable(Path(source.path).absolute().name)
 
 
 def _decoded(item: Item, config: DataConfig) -> tuple[np.ndarray | None, tuple[int, int], str]:
@@ -151,7 +157,7 @@ def _decoded(item: Item, config: DataConfig) -> tuple[np.ndarray | None, tuple[i
 
 def reason_of(error: BaseException) -> str:
     """One line that says why a picture is refused."""
-    text = " ".join(str(error).split()) or "cannot be decoded"
+    text = printable(" ".join(str(error).split())) or "cannot be decoded"
     known = isinstance(error, (ValueError, OSError)) and not isinstance(error, UnicodeError)
     return text[:300] if known else f"damaged ({type(error).__name__}: {text})"[:300]
 

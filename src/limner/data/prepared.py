@@ -3,14 +3,17 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 
 from limner.core.errors import DataError
 from limner.core.files import sha256_of
+from limner.data.npy import read_npy_header
 
 FORMAT, FORMAT_VERSION = "limner-prepared", 1
+SETTINGS = ("resolution", "channels", "labels", "fit", "filter")
 IMAGES, LABELS, NAMES, INFO = "images.npy", "labels.npy", "names.json", "dataset.json"
 
 
@@ -47,6 +50,12 @@ class PreparedData:
         self.labels = _mapped(self.directory / LABELS, (num_images,))
         if self.images.dtype != np.uint8 or self.labels.dtype != np.int64:
             raise DataError(f"{self.directory}: arrays of unexpected types; prepare it again")
+        smallest, largest = int(self.labels.min()), int(self.labels.max())
+        if smallest < 0 or largest >= max(1, self.num_classes):
+            raise DataError(
+                f"{self.directory / LABELS}: labels run from {smallest} to {largest}, "
+                f"{INFO} names {self.num_classes} classes; prepare the data again"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,8 +64,20 @@ class PreparedData:
         return PreparedData, (self.directory,)
 
     def names(self) -> list[str]:
-        """The pictures' names in their source, in the order of the arrays."""
-        return json.loads((self.directory / NAMES).read_text())
+        """The pictures' names in their source, in the order of the arrays.
+
+        Raises:
+            DataError: the file that holds them is damaged.
+        """
+        file = self.directory / NAMES
+        names = _json_of(file)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DataError(f"{file}: not a list of names; prepare the data again")
+        if len(names) != len(self):
+            raise DataError(
+                f"{file}: {len(names)} names for {len(self)} pictures; prepare it again"
+            )
+        return names
 
     def verify(self) -> None:
         """Read all files and compare them with the recorded sha256.
@@ -65,8 +86,11 @@ class PreparedData:
             DataError: names the first file that is not what was prepared.
         """
         for name, expected in self.info["files"].items():
-            if sha256_of(self.directory / name) != expected:
-                raise DataError(f"{self.directory / name}: changed since it was prepared; redo it")
+            file = self.directory / name
+            if not file.is_file():
+                raise DataError(f"{file}: missing; prepare the data again")
+            if sha256_of(file) != expected:
+                raise DataError(f"{file}: changed since it was prepared; redo it")
 
 
 def is_prepared(path: Path) -> bool:
@@ -88,14 +112,60 @@ def identity_of_content(info: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _read_info(directory: Path) -> dict[str, Any]:
-    file = directory / INFO
+class _Class(msgspec.Struct):
+    name: str
+    count: int
+
+
+class _Refused(msgspec.Struct):
+    name: str
+    reason: str
+
+
+class _Sizes(msgspec.Struct):
+    num_distinct: int
+    smallest: tuple[int, int] | None
+    largest: tuple[int, int] | None
+    aspects: tuple[float, float] | None
+    common: list[tuple[int, int, int]]
+
+
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
+
+
+class _Info(msgspec.Struct):
+    """What dataset.json has to hold, so that everybody may read it without asking."""
+
+    sha256: str
+    num_images: Positive
+    image_shape: tuple[Positive, Positive, Positive]
+    classes: list[_Class]
+    settings: dict[str, int | str | None]
+    source: dict[Literal["kind", "name"], str]
+    num_refused: int
+    refused: list[_Refused]
+    skipped: dict[str, int]
+    notes: list[str]
+    sizes: _Sizes
+    files: dict[Literal["images.npy", "labels.npy", "names.json"], str]
+
+
+def _json_of(file: Path) -> Any:
     try:
-        info = json.loads(file.read_bytes())
-    except OSError:
-        raise DataError(f"{directory}: not a prepared directory (no {INFO} in it)") from None
+        return json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{file}: missing; prepare the data again") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: not valid JSON ({error}); prepare the data again") from None
+
+
+def _read_info(directory: Path) -> dict[str, Any]:
+    file = directory / INFO
+    if not file.exists():
+        raise DataError(f"{directory}: not a prepared directory (no {INFO} in it)")
+    info = _json_of(file)
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise DataError(f"{file}: not written by limner; give the source itself as data")
     if info.get("version") != FORMAT_VERSION:
@@ -103,18 +173,34 @@ def _read_info(directory: Path) -> dict[str, Any]:
             f"{file}: format version {info.get('version')}, this limner reads {FORMAT_VERSION}; "
             "prepare the data again"
         )
-    needed = ("sha256", "classes", "image_shape", "num_images", "files", "settings")
-    missing = [key for key in needed if key not in info]
-    if missing:
-        raise DataError(f"{file}: '{missing[0]}' is missing; prepare the data again")
+    try:
+        json.dumps(info, ensure_ascii=False).encode()  # half characters, which no file can hold
+        msgspec.convert(info, _Info)
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:
+        raise DataError(f"{file}: {error}; prepare the data again") from None
+    absent = [name for name in ("kind", "name") if name not in info["source"]]
+    absent += [name for name in SETTINGS if name not in info["settings"]]
+    if absent:
+        raise DataError(f"{file}: '{absent[0]}' is missing; prepare the data again")
     return info
 
 
 def _mapped(file: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{file}: {error}; prepare the data again") from None
-    if array.shape != shape:
-        raise DataError(f"{file}: shape {array.shape}, {INFO} says {shape}; prepare the data again")
-    return array
+        with open(file, "rb") as opened:
+            header = read_npy_header(opened, str(file))
+            num_bytes = opened.seek(0, 2)
+    except OSError as error:
+        raise DataError(
+            f"{file}: cannot be read ({error.strerror}); prepare the data again"
+        ) from None
+    if header.shape != shape or header.is_fortran:
+        raise DataError(
+            f"{file}: shape {header.shape}, {INFO} says {shape}; prepare the data again"
+        )
+    if num_bytes != header.num_bytes:
+        raise DataError(
+            f"{file}: {num_bytes} bytes instead of {header.num_bytes}; prepare the data again"
+        )
+    start = header.num_header_bytes
+    return np.memmap(file, header.dtype, mode="r", offset=start, shape=shape)

@@ -1,7 +1,6 @@
 """A zip of picture files, with or without StyleGAN's dataset.json. Nothing is ever unpacked."""
 
 import io
-import stat
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from limner.data.sources.base import (
     Listing,
     Source,
     is_hidden,
+    printable,
 )
 from limner.data.sources.grouping import (
     LABEL_FILE,
@@ -29,6 +29,13 @@ from limner.data.sources.grouping import (
     is_picture_name,
     labels_of_json,
     unlabelled,
+)
+from limner.data.sources.zips import (
+    opened,
+    overlapping,
+    problem_of_member,
+    problem_of_name,
+    problems_as,
 )
 
 # A picture is compressed already: a member that grows a hundredfold is built to fill memory.
@@ -51,15 +58,21 @@ class ImageZip(Config, Source, frozen=True):
         """See `Source.listing`."""
         skipped: Counter[str] = Counter()
         refused: list[tuple[str, str]] = []
-        with _opened(self.path) as archive:
+        with opened(self.path) as archive:
             members: dict[str, zipfile.ZipInfo] = {}
+            doubled = overlapping(archive.infolist())
             for member in archive.infolist():
-                if member.is_dir() or member.filename.endswith(LABEL_FILE):
+                problem = problem_of_name(member)
+                if problem:
+                    refused.append((member.orig_filename, problem))
+                elif member.is_dir() or member.filename.endswith(LABEL_FILE):
                     continue
-                if is_hidden(member.filename):
+                elif is_hidden(member.filename):
                     skipped["hidden"] += 1
                 elif not is_picture_name(member.filename):
                     skipped["no picture suffix"] += 1
+                elif member.header_offset in doubled:
+                    refused.append((member.filename, "overlaps another entry of the zip"))
                 elif member.filename in members:
                     refused.append((member.filename, "name occurs twice in the zip"))
                 else:
@@ -68,16 +81,16 @@ class ImageZip(Config, Source, frozen=True):
         return Listing(
             items=self._items(grouping, members),
             num_items=len(grouping.labelled),
-            class_names=grouping.class_names,
-            notes=grouping.notes,
-            refused=refused + grouping.refused,
+            class_names=[printable(name) for name in grouping.class_names],
+            notes=[printable(note) for note in grouping.notes],
+            refused=[(printable(name), reason) for name, reason in refused + grouping.refused],
             skipped=dict(skipped),
         )
 
     def _items(self, grouping: Grouping, members: dict[str, zipfile.ZipInfo]) -> Iterator[Item]:
-        with _opened(self.path) as archive:
+        with opened(self.path) as archive:
             for name, label in grouping.labelled:
-                yield Item(name, label, partial(_open_member, archive, members[name]))
+                yield Item(printable(name), label, partial(_open_member, archive, members[name]))
 
     def _group(self, archive: zipfile.ZipFile, names: list[str], labels: Labels) -> Grouping:
         if labels == "none":
@@ -85,11 +98,11 @@ class ImageZip(Config, Source, frozen=True):
         files = [m for m in archive.infolist() if m.filename.rpartition("/")[2] == LABEL_FILE]
         if files:
             file = min(files, key=lambda member: member.filename.count("/"))
-            where = f"{self.path}/{file.filename}"
+            where = f"{self.path}/{printable(file.filename)}"
             base = file.filename.removesuffix(LABEL_FILE)
             try:
                 text = _read_member(archive, file)
-            except (UnreadablePictureError, zipfile.BadZipFile, OSError, RuntimeError) as error:
+            except UnreadablePictureError as error:
                 raise DataError(f"{where}: {error}; build the zip again") from None
             pairs = labels_of_json(text, where)
             if pairs is not None:
@@ -104,24 +117,16 @@ class ImageZip(Config, Source, frozen=True):
         return group_by_folder(names)
 
 
-def _opened(path: str) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise DataError(f"{path}: cannot be read as a zip ({error}); copy it again") from None
-
-
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    if member.flag_bits & 1:
-        raise UnreadablePictureError("encrypted in the zip")
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise UnreadablePictureError("a symbolic link in the zip; not followed")
+    problem = problem_of_member(member)
+    if problem:
+        raise UnreadablePictureError(problem)
     size = member.file_size
     if size > MAX_FILE_BYTES:
         raise UnreadablePictureError(f"larger than {MAX_FILE_BYTES >> 20} MB")
     if size > RATIO_FROM_BYTES and size > MAX_RATIO * max(1, member.compress_size):
         raise UnreadablePictureError(f"compressed more than {MAX_RATIO}-fold in the zip")
-    with archive.open(member) as file:
+    with problems_as(UnreadablePictureError, "damaged in the zip"), archive.open(member) as file:
         content = file.read(size + 1)
     if len(content) != size:
         raise UnreadablePictureError("its size in the zip is not what the zip declares")

@@ -1,7 +1,8 @@
 """An .npz file of pictures and labels, read row by row."""
 
-import zipfile
+import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -9,8 +10,11 @@ import numpy as np
 
 from limner.core.config import Config
 from limner.core.errors import DataError
-from limner.data.sources.base import Item, Labels, Listing, Source
-from limner.data.sources.grouping import check_classes
+from limner.data.npy import NpyHeader, read_npy_header
+from limner.data.pictures import MAX_PIXELS
+from limner.data.sources.base import Item, Labels, Listing, Source, printable
+from limner.data.sources.grouping import MAX_CLASSES, check_classes
+from limner.data.sources.zips import opened, problem_of_member, problems_as
 
 IMAGE_KEYS = ("images", "x", "x_train", "train_images", "arr_0")
 LABEL_KEYS = ("labels", "y", "label", "y_train", "train_labels", "arr_1")
@@ -32,16 +36,18 @@ class ArrayFile(Config, Source, frozen=True):
 
     def listing(self, labels: Labels) -> Listing:
         """See `Source.listing`."""
-        with _opened(self.path) as archive:
-            keys = {name.removesuffix(".npy") for name in archive.namelist()}
-            image_key = _one_of(IMAGE_KEYS, keys)
-            if image_key is None:
-                held = ", ".join(sorted(keys)) or "nothing"
-                raise DataError(
-                    f"{self.path}: no pictures in it (it holds {held}); "
-                    f'store a uint8 array [N, H, W, C] as "images"'
-                )
-            shape, order, _ = self._header(archive, image_key)
+        with opened(self.path, "an .npz") as archive:
+            names = archive.namelist()
+        keys = {name.removesuffix(".npy") for name in names if name.endswith(".npy")}
+        image_key = _one_of(IMAGE_KEYS, keys)
+        if image_key is None:
+            held = printable(", ".join(sorted(keys)[:20])[:500]) or "nothing"
+            raise DataError(
+                f"{self.path}: no pictures in it (it holds {held}); "
+                f'store a uint8 array [N, H, W, C] as "images"'
+            )
+        with self._array(image_key) as (_, header):
+            shape, order = header.shape, self._order(image_key, header)
         label_key = _one_of(LABEL_KEYS, keys) if labels == "classes" else None
         numbers = None if label_key is None else self._labels(label_key, shape[0])
         num_classes = 0 if numbers is None else int(numbers.max(initial=-1)) + 1
@@ -51,67 +57,105 @@ class ArrayFile(Config, Source, frozen=True):
             class_names=[str(i) for i in range(num_classes)],
         )
 
-    def _header(
-        self, archive: zipfile.ZipFile, key: str
-    ) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-        """Shape, the axes' order that makes a row [H, W, C], and the bytes before the rows."""
+    @contextmanager
+    def _array(self, key: str) -> Iterator[tuple[IO[bytes], NpyHeader]]:
+        """An array's file, at its first value, and its header, which fits the file's length."""
         where = f"{self.path}: {key}"
-        with archive.open(f"{key}.npy") as file:
-            shape, fortran, dtype = _npy_header(file, where)
-            start = file.tell()
-        if dtype != np.uint8:
-            raise DataError(f"{where}: values of {dtype}; store them as uint8 0..255")
-        if len(shape) not in (3, 4) or fortran or 0 in shape:
+        with (
+            opened(self.path, "an .npz") as archive,
+            problems_as(DataError, where, "write the file again"),
+        ):
+            member = archive.getinfo(f"{key}.npy")
+            problem = problem_of_member(member)
+            if problem:
+                raise DataError(f"{where}: {problem}")
+            with archive.open(member) as file:
+                header = read_npy_header(file, where)
+                if member.file_size != header.num_bytes:
+                    raise DataError(
+                        f"{where}: shape {header.shape} does not fit its length; "
+                        "write the file again"
+                    )
+                yield file, header
+
+    def _order(self, key: str, header: NpyHeader) -> tuple[int, ...]:
+        """The axes' order that makes a row [H, W, C]."""
+        where, shape = f"{self.path}: {key}", header.shape
+        if header.dtype != np.uint8:
+            raise DataError(f"{where}: values of {header.dtype}; store them as uint8 0..255")
+        if len(shape) not in (3, 4) or header.is_fortran or 0 in shape:
             raise DataError(
-                f"{where}: shape {shape} {'(Fortran order) ' if fortran else ''}is not "
+                f"{where}: shape {shape} {'(Fortran order) ' if header.is_fortran else ''}is not "
                 "[N, H, W], [N, H, W, C] or [N, C, H, W]"
             )
-        if archive.getinfo(f"{key}.npy").file_size != start + int(np.prod(shape)):
-            raise DataError(f"{where}: shape {shape} does not fit its length; write the file again")
+        if math.prod(shape[1:]) > MAX_PIXELS * MAX_CHANNELS:
+            raise DataError(f"{where}: pictures of {shape[1:]} are too large; shrink them first")
         if len(shape) == 3:
-            return shape, (0, 1), start
+            return (0, 1)
         for usual in ((1, 3), range(1, MAX_CHANNELS + 1)):
             if shape[3] in usual:
-                return shape, (0, 1, 2), start
+                return (0, 1, 2)
             if shape[1] in usual:
-                return shape, (1, 2, 0), start
+                return (1, 2, 0)
         raise DataError(f"{where}: no axis of shape {shape} can be the channels")
 
     def _items(
         self, key: str, order: tuple[int, ...], numbers: np.ndarray | None
     ) -> Iterator[Item]:
-        with _opened(self.path) as archive, archive.open(f"{key}.npy") as file:
-            shape, _, _ = _npy_header(file, self.path)
-            num_bytes = int(np.prod(shape[1:]))
-            for i in range(shape[0]):
-                try:
-                    row = np.frombuffer(file.read(num_bytes), np.uint8)
-                except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
-                    raise DataError(f"{self.path}: {key}[{i}]: {error}; copy it again") from None
-                if row.size != num_bytes:
-                    raise DataError(f"{self.path}: {key}[{i}]: the file ends early; copy it again")
-                picture = row.reshape(shape[1:]).transpose(order)
+        with self._array(key) as (file, header):
+            for i in range(header.shape[0]):
+                row = _read_rows(file, header, 1, f"{self.path}: {key}[{i}]")[0]
                 label = None if numbers is None else int(numbers[i])
-                yield Item(f"{key}/{i}", label, picture.copy)
+                yield Item(f"{key}/{i}", label, row.transpose(order).copy)
 
     def _labels(self, key: str, num_images: int) -> np.ndarray:
         where = f"{self.path}: {key}"
-        try:
-            with np.load(self.path, allow_pickle=False) as arrays:
-                labels = arrays[key]
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
-            raise DataError(f"{where}: {error}; store integers [N]") from None
-        if labels.ndim == 2 and labels.shape[1] > 1 and _is_one_hot(labels):
-            labels = labels.argmax(1)
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if labels.shape != (num_images,) or labels.dtype.kind not in "iu":
+        with self._array(key) as (file, header):
+            labels = _read_labels(file, header, num_images, where)
+        if labels is None:
             raise DataError(
-                f"{where}: {labels.dtype} {labels.shape} for {num_images} pictures; "
+                f"{where}: {header.dtype} {header.shape} for {num_images} pictures; "
                 "store integers [N] or one-hot rows, or set data.labels=none"
             )
         check_classes(int(labels.min()), int(labels.max()), where)
-        return labels.astype(np.int64)
+        return labels
+
+
+def _read_labels(
+    file: IO[bytes], header: NpyHeader, num_images: int, where: str
+) -> np.ndarray | None:
+    """Class numbers [N] of integers [N], [N, 1] or one-hot rows; None where it is neither."""
+    width = header.shape[1] if len(header.shape) == 2 else 1
+    if header.shape not in ((num_images,), (num_images, width)) or not 0 < width <= MAX_CLASSES:
+        return None
+    if (header.is_fortran and width > 1) or (width == 1 and header.dtype.kind not in "iu"):
+        return None
+    labels = np.empty(num_images, np.int64)
+    done = 0
+    for count in _chunks(num_images, width):
+        rows = _read_rows(file, header, count, where)
+        if width > 1 and not _is_one_hot(rows):
+            return None
+        labels[done : done + count] = rows.reshape(-1) if width == 1 else rows.argmax(1)
+        done += count
+    return labels
+
+
+def _chunks(num_rows: int, width: int) -> Iterator[int]:
+    """Numbers of rows that are read at once, a few megabytes each."""
+    size = max(1, 2**19 // width)
+    for start in range(0, num_rows, size):
+        yield min(size, num_rows - start)
+
+
+def _read_rows(file: IO[bytes], header: NpyHeader, count: int, where: str) -> np.ndarray:
+    """The next rows of an array, [count, ...]; the file must not end before them."""
+    shape = (count, *header.shape[1:])
+    num_bytes = math.prod(shape) * header.dtype.itemsize
+    content = file.read(num_bytes)
+    if len(content) != num_bytes:
+        raise DataError(f"{where}: the file ends early; copy it again")
+    return np.frombuffer(content, header.dtype).reshape(shape)
 
 
 def _one_of(wanted: tuple[str, ...], keys: set[str]) -> str | None:
@@ -119,23 +163,4 @@ def _one_of(wanted: tuple[str, ...], keys: set[str]) -> str | None:
 
 
 def _is_one_hot(rows: np.ndarray) -> bool:
-    return rows.dtype.kind in "iufb" and bool(
-        ((rows == 0) | (rows == 1)).all() and (rows.sum(1) == 1).all()
-    )
-
-
-def _opened(path: str) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as .npz ({error}); write it again") from None
-
-
-def _npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)
-        return np.lib.format.read_array_header_2_0(file)
-    except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{where}: not a numpy array ({error}); write it again") from None
+    return bool(((rows == 0) | (rows == 1)).all() and (rows.sum(1) == 1).all())

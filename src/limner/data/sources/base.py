@@ -16,7 +16,7 @@ from limner.core.config import Config, Part, encode, tag_of
 from limner.core.errors import DataError
 
 Labels = Literal["classes", "none"]
-MAX_FILE_BYTES = 512 * 2**20  # one picture file; larger ones are refused unread
+MAX_FILE_BYTES = 256 * 2**20  # one picture file; larger ones are refused unread
 
 
 class Item(NamedTuple):
@@ -118,14 +118,33 @@ def walk_files(
 ) -> Iterator[tuple[str, os.stat_result]]:
     """Regular files below `root` as (relative name with "/", status), sorted by name.
 
-    Symbolic links are followed; a directory that is its own ancestor is not entered again. What
+    Symbolic links are followed; a directory that was read already is not entered again. What
     is neither a file nor a directory (pipes, sockets, devices, broken links) is never opened; it
     goes to `refused` with a reason. Hidden entries (".name", "__MACOSX") are yielded as files but
     hidden directories are not entered.
     """
     refused = [] if refused is None else refused
-    status = os.stat(root)
-    yield from _walk(str(root), "", ((status.st_dev, status.st_ino),), refused)
+    # Each folder is read once: links that lead to it again could lead there in 2^n ways.
+    read: dict[tuple[int, int], str] = {}
+    waiting = [("", str(root), os.stat(root))]
+    while waiting:
+        relative, path, status = waiting.pop()
+        if not stat.S_ISDIR(status.st_mode):
+            yield relative, status
+            continue
+        here = (status.st_dev, status.st_ino)
+        if here in read:
+            refused.append((relative, _second_way(relative, read[here])))
+            continue
+        read[here] = relative
+        prefix = relative + "/" if relative else ""
+        waiting.extend(reversed(_entries(path, prefix, refused)))
+
+
+def _second_way(relative: str, first: str) -> str:
+    if not first or relative.startswith(first + "/"):
+        return "symbolic link to a folder that contains it"
+    return f"the same folder as {first}, which is read already"
 
 
 def is_hidden(name: str) -> bool:
@@ -133,14 +152,33 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def _walk(
-    directory: str, prefix: str, ancestors: tuple, refused: list[tuple[str, str]]
-) -> Iterator[tuple[str, os.stat_result]]:
+def printable(name: str) -> str:
+    """A name for lists and messages: control characters, and bytes that are no UTF-8, as escapes;
+    it stays on one line and every file and terminal takes it."""
+    return "".join(_escaped(character) for character in name)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte of a file name that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    is_control = code < 32 or 127 <= code < 160 or code in (0x2028, 0x2029)
+    if is_control or 0xD800 <= code <= 0xDFFF:
+        return character.encode("unicode_escape").decode()
+    return character
+
+
+Entry = tuple[str, str, os.stat_result]  # relative name, path, status
+
+
+def _entries(directory: str, prefix: str, refused: list[tuple[str, str]]) -> list[Entry]:
+    """Files and folders of a directory, sorted by name."""
     try:
         names = sorted(os.listdir(directory))
     except OSError as error:
         refused.append((prefix.rstrip("/") or ".", f"folder cannot be read: {error.strerror}"))
-        return
+        return []
+    entries: list[Entry] = []
     for name in names:
         path, relative = os.path.join(directory, name), prefix + name
         try:
@@ -149,18 +187,11 @@ def _walk(
             broken = "broken symbolic link" if os.path.islink(path) else f"{error.strerror}"
             refused.append((relative, broken))
             continue
-        if stat.S_ISREG(status.st_mode):
-            yield relative, status
-        elif stat.S_ISDIR(status.st_mode):
-            if is_hidden(name):
-                continue
-            here = (status.st_dev, status.st_ino)
-            if here in ancestors:
-                refused.append((relative, "symbolic link to a folder that contains it"))
-                continue
-            yield from _walk(path, relative + "/", (*ancestors, here), refused)
-        elif not is_hidden(name):
+        if stat.S_ISREG(status.st_mode) or (stat.S_ISDIR(status.st_mode) and not is_hidden(name)):
+            entries.append((relative, path, status))
+        elif not stat.S_ISDIR(status.st_mode) and not is_hidden(name):
             refused.append((relative, f"not a file but {_kind_of(status.st_mode)}; not opened"))
+    return entries
 
 
 def _kind_of(mode: int) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from limner.core.config import Config
 from limner.core.errors import DataError
-from limner.data.sources.base import Item, Labels, Listing, Source
+from limner.data.sources.base import Item, Labels, Listing, Source, printable
 from limner.data.sources.cifar_pickle import read_batch
 from limner.data.sources.grouping import check_classes
 
@@ -56,7 +56,10 @@ class Cifar(Config, Source, frozen=True):
         names = read_batch(file).get(key)
         if not isinstance(names, list) or not all(isinstance(name, (str, bytes)) for name in names):
             raise DataError(f"{file}: no list '{key}' in it; unpack the archive again")
-        return [name.decode() if isinstance(name, bytes) else name for name in names]
+        return [
+            printable(name.decode(errors="surrogateescape") if isinstance(name, bytes) else name)
+            for name in names
+        ]
 
 
 def _folder(path: Path) -> Path | None:
@@ -79,6 +82,8 @@ def _items(files: list[Path], key: str, class_names: list[str]) -> Iterator[Item
         pictures = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
             if class_names:
+                if not isinstance(label, int) or isinstance(label, bool):
+                    raise DataError(f"{file}: {key}[{i}] is no class number; unpack it again")
                 check_classes(label, label, f"{file}: {key}[{i}]")
                 if label >= len(class_names):
                     raise DataError(f"{file}: {key}[{i}] = {label} has no class name")

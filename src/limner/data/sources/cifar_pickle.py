@@ -8,14 +8,18 @@ to an inert stand-in of our own, so that no function of numpy or any other libra
 import io
 import pickle
 import pickletools
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from limner.core.errors import DataError, RefusedFile
+from limner.data.sources.base import printable
 
-MAX_BYTES = 2**30
+MAX_BYTES = 2**28  # the largest published file has 155 MB
+MAX_OPCODES = 5_000_000
 OPCODES = frozenset((
     "PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT",
     "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
@@ -61,30 +65,92 @@ class _Array:
         return array.reshape(shape, order="F" if fortran else "C")
 
 
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1", b"latin1"):
-        raise ValueError("a text in an unexpected encoding")
-    return text.encode("latin-1")
-
-
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy", "ndarray"): _ArrayType,
     ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        found = _ALLOWED.get((module_name, global_name))
+# The pure Python unpickler, because of what the other cannot be kept from: hashing a key of nested
+# tuples, each of which holds the one before twice, takes 2^n steps; BUILD sets attributes on
+# whatever lies below it, our stand-ins' classes included.
+class _Unpickler(pickle._Unpickler):
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
+    def __init__(self, content: bytes):
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        self.num_encoded, self.num_bytes = 0, len(content)
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return self._encoded
+        found = _ALLOWED.get((module, name))
         if found is None:
-            raise RefusedFile(f"names {module_name}.{global_name}, which CIFAR's files do not")
+            raise RefusedFile(f"names {module}.{name}, which CIFAR's files do not")
         return found
+
+    def _encoded(self, text: Any, encoding: Any = "latin1") -> bytes:
+        if not isinstance(text, str) or encoding not in ("latin1", "latin-1", b"latin1"):
+            raise ValueError("a text in an unexpected encoding")
+        self.num_encoded += len(text)
+        if self.num_encoded > self.num_bytes:  # one text encoded over and over fills the memory
+            raise ValueError("more encoded texts than it holds")
+        return text.encode("latin-1")
 
     def persistent_load(self, pid: Any) -> Any:
         raise RefusedFile("refers to something outside the file")
+
+    def _set_items(self, target: Any, items: list[Any]) -> None:
+        if not isinstance(target, dict) or len(items) % 2:
+            raise ValueError("keys and values that belong to no dictionary")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not isinstance(key, (bytes, str)):
+                raise ValueError("a dictionary key that is no text")
+            target[key] = value
+
+    def load_dict(self) -> None:
+        target: dict[Any, Any] = {}
+        self._set_items(target, self.pop_mark())
+        self.append(target)
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items(self.stack[-1], [key, value])
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        self._set_items(self.stack[-1], items)
+
+    def load_build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if not isinstance(target, (_Array, _Dtype)):
+            raise ValueError("a state for something that has none")
+        target.__setstate__(state)
+
+    def load_appends(self) -> None:
+        items = self.pop_mark()
+        self._list().extend(items)
+
+    def load_append(self) -> None:
+        value = self.stack.pop()
+        self._list().append(value)
+
+    def _list(self) -> list[Any]:
+        if not isinstance(self.stack[-1], list):
+            raise ValueError("items that belong to no list")
+        return self.stack[-1]
+
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.APPEND[0]] = load_append
+    dispatch[pickle.APPENDS[0]] = load_appends
 
 
 def read_batch(path: Path) -> dict[str, Any]:
@@ -98,29 +164,34 @@ def read_batch(path: Path) -> dict[str, Any]:
         raise RefusedFile(f"{path}: larger than {MAX_BYTES >> 20} MB")
     content = path.read_bytes()
     try:
-        _check_opcodes(content)
-        tree = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # escapes in texts that the pickle's author spelt oddly
+            _check_opcodes(content)
+            tree = _Unpickler(content).load()
         if not isinstance(tree, dict):
             raise ValueError("no dictionary")
         return {
-            key.decode() if isinstance(key, bytes) else str(key): (
+            key.decode() if isinstance(key, bytes) else key: (
                 value.build() if isinstance(value, _Array) else value
             )
             for key, value in tree.items()
         }
     except RefusedFile as error:
-        raise RefusedFile(f"{path}: {error}; not read") from None
+        raise RefusedFile(f"{path}: {printable(str(error)[:200])}; not read") from None
     except (
         ValueError, TypeError, KeyError, IndexError, EOFError, AttributeError, MemoryError,
         OverflowError, RecursionError, pickle.UnpicklingError,
     ) as error:  # fmt: skip
-        raise DataError(f"{path}: not a CIFAR file ({error}); unpack the archive again") from None
+        reason = printable(str(error)[:200]) or type(error).__name__
+        raise DataError(f"{path}: not a CIFAR file ({reason}); unpack the archive again") from None
 
 
 def _check_opcodes(content: bytes) -> None:
     # A memo index far beyond the instructions read would make the unpickler reserve gigabytes.
     end = 0
     for number, (opcode, argument, position) in enumerate(pickletools.genops(content)):
+        if number >= MAX_OPCODES:
+            raise RefusedFile(f"more than {MAX_OPCODES} instructions")
         if opcode.name not in OPCODES:
             raise RefusedFile(f"holds the instruction {opcode.name} at byte {position}")
         if opcode.name.endswith("PUT") and int(argument or 0) > number + 1:

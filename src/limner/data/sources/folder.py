@@ -1,5 +1,6 @@
 """A folder of picture files: flat, nested, or one folder per class."""
 
+import io
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from limner.core.config import Config
+from limner.core.errors import DataError
 from limner.data.pictures import UnreadablePictureError, open_picture
 from limner.data.sources.base import (
     MAX_FILE_BYTES,
@@ -15,6 +17,7 @@ from limner.data.sources.base import (
     Listing,
     Source,
     is_hidden,
+    printable,
     walk_files,
 )
 from limner.data.sources.grouping import (
@@ -26,6 +29,10 @@ from limner.data.sources.grouping import (
     labels_of_json,
     unlabelled,
 )
+
+# Smaller files are read as a whole: of a file on the disk, decoders ask for as many bytes at once
+# as its damaged chunks claim to have.
+WHOLE_BYTES = 32 * 2**20
 
 
 class ImageFolder(Config, Source, frozen=True):
@@ -57,13 +64,13 @@ class ImageFolder(Config, Source, frozen=True):
         grouping = self._group(root, names, labels)
         return Listing(
             items=(
-                Item(name, label, partial(_open_file, root / name))
+                Item(printable(name), label, partial(_open_file, root / name))
                 for name, label in grouping.labelled
             ),
             num_items=len(grouping.labelled),
-            class_names=grouping.class_names,
-            notes=grouping.notes,
-            refused=refused + grouping.refused,
+            class_names=[printable(name) for name in grouping.class_names],
+            notes=[printable(note) for note in grouping.notes],
+            refused=[(printable(name), reason) for name, reason in refused + grouping.refused],
             skipped=dict(skipped),
         )
 
@@ -72,6 +79,8 @@ class ImageFolder(Config, Source, frozen=True):
             return unlabelled(names)
         label_file = root / LABEL_FILE
         if label_file.is_file():
+            if label_file.stat().st_size > MAX_FILE_BYTES:
+                raise DataError(f"{label_file}: larger than {MAX_FILE_BYTES >> 20} MB; remove it")
             pairs = labels_of_json(label_file.read_bytes(), str(label_file))
             if pairs is not None:
                 return group_by_json(names, pairs, str(label_file))
@@ -79,6 +88,9 @@ class ImageFolder(Config, Source, frozen=True):
 
 
 def _open_file(path: Path) -> Image.Image:
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         raise UnreadablePictureError("empty file")
-    return open_picture(path)
+    if size > WHOLE_BYTES:
+        return open_picture(path)
+    return open_picture(io.BytesIO(path.read_bytes()))

@@ -3,6 +3,8 @@
 import contextlib
 import datetime
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -19,7 +21,46 @@ def start(device_type: str = "cpu") -> None:
     """Join the process group that torchrun's environment describes; nothing without it."""
     if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return
-    dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=PATIENCE)
+    backend = "nccl" if device_type == "cuda" else "gloo"
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        dist.init_process_group(backend, timeout=PATIENCE)
+        return
+    store, number, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+    store = dist.PrefixStore(_agreed_name(store, number, count), store)
+    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=PATIENCE)
+
+
+def _agreed_name(store: dist.Store, number: int, count: int) -> str:
+    """A name that all living processes have just agreed on and no dead one has ever used.
+
+    torchrun keeps one store over its restarts, so the addresses of the killed processes are still
+    in it (pytorch/pytorch#135712), and its count of restarts differs between nodes. Here everyone
+    says hello under a word of its own, and only the first process's answer to that word counts.
+    It waits in Python, so that a signal ends it at once.
+    """
+    if number:
+        word = uuid.uuid4().hex
+        store.set(f"hello/{number}", word)
+        _until(lambda: store.check([f"answer/{word}"]))
+        name = store.get(f"answer/{word}").decode()
+        store.set(f"thanks/{name}/{number}", "")
+        return name
+    name = uuid.uuid4().hex
+    for other in range(1, count):
+        _until(lambda other=other: _answered(store, other, name))
+    return name
+
+
+def _answered(store: dist.Store, other: int, name: str) -> bool:
+    """Answer a process's latest word, living or not; True once the living one has thanked."""
+    if store.check([f"hello/{other}"]):
+        store.set(f"answer/{store.get(f'hello/{other}').decode()}", name)
+    return store.check([f"thanks/{name}/{other}"])
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.05)
 
 
 def stop() -> None:
@@ -105,9 +146,9 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        words = " ".join(str(error).split())
+        words = " ".join(str(error).split()).partition(". ")[0]
         raise LimnerError(
-            f"process {rank()} lost the others ({words[:200]}); the same command goes on from the "
+            f"process {rank()} lost the others ({words}); the same command goes on from the "
             "newest checkpoint"
         ) from None
 

@@ -4,18 +4,20 @@ The parts are named in configs as "planted:Plant", so that the public command ca
 """
 
 import math
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from limner.core.config import Config
+from limner.core.config import Config, to_json
 from limner.core.protocols import NetworkConfig
 from limner.models import DcganDiscriminator, DcganGenerator
 from limner.objectives import HingeD, HingeG, NonSaturatingD, NonSaturatingG, Term
 from limner.presets import digits_tiny
 from limner.training import Adam, Intervals, Players, RunConfig, Update
 from limner.training.controllers import Controller, Ema
+from runs import toy_pictures
 from toys import ToyDiscriminator, ToyGenerator, toy_config
 
 PLACES = ("loss", "gradient", "input", "weight", "statistic")
@@ -119,6 +121,17 @@ def planted_config(place: str, player: str, **changes: Any) -> RunConfig:
     return config.replace(**changes)
 
 
+def planted_command(directory: Path, config) -> list[str]:
+    """`limner train` of a config on 32 toy pictures."""
+    file = directory / "config.json"
+    file.write_text(to_json(config))
+    data = directory / "pictures.npz"
+    if not data.exists():
+        toy_pictures(data)
+    run = directory / "run"
+    return ["train", str(file), "--data", str(data), "--run", str(run), "--device", "cpu"]
+
+
 # --- collapses -------------------------------------------------------------------
 
 
@@ -166,7 +179,7 @@ def small_convolutions() -> RunConfig:
 
 
 # A generator that hardly moves stands for a discriminator that is far too strong.
-WRONG_RATES = {"rate too high": rates(0.2, 0.2), "discriminator wins": rates(1e-6, 2e-3)}
+WRONG_RATES = {"rate too high": rates(0.2, 0.2), "discriminator wins": rates(1e-6, 8e-3)}
 COLLAPSES = ("one picture", *WRONG_RATES)
 
 

@@ -11,12 +11,11 @@ import torch
 
 from limner.checkpoints import RunDirectory, load_state
 from limner.cli.main import main
-from limner.core.config import to_json
 from limner.training import fit as fit_module
 from limner.training import trainer as trainer_module
 from limner.training.health import nonfinite_in_state
-from planted import PLACES, Plant, planted_config
-from runs import fit_of, toy_data, toy_pictures
+from planted import PLACES, Plant, planted_command, planted_config
+from runs import fit_of, toy_data
 from sizes import sized, tallied
 
 pytestmark = pytest.mark.reliability
@@ -33,17 +32,6 @@ NAMED = {
     ("statistic", "d"): "discriminator buffer norm.running_var",
     ("statistic", "g"): "generator buffer norm.running_var",
 }
-
-
-def command(directory: Path, config) -> list[str]:
-    """`limner train` of a config on 32 toy pictures."""
-    file = directory / "config.json"
-    file.write_text(to_json(config))
-    data = directory / "pictures.npz"
-    if not data.exists():
-        toy_pictures(data)
-    run = directory / "run"
-    return ["train", str(file), "--data", str(data), "--run", str(run), "--device", "cpu"]
 
 
 def checkpoints(directory: Path) -> list[Path]:
@@ -105,7 +93,7 @@ def test_a_planted_nan_stops_before_the_update(tmp_path, capsys):
                     directory = tmp_path / f"{seed}-{place}-{player}"
                     directory.mkdir()
                     config = planted_config(place, player, seed=seed, at=2 + seed)
-                    code = main(command(directory, config))
+                    code = main(planted_command(directory, config))
                     wrong = judge(directory, config, code, capsys.readouterr().err, place, player)
                     wrong += moved(directory, player)
                     tally.count(not wrong)
@@ -125,7 +113,7 @@ def test_the_verdict_of_the_command_itself(tmp_path):
             directory = tmp_path / f"{place}-{player}"
             directory.mkdir()
             config = planted_config(place, player, at=2)
-            words = [sys.executable, "-m", "limner", *command(directory, config)]
+            words = [sys.executable, "-m", "limner", *planted_command(directory, config)]
             done = subprocess.run(
                 words, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
                 timeout=120, check=False,
@@ -140,7 +128,7 @@ def test_the_verdict_of_the_command_itself(tmp_path):
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path, capsys):
     """The average is read by no loss: only the save can find it."""
     config = planted_config("average", "g", at=2)
-    assert main(command(tmp_path, config)) == 1
+    assert main(planted_command(tmp_path, config)) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "step 3: the state is not finite (generator_ema last.bias)" in said
     assert [path.name for path in checkpoints(tmp_path)][-1] == "step-00000002"

@@ -7,6 +7,7 @@ test_disks.py asks about.
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import os
 import random
 import select
@@ -47,7 +48,7 @@ SAVE_SECONDS = 0.05
 
 @pytest.fixture(autouse=True)
 def _no_extras(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +182,7 @@ class Whole:
 def whole(place: Path) -> Whole:
     data = noise.pictures(place / "noise.npz")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
         first = training(place / "prepared", data, noise.config())  # into the cache
         assert first.end() == 0
         begin = time.monotonic()
@@ -233,8 +234,13 @@ class Commands:
         tests = str(Path(noise.__file__).parent)
         path = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(command, env=environment, text=True, **pipes)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
         self.running[trial] = (run, process)
 
     def finish_one(self) -> None:
@@ -378,7 +384,7 @@ def tiny(place: Path) -> tuple[Path, Path, list[str]]:
         names.write_text("\n".join(protocol._points_passed))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
         assert exit_code(forked(work)) == 0
     return pictures, run, names.read_text().split("\n")
 

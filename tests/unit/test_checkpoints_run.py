@@ -108,6 +108,27 @@ def test_resume_drops_what_lies_beyond(run: RunDirectory):
     assert untouched.stat().st_ino == inode  # nothing to drop: nothing is written
 
 
+def test_resume_drops_what_a_loss_of_power_damaged(run: RunDirectory):
+    """A disk may write the second of two lines and leave zeros where the first should be."""
+    for name in ("log", "events"):
+        for step in (100, 200, 300):
+            run.append(name, {"step": step})
+        path = run.path / f"{name}.jsonl"
+        path.write_bytes(path.read_bytes().replace(b'{"step": 200}\n', b"\0" * 14))
+    run.truncate_logs(200)
+    assert [record["step"] for record in run.read_log("log")] == [100]
+    run.append("log", {"step": 200})
+    run.append("log", {"step": 300})
+    run.log.write_bytes(run.log.read_bytes().replace(b'{"step": 200}\n', b"\0" * 14))
+    run.append("log", {"step": 200})
+    with pytest.raises(CheckpointError, match=r"log\.jsonl: line 2"):
+        run.truncate_logs(200)  # what was flushed before the checkpoint is gone
+    run.events.write_bytes(b"\0" * 14 + b'{"step": 200}\n{"step": 200}\n')
+    run.log.unlink()
+    run.truncate_logs(200)
+    assert run.read_log("events") == [{"step": 200}]
+
+
 # --- leftovers -----------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,7 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
     Raises:
         DiskError: the line could not be written, and no part of it is left.
     """
-    text = json.dumps(_finite(record), allow_nan=False, ensure_ascii=False)
-    line = text.encode() + b"\n"
+    line = _line_of(record)
     try:
         with open(path, "a+b", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
@@ -60,6 +59,12 @@ def _ends_in_newline(file: Any) -> bool:
     return file.read(1) == b"\n"
 
 
+def _line_of(record: Mapping[str, Any]) -> bytes:
+    """JSON and a newline; halves of characters, as odd file names have them, become escapes."""
+    text = json.dumps(_finite(record), allow_nan=False, ensure_ascii=False)
+    return text.encode(errors="backslashreplace") + b"\n"
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -81,36 +86,70 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+    if not isinstance(record, dict) or type(record.get("step", 0)) is not int:
+        return None
+    return record
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(
+    path: Path, is_record: Callable[[dict[str, Any]], bool] = lambda record: True
+) -> list[dict[str, Any]]:
     """All records of a file, without a torn last one; an absent file holds none.
 
+    Args:
+        is_record: whether an object has what its readers need.
+
     Raises:
-        CheckpointError: a line before the last is no JSON object; names file and line.
+        CheckpointError: a line before the last is no such object; names file and line.
     """
+    records = [r if r is not None and is_record(r) else None for r in _records(path)]
+    for number, record in enumerate(records, start=1):
+        if record is None:
+            raise _damaged(path, number)
+    return [record for record in records if record is not None]
+
+
+def _records(path: Path) -> list[dict[str, Any] | None]:
+    """The record of each line, None for one that is damaged, without a torn last one."""
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
         return []
     whole, tail = _split_tail(content)
-    records = []
-    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
-        record = _parsed(line)
-        if record is None:
-            raise CheckpointError(f"{path}: line {number} is not a JSON object; remove that line")
-        records.append(record)
+    records = [_parsed(line) for line in whole.split(b"\n")[:-1]]
     last = _parsed(tail)
     return records if last is None else [*records, last]
 
 
-def truncate_lines(path: Path, step: int) -> None:
-    """Drop the records beyond a step and a torn last line: the old file, or the new one, whole."""
+def _damaged(path: Path, number: int) -> CheckpointError:
+    return CheckpointError(f"{path}: line {number} is not a JSON object; remove that line")
+
+
+def truncate_lines(path: Path, step: int, strict: bool = True) -> None:
+    """Drop the records beyond a step and a torn last line: the old file, or the new one, whole.
+
+    A checkpoint is written after the lines up to its step were flushed. Lines behind them may be
+    damaged by a loss of power (a disk may write the second of two lines and not the first), and
+    are beyond the step or of no consequence; they are dropped too.
+
+    Args:
+        strict: whether a damaged line before one of that step or earlier is an error: results
+            that were flushed are gone.
+
+    Raises:
+        CheckpointError: names file and line.
+    """
     if not path.exists():
         return
-    kept = [record for record in read_lines(path) if record.get("step", step) <= step]
-    lines = [json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n" for record in kept]
-    content = "".join(lines).encode()
+    records = _records(path)
+    last = max((k for k, r in enumerate(records) if r and _step(r, step) <= step), default=-1)
+    if strict and None in records[: last + 1]:
+        raise _damaged(path, records.index(None) + 1)
+    kept = [record for record in records if record and _step(record, step) <= step]
+    content = b"".join(map(_line_of, kept))
     if content != path.read_bytes():
         write_atomically(path, content)
+
+
+def _step(record: Mapping[str, Any], default: int) -> int:
+    return record.get("step", default)

@@ -73,12 +73,13 @@ class RunDirectory:
 
     def read_log(self, name: str) -> list[dict[str, Any]]:
         """The records of "log", "scores" or "events", without a torn last line."""
-        return read_lines(self._log_path(name))
+        return read_lines(self._log_path(name), _IS_RECORD[name])
 
     def truncate_logs(self, step: int) -> None:
-        """On resume: drop what the logs say beyond the resumed step, and torn last lines."""
+        """On resume: drop what the logs say beyond the resumed step, and what a kill or a loss of
+        power left of lines that were not flushed."""
         for name in LOG_NAMES:
-            truncate_lines(self._log_path(name), step)
+            truncate_lines(self._log_path(name), step, strict=name != "events")
 
     def sync_logs(self) -> None:
         """Flush the logs to the disk; before a save, so that they are never behind a checkpoint."""
@@ -237,6 +238,29 @@ class RunDirectory:
                 f"left; there are {_listed(states)}"
             )
         return best[0]
+
+
+def _is_scores(record: dict[str, Any]) -> bool:
+    results = record.get("results", [])
+    return (
+        "step" in record
+        and isinstance(results, list)
+        and all(isinstance(result, dict) and _is_result(result) for result in results)
+    )
+
+
+def _is_result(result: dict[str, Any]) -> bool:
+    value = result.get("value")
+    is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000)
+    texts = (result.get("name"), result.get("metric"))
+    return (value is None or is_number) and all(isinstance(text, str) for text in texts)
+
+
+_IS_RECORD: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "log": lambda record: "step" in record,
+    "scores": _is_scores,
+    "events": lambda record: True,
+}
 
 
 def _warn(message: str) -> None:

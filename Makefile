@@ -22,8 +22,8 @@ test: $(VENV)/.dev-installed
 
 test-full: $(VENV)/.dev-installed
 	rm -f reports/reliability.jsonl
-	LIMNER_TEST_SIZE=full $(BIN)/python -m pytest -m "full or reliability" --timeout=3600
-	cat reports/reliability.jsonl
+	@LIMNER_TEST_SIZE=full $(BIN)/python -m pytest -m "full or reliability" --timeout=3600; \
+	code=$$?; cat reports/reliability.jsonl; exit $$code
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

@@ -494,7 +494,7 @@ def test_t4_a_whole_run_on_a_full_disk(place, pictures, whole, capsys):
     with watched(place / "counted", counter):
         assert command(place / "counted", pictures, whole / "config.json") == 0
     draw, problems = random.Random(SEED), {}
-    chosen = sized(sorted(draw.sample(range(1, counter.calls + 1), 8)), range(1, counter.calls))
+    chosen = sized(sorted(draw.sample(range(1, counter.calls + 1), 8)), range(1, counter.calls + 1))
     capsys.readouterr()
     with tallied("T4 full disk, whole runs", seed=SEED) as tally:
         for at in chosen:

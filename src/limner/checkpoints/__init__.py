@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limner.checkpoints.model_folder import (
         ModelConfig,
         ModelRecord,
+        check_fit,
         fill,
         find_model,
         read_model,
@@ -33,6 +34,7 @@ _HOMES = {
     "model_folder": (
         "ModelConfig",
         "ModelRecord",
+        "check_fit",
         "fill",
         "find_model",
         "read_model",
@@ -48,6 +50,7 @@ __all__ = [
     "ModelRecord",
     "RunDirectory",
     "RunLock",
+    "check_fit",
     "fill",
     "find_model",
     "list_states",

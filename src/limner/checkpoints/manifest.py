@@ -18,7 +18,8 @@ from limner.core.errors import CheckpointError
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
-_STATE_NAME = re.compile(r"step-(\d{8,})")
+_STATE_NAME = re.compile(r"step-([0-9]{8,18})")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
 
 
 def state_name(step: int) -> str:
@@ -49,7 +50,7 @@ def _is_sealed(body: dict[str, Any], content: bytes) -> bool:
     body.pop("manifest_sha256", None)
     try:
         return render_manifest(body) == content
-    except ValueError:  # NaN, which Python's reader accepts
+    except (ValueError, RecursionError):  # ValueError: NaN, which Python's reader accepts
         return False
 
 
@@ -57,8 +58,8 @@ def _require_plain_files(body: Mapping[str, Any], path: Path) -> None:
     """Names that stay inside the directory, each with a size and a sha256."""
     files = body.get("files")
     for name, entry in files.items() if isinstance(files, dict) else [("", None)]:
-        if Path(name).name != name or not isinstance(entry, dict):
-            raise CheckpointError(f"{path}: it lists no file of a checkpoint ('{name}')")
+        if not _FILE_NAME.fullmatch(name) or not isinstance(entry, dict):
+            raise CheckpointError(f"{path}: it lists no file of a checkpoint ({name!a:.100})")
         if not {"size", "sha256"} <= entry.keys():
             raise CheckpointError(f"{path}: it does not say the size and sha256 of '{name}'")
 
@@ -184,7 +185,7 @@ def newest_verified(directory: Path, warn: Callable[[str], None]) -> Path | None
             damaged.append(str(error))
             continue
         if damaged:
-            warn(f"using {path.name}, because what is newer is damaged: " + "; ".join(damaged))
+            warn(f"using {path.name}, because what is newer cannot be used: " + "; ".join(damaged))
         return path
     if damaged:
         raise CheckpointError(

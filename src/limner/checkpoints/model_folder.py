@@ -15,7 +15,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from limner.checkpoints.manifest import sha256_of_bytes
@@ -29,7 +28,7 @@ from limner.checkpoints.protocol import (
     write_file,
 )
 from limner.checkpoints.run_directory import RunDirectory
-from limner.checkpoints.state import load_state
+from limner.checkpoints.state import load_state, unpack_tensors
 from limner.core.config import Config, decode, from_json, nearest, to_json
 from limner.core.errors import CheckpointError, ConfigError, DiskError
 from limner.core.files import make_directory, sync_directory, write_problem
@@ -38,6 +37,7 @@ from limner.core.protocols import NetworkConfig
 MODEL_FORMAT_VERSION = 1
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+MAX_SIZE, MAX_CLASSES = 2**16, 2**20  # beyond, a file is damaged or means harm
 GROUPS = ("generator", "generator_raw", "discriminator")
 
 
@@ -65,10 +65,12 @@ class ModelConfig(Config, frozen=True, kw_only=True):
     format_version: int = MODEL_FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        if min(self.image_shape) < 1:
-            raise ConfigError(f"image_shape must be positive, got {list(self.image_shape)}")
-        if self.num_classes < 0:
-            raise ConfigError(f"num_classes must not be negative, got {self.num_classes}")
+        if not 1 <= min(self.image_shape) <= max(self.image_shape) <= MAX_SIZE:
+            raise ConfigError(
+                f"image_shape must be positive, at most {MAX_SIZE}, got {list(self.image_shape)}"
+            )
+        if not 0 <= self.num_classes <= MAX_CLASSES:
+            raise ConfigError(f"num_classes must be 0 to {MAX_CLASSES}, got {self.num_classes}")
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ConfigError(
                 f"class_names has {len(self.class_names)} names for {self.num_classes} classes"
@@ -188,11 +190,7 @@ def read_model(folder: str | Path, import_modules: bool = False) -> ModelRecord:
             f"{weights_path}: its sha256 is not the one in config.json; restore the file, or "
             "remove origin.weights_sha256 if you changed it on purpose"
         )
-    try:
-        tensors = safetensors.torch.load(weights)
-    except SafetensorError as error:
-        raise CheckpointError(f"{weights_path}: not a safetensors file ({error})") from None
-    groups = _grouped(tensors, weights_path)
+    groups = _grouped(unpack_tensors(weights, weights_path), weights_path)
     if not groups["generator"]:
         raise CheckpointError(f"{weights_path}: it holds no tensor 'generator.*'")
     if groups["discriminator"] and config.discriminator is None:
@@ -249,6 +247,17 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
         CheckpointError: one line that names `where` and the tensors that do not fit; the module
             is then unchanged.
     """
+    check_fit(module, state, where)
+    with torch.no_grad():
+        module.load_state_dict(dict(state), strict=True)
+
+
+def check_fit(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """The check of `fill` alone, which also a module without memory (device "meta") can be asked.
+
+    Raises:
+        CheckpointError: as `fill`.
+    """
     own = module.state_dict()
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]
@@ -256,6 +265,11 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
         f"'{name}' is {list(state[name].shape)}, the network has {list(own[name].shape)}"
         for name in own
         if name in state and state[name].shape != own[name].shape
+    ]
+    shapes += [
+        f"'{name}' is {state[name].dtype}, the network has {own[name].dtype}"
+        for name in own
+        if name in state and not torch.can_cast(state[name].dtype, own[name].dtype)
     ]
     problems = []
     if missing:
@@ -268,8 +282,6 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
         raise CheckpointError(
             f"{where}: the weights do not fit {type(module).__name__}: {'; '.join(problems)}"
         )
-    with torch.no_grad():
-        module.load_state_dict(dict(state), strict=True)
 
 
 def _some(names: list[str], quoted: bool = True) -> str:
@@ -302,17 +314,17 @@ def record_from_state(
         ConfigError: the run's networks cannot be found or built.
         CheckpointError: the state holds no generator.
     """
-    if not tree.get("generator"):
-        raise CheckpointError("the training state holds no 'generator'; it is of another program")
-    progress = tree.get("progress") or {}
+    progress = tree.get("progress")
+    progress = progress if isinstance(progress, Mapping) else {}
     num_classes = run_config.get("num_classes")
-    names = data_info.get("class_names") or []
+    names = data_info.get("class_names")
+    names = names if isinstance(names, (list, tuple)) else []
     if num_classes is None:
         num_classes = data_info["num_classes"]
     plain = {
         "generator": run_config["generator"],
         "discriminator": run_config.get("discriminator"),
-        "image_shape": list(data_info["image_shape"]),
+        "image_shape": data_info["image_shape"],
         "num_classes": num_classes,
         "class_names": list(names) if len(names) == num_classes else [],
         "statistics": {},
@@ -324,13 +336,28 @@ def record_from_state(
             "data_sha256": data_info.get("sha256"),
         },
     }
-    ema = tree.get("generator_ema")
+    raw, ema = _state_dict(tree, "generator"), _state_dict(tree, "generator_ema")
+    if raw is None:
+        raise CheckpointError("the training state holds no 'generator'; it is of another program")
     return ModelRecord(
         config=decode(ModelConfig, plain, import_modules),
-        generator=dict(tree["generator"] if ema is None else ema),
-        generator_raw=None if ema is None else dict(tree["generator"]),
-        discriminator=dict(tree["discriminator"]) if tree.get("discriminator") else None,
+        generator=raw if ema is None else ema,
+        generator_raw=None if ema is None else raw,
+        discriminator=_state_dict(tree, "discriminator"),
     )
+
+
+def _state_dict(tree: Mapping[str, Any], key: str) -> dict[str, Tensor] | None:
+    """A copy of a module's state dict in a training state; None where there is none."""
+    state = tree.get(key)
+    if not state:
+        return None
+    named = isinstance(state, Mapping) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
+    )
+    if not named:
+        raise CheckpointError(f"'{key}' of the training state is not tensors with names")
+    return dict(state)
 
 
 _SPEC = re.compile(r"(?P<path>.+?)(?:@(?P<selector>[^@/\\:]+))?(?P<raw>:raw)?")

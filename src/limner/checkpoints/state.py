@@ -229,19 +229,39 @@ def _read_tree(
     try:
         structure = json.loads(content)
         parts = dict(structure["tree"])
-        files = dict(structure["files"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        files = {key: str(name) for key, name in structure["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(f"{where}: not the structure of a training state") from None
     tree = {}
     for key, plain in parts.items():
         if keys is None or key in keys:
             tensors = _read_tensors(path, manifest, files[key]) if key in files else {}
-            tree[key] = decode_tree(plain, tensors, f"{where}: {key}")
+            try:
+                tree[key] = decode_tree(plain, tensors, f"{where}: {key}")
+            except RecursionError:
+                raise CheckpointError(f"{where}: {key}: nested too deeply") from None
     return tree
 
 
 def _read_tensors(path: Path, manifest: dict[str, Any], name: str) -> dict[str, Tensor]:
+    return unpack_tensors(read_verified(path, manifest, name), path / name)
+
+
+def unpack_tensors(content: bytes, where: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: it is none, or holds types or sizes that torch has not.
+    """
     try:
-        return safetensors.torch.load(read_verified(path, manifest, name))
-    except SafetensorError as error:
-        raise CheckpointError(f"{path / name}: not a safetensors file ({error})") from None
+        return safetensors.torch.load(content)
+    except (
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        AssertionError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CheckpointError(f"{where}: not a safetensors file ({reason})") from None

@@ -111,9 +111,13 @@ def decode_tree(plain: Any, tensors: Mapping[str, Tensor], where: str) -> Tree:
             return tuple(decode_tree(item, tensors, where) for item in items)
         case {"dict": dict(items)} if len(plain) == 1:
             return {key: decode_tree(item, tensors, where) for key, item in items.items()}
-        case {"items": list(items)} if len(plain) == 1:
+        case {"items": list(items)} if len(plain) == 1 and all(map(_is_pair, items)):
             return {key: decode_tree(item, tensors, where) for key, item in items}
     raise CheckpointError(f"{where}: a part of its structure is unknown or names no tensor")
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and type(pair[0]) in (int, str)
 
 
 def num_bytes_of(tree: Tree) -> int:

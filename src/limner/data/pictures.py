@@ -14,6 +14,7 @@ The rules, each chosen once for all sources:
 """
 
 import io
+import logging
 import math
 import struct
 import warnings
@@ -24,6 +25,9 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
+
+# Pillow logs what it also raises; without a handler Python prints that, a line beside the reason.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 MAX_PIXELS = 50_000_000
 MEMORY_SHARE = {"JPEG2000": 4, "AVIF": 4}

@@ -27,11 +27,16 @@ def num_doublings(image_shape: tuple[int, int, int], start: int) -> int:
     return doublings
 
 
+MAX_SIZE = 2**16  # of a layer; beyond, a config is damaged or means harm
+
+
 def check_sizes(**sizes: int) -> None:
-    """Raises ConfigError for the first size that is not positive, by its name."""
+    """Raises ConfigError for the first size that is not 1 to MAX_SIZE, by its name."""
     for name, size in sizes.items():
         if size < 1:
             raise ConfigError(f"{name}: {size} must be 1 or more")
+        if size > MAX_SIZE:
+            raise ConfigError(f"{name}: {size} must be {MAX_SIZE} or less")
 
 
 def initialize(module: nn.Module, kind: Literal["orthogonal", "normal"]) -> None:

@@ -89,8 +89,8 @@ class ResidualDiscriminator(Config, NetworkConfig, frozen=True):
     def __post_init__(self) -> None:
         check_sizes(width=self.width, bottom=self.bottom)
         check_multipliers(self.multipliers)
-        if self.num_last_blocks < 0:
-            raise ConfigError(f"num_last_blocks: {self.num_last_blocks} must be 0 or more")
+        if not 0 <= self.num_last_blocks <= 64:
+            raise ConfigError(f"num_last_blocks: {self.num_last_blocks} must be 0 to 64")
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
@@ -101,6 +101,7 @@ def check_multipliers(multipliers: tuple[int, ...]) -> None:
     """Raises ConfigError unless there is at least one and all are positive."""
     if not multipliers or min(multipliers) < 1:
         raise ConfigError(f"multipliers: {list(multipliers)} must be one or more positive integers")
+    check_sizes(multipliers=max(multipliers))
 
 
 def channels_from_top(width: int, multipliers: tuple[int, ...], num: int) -> list[int]:

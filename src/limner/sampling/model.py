@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from limner.checkpoints import ModelConfig, ModelRecord, fill, find_model
+from limner.checkpoints import ModelConfig, ModelRecord, check_fit, fill, find_model
 from limner.core import distributed
+from limner.core.config import tag_of
 from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
 from limner.core.protocols import NetworkConfig, z_dim_of
@@ -312,6 +313,10 @@ def _chosen_seeds(
 def _filled(
     role: str, network: NetworkConfig, config: ModelConfig, tensors: dict[str, Tensor]
 ) -> nn.Module:
+    if ":" not in tag_of(type(network)):  # limner's own are first built without any memory
+        with torch.device("meta"):
+            shadow = network.build(config.image_shape, config.num_classes)
+        check_fit(shadow, tensors, role)
     with torch.random.fork_rng([]):  # the initialization that the weights replace draws numbers
         module = network.build(config.image_shape, config.num_classes)
     fill(module, tensors, role)

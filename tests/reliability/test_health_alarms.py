@@ -32,19 +32,20 @@ def alarms_of(path, config) -> list[str]:
 
 
 def test_collapsing_runs_are_told(tmp_path):
-    seeds, networks = sized(((0,), ("conv",)), ((0, 1, 2), ("conv", "digits-tiny")))
+    tame, tiny = small_convolutions(), digits_tiny().replace(batch_size=16)
+    # Batch norm survives a rate that ends the spectrally normalized pair within fifty steps.
+    cases = [(tiny if kind == "rate too high" else tame, kind, 0, 72) for kind in COLLAPSES]
+    full = [(base, kind, seed, 72) for base, kind, _, _ in cases for seed in range(3)]
+    full += [(digits_tiny(), kind, seed, 240) for kind in COLLAPSES for seed in range(1)]
     with tallied("T15 collapses") as tally:
         missed = {}
-        for network in networks:
-            base, steps = (small_convolutions(), 120) if network == "conv" else (digits_tiny(), 240)
-            for kind in COLLAPSES:
-                for seed in seeds:
-                    config = watched(collapsing(base, kind), seed, steps, steps // 12)
-                    alarms = alarms_of(tmp_path / f"{network}-{kind}-{seed}", config)
-                    told = any(words in alarm for words in EXPECTED[kind] for alarm in alarms)
-                    tally.count(told)
-                    if not told:
-                        missed[network, kind, seed] = alarms
+        for number, (base, kind, seed, steps) in enumerate(sized(cases, full)):
+            config = watched(collapsing(base, kind), seed, steps, steps // 12)
+            alarms = alarms_of(tmp_path / str(number), config)
+            told = any(words in alarm for words in EXPECTED[kind] for alarm in alarms)
+            tally.count(told)
+            if not told:
+                missed[base.name, kind, seed] = alarms
         assert missed == {}
 
 
@@ -53,7 +54,10 @@ def test_healthy_runs_raise_no_alarm(tmp_path):
     with tallied("T15 false alarms", seed=0) as tally:
         false = {}
         for seed, base in enumerate(
-            sized((digits_tiny(),), (digits_tiny(), digits_tiny(), small_convolutions()))
+            sized(
+                (digits_tiny().replace(batch_size=16),),
+                (digits_tiny(), digits_tiny(), small_convolutions()),
+            )
         ):
             every = sized(20, 50)
             alarms = alarms_of(tmp_path / str(seed), watched(base, seed, steps, every))

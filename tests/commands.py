@@ -31,8 +31,8 @@ def start(words: list[str], **more: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(words, env=environment(), text=True, **{**streams, **more})
 
 
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
-    """Wait for something that another process does."""
+def until(condition: Callable[[], Any], seconds: float = 240.0) -> None:
+    """Wait for something that another process does; the limit only ends what hangs."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"

@@ -176,7 +176,7 @@ def test_a_signal_before_the_first_step_ends_the_command(tmp_path, number):
         time.sleep(seconds)
         process.send_signal(signal.SIGUSR1)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=240)
         assert process.returncode == 128 + number, errors
         assert "Traceback" not in errors
         with run_lock(run):

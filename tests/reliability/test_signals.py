@@ -241,7 +241,7 @@ class Terminal:
                 return
 
     def end(self) -> int:
-        code = self.process.wait(timeout=120)
+        code = self.process.wait(timeout=240)
         self._reader.join()
         os.close(self._master)
         return code

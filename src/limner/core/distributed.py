@@ -1,20 +1,24 @@
 """One code path for one process and many: torch.distributed where torchrun started us."""
 
+import datetime
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from limner.core.errors import ConfigError
+from limner.core.errors import ConfigError, LimnerError
+
+# The others wait while the first process prepares data or evaluates; a dead one is noticed anyway.
+PATIENCE = datetime.timedelta(hours=2)
 
 
 def start(device_type: str = "cpu") -> None:
     """Join the process group that torchrun's environment describes; nothing without it."""
     if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return
-    dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=PATIENCE)
 
 
 def stop() -> None:
@@ -37,6 +41,22 @@ def barrier() -> None:
     """Wait for all processes."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def first_process(work: Callable[[], object]) -> None:
+    """Do something on process 0 alone; the others wait, and stop too if it is refused there.
+
+    Raises:
+        LimnerError: what `work` raised; on the other processes a line that refers to it.
+    """
+    problem: LimnerError | None = None
+    if rank() == 0:
+        try:
+            work()
+        except LimnerError as error:
+            problem = error
+    if any_rank(problem is not None):
+        raise problem or LimnerError("stopped with process 0, whose line says why")
 
 
 def local_device(device: str) -> torch.device:
@@ -68,20 +88,29 @@ def _mps_or_cpu() -> str:
 
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Replace every .grad by its mean over the processes, in one flat all-reduce a dtype."""
+    """Replace every .grad by its mean over the processes, in one flat all-reduce a dtype.
+
+    A parameter without gradient on every process keeps none, so that the optimizer passes it over
+    as it does in a single process.
+    """
     if world_size() == 1:
         return
-    with_grad = [p for p in parameters if p.requires_grad]
-    for p in with_grad:  # a parameter that is idle on one rank may be active on another
-        if p.grad is None:
-            p.grad = torch.zeros_like(p)
-    for dtype in {p.dtype for p in with_grad}:
-        grads = [p.grad for p in with_grad if p.dtype == dtype and p.grad is not None]
-        flat = torch.cat([g.reshape(-1) for g in grads])
-        dist.all_reduce(flat)
-        flat /= world_size()
-        pieces = flat.split([g.numel() for g in grads])
-        torch._foreach_copy_(grads, [p.view_as(g) for p, g in zip(pieces, grads, strict=True)])
+    trained = [p for p in parameters if p.requires_grad]
+    for dtype in dict.fromkeys(p.dtype for p in trained):
+        _average_gradients([p for p in trained if p.dtype == dtype])
+
+
+def _average_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    active = torch.tensor([float(p.grad is not None) for p in parameters]).to(grads[0])
+    flat = torch.cat([*(g.reshape(-1) for g in grads), active])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    *pieces, active = flat.split([*(g.numel() for g in grads), len(grads)])
+    torch._foreach_copy_(grads, [p.view_as(g) for p, g in zip(pieces, grads, strict=True)])
+    if any(p.grad is None for p in parameters):
+        for p, grad, share in zip(parameters, grads, active.tolist(), strict=True):
+            p.grad = grad if share else None
 
 
 def average(value: Tensor) -> Tensor:

@@ -2,14 +2,17 @@
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 
 class PlainBatchNorm2d(nn.BatchNorm2d):
     """Batch normalization in the place of a conditional one: the condition is ignored."""
 
-    def forward(self, input: Tensor, condition: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] -> [N, C, H, W]."""
+    def forward(
+        self, input: Float[Tensor, "n c h w"], condition: Shaped[Tensor, "n ..."] | None = None
+    ) -> Float[Tensor, "n c h w"]:
+        """The normalized input."""
         return super().forward(input)
 
 
@@ -21,15 +24,17 @@ class Scale2d(nn.Module):
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] -> [N, C, H, W]."""
+    def forward(
+        self, x: Float[Tensor, "n c h w"], condition: Shaped[Tensor, "n ..."] | None = None
+    ) -> Float[Tensor, "n c h w"]:
+        """The condition is ignored."""
         return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """BN(x) * (1 + gain(c)) + bias(c), per sample and channel (de Vries et al. 2017; BigGAN).
+    """BN(x) * (1 + gain(y)) + bias(y), per sample and channel (de Vries et al. 2017; BigGAN).
 
-    `gain` and `bias` are modules from the condition c to [N, C]: a ClassTable on labels, or a
+    `gain` and `bias` are modules from the condition to [n, c]: a ClassTable on labels, or a
     linear layer on a shared embedding. Running statistics store the unbiased variance, as torch's
     own layer does. With `normalize=False` only the scale and shift remain, which leaves every
     sample independent of its batch.
@@ -54,8 +59,10 @@ class ConditionalBatchNorm2d(nn.Module):
             self.register_buffer("running_mean", torch.zeros(num_channels))
             self.register_buffer("running_var", torch.ones(num_channels))
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x [N, C, H, W] and the condition that `gain` and `bias` take -> [N, C, H, W]."""
+    def forward(
+        self, x: Float[Tensor, "n c h w"], condition: Shaped[Tensor, "n ..."]
+    ) -> Float[Tensor, "n c h w"]:
+        """The condition is what `gain` and `bias` take."""
         if self.normalize:
             x = F.batch_norm(
                 x,

@@ -34,7 +34,7 @@ class Scale2d(nn.Module):
 class ConditionalBatchNorm2d(nn.Module):
     """BN(x) * (1 + gain(y)) + bias(y), per sample and channel (de Vries et al. 2017; BigGAN).
 
-    `gain` and `bias` are modules from the condition to [n, c]: a ClassTable on labels, or a
+    `gain` and `bias` are modules from the condition y to [n, c]: a ClassTable on labels, or a
     linear layer on a shared embedding. Running statistics store the unbiased variance, as torch's
     own layer does. With `normalize=False` only the scale and shift remain, which leaves every
     sample independent of its batch.

@@ -113,7 +113,7 @@ def from_json(
     """`decode` for JSON text; `where` (a file name) begins every message."""
     try:
         plain = json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number of 5000 digits
         raise ConfigError(f"{where}: not valid JSON ({error}); write or restore it") from None
     try:
         return decode(cls, plain, import_modules)
@@ -149,8 +149,14 @@ def _build_leaf(annotation: Any, plain: Plain, path: str) -> Any:
     if isinstance(plain, float) and not math.isfinite(plain):
         raise ConfigError(f"{path}: {plain} is not a finite number; give one")
     try:
+        if isinstance(plain, str):
+            plain.encode()
         return msgspec.convert(plain, annotation)
-    except msgspec.ValidationError as error:
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{path}: {plain!r} is not text; half a surrogate pair is in it"
+        ) from None
+    except (msgspec.ValidationError, OverflowError) as error:
         raise ConfigError(f"{path}: {error} (value {_shown(plain)})") from None
 
 
@@ -185,8 +191,9 @@ def _build_sequence(
 
 def _build_part(marker: type[Part], plain: Plain, path: str, import_modules: bool) -> Any:
     if not isinstance(plain, dict) or not isinstance(plain.get("type"), str):
+        where = _join(path, "type") if isinstance(plain, dict) else path
         raise ConfigError(
-            f'{path}: expected an object with a "type" (one of {marker.__name__}), '
+            f'{where}: expected an object with a "type" (one of {marker.__name__}), '
             f"got {_shown(plain)}"
         )
     fields = {key: value for key, value in plain.items() if key != "type"}
@@ -232,6 +239,8 @@ def resolve_part(
             f"name it with --module {module_name} (or import it first) if you trust it"
         )
     try:
+        if not all(module_name.split(".")):
+            raise ConfigError(f"{path}: type '{tag!a}' is no 'module:Class'")
         cls = getattr(importlib.import_module(module_name), class_name)
     except ModuleNotFoundError as error:
         raise ConfigError(
@@ -273,7 +282,7 @@ def override(config: ConfigType, assignments: Iterable[str]) -> ConfigType:
 def _override_one(config: ConfigType, key: str, text: str) -> ConfigType:
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return decode(type(config), _assigned(config, key, text), import_modules=True)
     try:
         return decode(type(config), _assigned(config, key, value), import_modules=True)

@@ -18,8 +18,8 @@ def digits() -> RunConfig:
     """1,797 scans brought to 32x32: a sheet, scores and a report in minutes."""
     return RunConfig(
         name="digits",
-        generator=ResidualGenerator(width=8, z_dim=32, embedding_dim=16, multipliers=(1, 4, 8)),
-        discriminator=ResidualDiscriminator(width=8, multipliers=(1, 4, 8)),
+        generator=ResidualGenerator(width=16, z_dim=32, embedding_dim=16, multipliers=(1, 2, 4)),
+        discriminator=ResidualDiscriminator(width=16, multipliers=(1, 2, 4)),
         data=DataConfig(resolution=32, filter="bicubic"),
         updates=(
             Update(player="d", terms=(HingeD(),)),

@@ -10,7 +10,7 @@ import pytest
 
 from limner.cli.main import main
 
-ACCURACY, FLOORS, CAS, RECALL = 0.95, 6.0, 0.90, 0.15
+ACCURACY, FLOORS, CAS, RECALL = 0.95, 6.0, 0.90, 0.12
 
 
 @pytest.mark.full

@@ -1,12 +1,23 @@
-"""Shared fixtures. Tests run torch on one thread: two on a loaded two-core machine can stall."""
+"""Shared fixtures, and shapes checked. Torch has one thread: two on a loaded machine can stall."""
 
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import config
+
+import shapes
 
 torch.set_num_threads(1)
+
+shapes.install()
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users run it: for tests of the messages that meet arguments of a wrong shape or type."""
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
 
 
 def golden_root() -> Path | None:

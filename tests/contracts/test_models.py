@@ -93,6 +93,7 @@ def test_labels_matter_with_classes_and_not_without(name):
     assert torch.equal(d(x, None).logits, d(x, second).logits)
 
 
+@pytest.mark.usefixtures("unchecked")
 @every
 @pytest.mark.parametrize(
     ("y", "message"),

@@ -13,7 +13,7 @@ from limner.layers import SNConv2d, SNLinear
 from limner.layers.spectral_norm import normalized
 from smoke import VARIANTS, run, trained
 
-ACCURACY, FLOORS, CAS, RECALL, EMA_GAIN = 0.95, 2.6, 0.90, 0.40, 1.2
+ACCURACY, FLOORS, CAS, RECALL, EMA_GAIN = 0.95, 3.5, 0.90, 0.36, 1.2
 
 once = functools.cache(run)
 

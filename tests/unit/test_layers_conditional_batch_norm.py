@@ -57,6 +57,7 @@ def test_lookup_of_integers_one_hot_and_soft_rows():
     torch.testing.assert_close(lookup(soft, table), 0.25 * table[:1] + 0.75 * table[1:2])
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("y", [torch.zeros(2, 4), torch.zeros(3), torch.zeros(2, 3).long()])
 def test_labels_of_another_shape_are_refused(y):
     with pytest.raises(LimnerError, match="labels"):

@@ -252,6 +252,7 @@ def test_accuracy_beside_features_without_classes_is_the_classifiers(digits, eve
     assert accuracy.value > 0.97
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_cannot_be_scored_says_why(digits, unlabelled, real, everything):
     images, labels = everything
     with pytest.raises(LimnerError, match="unknown metric 'fidd'; nearest is 'fid'"):

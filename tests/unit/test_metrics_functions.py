@@ -84,6 +84,7 @@ def test_few_images_agree_with_the_statistics_of_those_images():
     assert frechet_from_moments(*moments(a), *moments(b)) == pytest.approx(exact, rel=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_frechet_refuses_what_has_no_distance():
     with pytest.raises(LimnerError, match="1 images are too few"):
         frechet_distance(normal(1, 4), normal(5, 4))
@@ -215,6 +216,7 @@ def test_nearest_neighbour_score_is_that_of_naive_loops(monkeypatch):
     assert 0.1 < found < 0.7
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_nearest_neighbour_score_refuses_sides_that_do_not_fit():
     y = torch.zeros(2, dtype=torch.int64)
     with pytest.raises(LimnerError, match="as many labels"):
@@ -226,5 +228,10 @@ def test_nearest_neighbour_score_refuses_sides_that_do_not_fit():
 def test_class_accuracy():
     logits = torch.tensor([[0.0, 1.0], [2.0, 1.0], [0.0, 3.0], [0.0, 1.0]])
     assert class_accuracy(logits, torch.tensor([1, 0, 0, 1])) == 0.75
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_class_accuracy_refuses_labels_of_another_number():
+    logits = torch.zeros(4, 2)
     with pytest.raises(LimnerError, match="4 rows of logits but 3 labels"):
         class_accuracy(logits, torch.tensor([1, 0, 0]))

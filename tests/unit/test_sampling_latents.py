@@ -76,6 +76,7 @@ def test_an_impossible_threshold_is_refused(truncation):
         latents_from_seeds([0], 4, truncation)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_mode_and_negative_seed_are_refused():
     with pytest.raises(LimnerError, match="nearest is 'resample'"):
         latents_from_seeds([0], 4, 1.0, "resampel")  # type: ignore[arg-type]

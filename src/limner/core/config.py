@@ -129,7 +129,7 @@ def from_json(
     """`decode` for JSON text; `where` (a file name) begins every message."""
     try:
         plain = json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also numbers of 4,301 digits
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number of 5000 digits
         raise ConfigError(f"{where}: not valid JSON ({error}); write or restore it") from None
     try:
         return decode(cls, plain, import_modules)
@@ -165,7 +165,7 @@ def _build_leaf(annotation: Any, plain: Plain, path: str) -> Any:
     encode(plain, path)  # refuses what could not be written again
     try:
         return msgspec.convert(plain, annotation)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, OverflowError) as error:
         raise ConfigError(f"{path}: {error} (value {_shown(plain)})") from None
 
 
@@ -200,8 +200,9 @@ def _build_sequence(
 
 def _build_part(marker: type[Part], plain: Plain, path: str, import_modules: bool) -> Any:
     if not isinstance(plain, dict) or not isinstance(plain.get("type"), str):
+        where = _join(path, "type") if isinstance(plain, dict) else path
         raise ConfigError(
-            f'{path}: expected an object with a "type" (one of {marker.__name__}), '
+            f'{where}: expected an object with a "type" (one of {marker.__name__}), '
             f"got {_shown(plain)}"
         )
     fields = {key: value for key, value in plain.items() if key != "type"}
@@ -247,6 +248,8 @@ def resolve_part(
             f"name it with --module {module_name} (or import it first) if you trust it"
         )
     try:
+        if not all(module_name.split(".")):
+            raise ConfigError(f"{path}: type '{tag!a}' is no 'module:Class'")
         module = importlib.import_module(module_name)
     except (ModuleNotFoundError, ValueError, TypeError) as error:  # the last two: no module's name
         missing = error.name if isinstance(error, ModuleNotFoundError) else module_name

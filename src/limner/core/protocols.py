@@ -2,25 +2,31 @@
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from limner.core.config import Part
 
+# Classes of n images: integers, or rows of weights (one-hot, or soft) that may mix classes.
+Labels = Int[Tensor, " n"] | Float[Tensor, "n classes"]
+
 
 class Scores(NamedTuple):
-    """What a discriminator returns: logits [N] and, with an auxiliary classifier, [N, classes]."""
+    """What a discriminator returns: logits and, with an auxiliary classifier, those of classes."""
 
-    logits: Tensor
-    class_logits: Tensor | None = None
+    logits: Float[Tensor, " n"]
+    class_logits: Float[Tensor, "n classes"] | None = None
 
 
 @runtime_checkable
 class Generator(Protocol):
-    """forward(z [N, z_dim], y) -> images [N, C, H, W]; y: None, ints [N] or rows [N, classes]."""
+    """From latents, and labels if there are classes, to images nominally in [-1, 1]."""
 
     z_dim: int
 
-    def __call__(self, z: Tensor, y: Tensor | None = None) -> Tensor: ...
+    def __call__(
+        self, z: Float[Tensor, "n z"], y: Labels | None = None
+    ) -> Float[Tensor, "n c h w"]: ...
 
 
 def z_dim_of(generator: nn.Module) -> int:

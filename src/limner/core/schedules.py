@@ -15,6 +15,17 @@ class Schedule(Part):
         raise NotImplementedError
 
 
+def share_done(nimg: int, from_nimg: int, until_nimg: int) -> float:
+    """How much of an interval has passed, from 0.0 to 1.0."""
+    return min(max((nimg - from_nimg) / (until_nimg - from_nimg), 0.0), 1.0)
+
+
+def check_interval(from_nimg: int, until_nimg: int) -> None:
+    """Raises ConfigError unless the interval goes forward."""
+    if until_nimg <= from_nimg:
+        raise ConfigError(f"until_nimg must be larger than from_nimg ({from_nimg})")
+
+
 class Linear(Config, Schedule, frozen=True):
     """From `start` to `end` in a straight line between two moments, constant outside them."""
 
@@ -24,12 +35,11 @@ class Linear(Config, Schedule, frozen=True):
     from_nimg: int = 0
 
     def __post_init__(self) -> None:
-        if self.until_nimg <= self.from_nimg:
-            raise ConfigError("until_nimg must be larger than from_nimg")
+        check_interval(self.from_nimg, self.until_nimg)
 
     def __call__(self, nimg: int) -> float:
-        share = (nimg - self.from_nimg) / (self.until_nimg - self.from_nimg)
-        return self.start + (self.end - self.start) * min(max(share, 0.0), 1.0)
+        share = share_done(nimg, self.from_nimg, self.until_nimg)
+        return self.start + (self.end - self.start) * share
 
 
 class Cosine(Config, Schedule, frozen=True):
@@ -41,12 +51,10 @@ class Cosine(Config, Schedule, frozen=True):
     from_nimg: int = 0
 
     def __post_init__(self) -> None:
-        if self.until_nimg <= self.from_nimg:
-            raise ConfigError("until_nimg must be larger than from_nimg")
+        check_interval(self.from_nimg, self.until_nimg)
 
     def __call__(self, nimg: int) -> float:
-        share = (nimg - self.from_nimg) / (self.until_nimg - self.from_nimg)
-        share = min(max(share, 0.0), 1.0)
+        share = share_done(nimg, self.from_nimg, self.until_nimg)
         return self.end + (self.start - self.end) * 0.5 * (1.0 + math.cos(math.pi * share))
 
 

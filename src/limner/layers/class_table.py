@@ -1,15 +1,15 @@
 """Vectors of classes, looked up by integers or mixed by rows."""
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from limner.core.errors import LimnerError
+from limner.core.protocols import Labels
 
 
-def lookup(y: Tensor, table: Tensor) -> Tensor:
-    """Rows of a table [classes, dim] for labels y: integers [N], or weights [N, classes].
-
-    A one-hot row gives the row of its class; a soft row gives the weighted sum.
+def lookup(y: Labels, table: Float[Tensor, "classes d"]) -> Float[Tensor, "n d"]:
+    """Rows of a table: a one-hot y gives the row of its class, a soft one the weighted sum.
 
     Raises:
         LimnerError: y has neither shape.
@@ -30,14 +30,14 @@ def lookup(y: Tensor, table: Tensor) -> Tensor:
 
 
 class ClassTable(nn.Embedding):
-    """An embedding of classes that also takes one-hot or soft rows [N, classes]."""
+    """An embedding of classes that also takes one-hot or soft rows."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        """int64 [N] or float [N, classes] -> [N, dim]."""
+    def forward(self, input: Labels) -> Float[Tensor, "n d"]:
+        """See `lookup`."""
         return lookup(input, self.weight)
 
 
-def required(y: Tensor | None, num_classes: int) -> Tensor:
+def required(y: Labels | None, num_classes: int) -> Labels:
     """y, which a network built for classes cannot do without (LimnerError if it is None)."""
     if y is None:
         raise LimnerError(

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from limner.layers.cross_replica_batch_norm import cross_replica_batch_norm
@@ -10,8 +11,10 @@ from limner.layers.cross_replica_batch_norm import cross_replica_batch_norm
 class PlainBatchNorm2d(nn.BatchNorm2d):
     """Batch normalization in the place of a conditional one: the condition is ignored."""
 
-    def forward(self, input: Tensor, condition: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] -> [N, C, H, W]."""
+    def forward(
+        self, input: Float[Tensor, "n c h w"], condition: Shaped[Tensor, "n ..."] | None = None
+    ) -> Float[Tensor, "n c h w"]:
+        """The normalized input."""
         return super().forward(input)
 
 
@@ -23,15 +26,17 @@ class Scale2d(nn.Module):
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] -> [N, C, H, W]."""
+    def forward(
+        self, x: Float[Tensor, "n c h w"], condition: Shaped[Tensor, "n ..."] | None = None
+    ) -> Float[Tensor, "n c h w"]:
+        """The condition is ignored."""
         return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """BN(x) * (1 + gain(c)) + bias(c), per sample and channel (de Vries et al. 2017; BigGAN).
+    """BN(x) * (1 + gain(y)) + bias(y), per sample and channel (de Vries et al. 2017; BigGAN).
 
-    `gain` and `bias` are modules from the condition c to [N, C]: a ClassTable on labels, or a
+    `gain` and `bias` are modules from the condition y to [n, c]: a ClassTable on labels, or a
     linear layer on a shared embedding. Running statistics store the unbiased variance, as torch's
     own layer does. With `normalize=False` only the scale and shift remain, which leaves every
     sample independent of its batch. With `cross_replica=True` the batch is that of all processes.
@@ -58,8 +63,10 @@ class ConditionalBatchNorm2d(nn.Module):
             self.register_buffer("running_mean", torch.zeros(num_channels))
             self.register_buffer("running_var", torch.ones(num_channels))
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x [N, C, H, W] and the condition that `gain` and `bias` take -> [N, C, H, W]."""
+    def forward(
+        self, x: Float[Tensor, "n c h w"], condition: Shaped[Tensor, "n ..."]
+    ) -> Float[Tensor, "n c h w"]:
+        """The condition is what `gain` and `bias` take."""
         if self.normalize:
             batch_norm = cross_replica_batch_norm if self.cross_replica else F.batch_norm
             x = batch_norm(

@@ -9,32 +9,35 @@ multiplications. A 1x1 convolution commutes with either, so it runs at the low r
 from typing import Literal
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 Resample = Literal["none", "up", "down"]
 
 
-def upsample(x: Tensor) -> Tensor:
-    """Nearest-neighbour doubling: [N, C, H, W] -> [N, C, 2H, 2W]."""
+def upsample(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c 2*h 2*w"]:
+    """Nearest-neighbour doubling."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def downsample(x: Tensor) -> Tensor:
-    """2x2 average pooling: [N, C, H, W] -> [N, C, H/2, W/2]."""
+def downsample(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h//2 w//2"]:
+    """2x2 average pooling."""
     return F.avg_pool2d(x, 2)
 
 
-def spread(weight: Tensor) -> Tensor:
-    """Sum of the four copies of a kernel shifted by (0|1, 0|1): [O, I, 3, 3] -> [O, I, 4, 4]."""
+def spread(weight: Float[Tensor, "o i k k"]) -> Float[Tensor, "o i k+1 k+1"]:
+    """Sum of the four copies of a kernel shifted by (0|1, 0|1)."""
     rows = F.pad(weight, (0, 0, 0, 1)) + F.pad(weight, (0, 0, 1, 0))
     return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, resample: Resample) -> Tensor:
-    """A "same" convolution with an odd kernel, after doubling or before halving the resolution.
-
-    x [N, I, H, W], weight [O, I, k, k] with k 1, 3, 5 ...; returns [N, O, H', W'].
-    """
+def convolve(
+    x: Float[Tensor, "n i h w"],
+    weight: Float[Tensor, "o i k k"],
+    bias: Float[Tensor, " o"] | None,
+    resample: Resample,
+) -> Float[Tensor, "n o new_h new_w"]:
+    """A "same" convolution, k odd, after doubling or before halving the resolution."""
     size = weight.shape[-1]
     padding = size // 2
     if resample == "none":
@@ -65,6 +68,6 @@ class ResampleConv2d(nn.Conv2d):
         )
         self.resample: Resample = resample
 
-    def forward(self, input: Tensor) -> Tensor:
-        """[N, I, H, W] -> [N, O, H', W']."""
+    def forward(self, input: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
+        """See `convolve`."""
         return convolve(input, self.weight, self.bias, self.resample)

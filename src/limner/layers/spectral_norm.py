@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from limner.core.protocols import Labels
 from limner.layers.class_table import lookup
 from limner.layers.resampling import Resample, convolve
 
@@ -26,11 +28,11 @@ class PowerIteration(NamedTuple):
 
 
 def power_iteration(
-    weight: Tensor, vectors: Sequence[Tensor], eps: float
-) -> tuple[list[Tensor], list[Tensor]]:
-    """One iteration for the largest singular values of weight [O, K], from vectors [1, O] each.
+    weight: Float[Tensor, "o k"], vectors: Sequence[Float[Tensor, "1 o"]], eps: float
+) -> tuple[list[Float[Tensor, ""]], list[Float[Tensor, "1 o"]]]:
+    """One iteration for the largest singular values of a weight, as many as vectors are given.
 
-    Returns the values (scalars, differentiable in the weight) and the new vectors (constants).
+    Returns the values (differentiable in the weight) and the new vectors (constants).
     Later vectors are made orthogonal to earlier ones (Gram-Schmidt).
     """
     values: list[Tensor] = []
@@ -61,7 +63,9 @@ def add_buffers(module: nn.Module, num_outputs: int, power: PowerIteration) -> N
         module.register_buffer(f"sv{i}", torch.ones(1))
 
 
-def normalized(module: nn.Module, weight: Tensor, power: PowerIteration) -> Tensor:
+def normalized(
+    module: nn.Module, weight: Float[Tensor, " o *inputs"], power: PowerIteration
+) -> Float[Tensor, " o *inputs"]:
     """weight / its largest singular value, rows being outputs; in training, u and sv move on."""
     matrix = weight.flatten(1)
     stored = [module.get_buffer(f"u{i}") for i in range(power.num_values)]
@@ -104,8 +108,8 @@ class SNConv2d(nn.Conv2d):
         self.power = power
         add_buffers(self, out_channels, power)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """[N, I, H, W] -> [N, O, H', W']."""
+    def forward(self, input: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
+        """See `convolve`."""
         weight = normalized(self, self.weight, self.power)
         return convolve(input, weight, self.bias, self.resample)
 
@@ -124,8 +128,8 @@ class SNLinear(nn.Linear):
         self.power = power
         add_buffers(self, out_features, power)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """[N, I] -> [N, O]."""
+    def forward(self, input: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
+        """The product and the bias."""
         return F.linear(input, normalized(self, self.weight, self.power), self.bias)
 
 
@@ -142,6 +146,6 @@ class SNEmbedding(nn.Embedding):
         self.power = power
         add_buffers(self, num_classes, power)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Labels int64 [N] or rows [N, classes] -> [N, dim]."""
+    def forward(self, input: Labels) -> Float[Tensor, "n d"]:
+        """See `lookup`."""
         return lookup(input, normalized(self, self.weight, self.power))

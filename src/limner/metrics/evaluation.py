@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from limner.core.config import nearest
@@ -17,13 +18,15 @@ from limner.metrics.results import Metric, Result
 if TYPE_CHECKING:
     from limner.data import PreparedData
 
-Sample = Callable[[int, int], tuple[Tensor, Tensor | None]]
+Images = UInt8[Tensor, "n c h w"]
+Classes = Int[Tensor, " n"]
+Sample = Callable[[int, int], tuple[Images, Classes | None]]
 Evaluator = Callable[[Sample], list[Result]]
 
 
 def evaluate_images(
-    fake_images: Tensor,
-    fake_labels: Tensor | None,
+    fake_images: Images,
+    fake_labels: Classes | None,
     data: "PreparedData",
     metrics: Sequence[str],
     extractor: str | Extractor | None = None,
@@ -33,8 +36,8 @@ def evaluate_images(
     """Score generated images against a data set, each figure with its real-against-real floor.
 
     Args:
-        fake_images: uint8 [N, C, H, W] of the data's shape.
-        fake_labels: int64 [N], the classes that were asked for; None for unconditional images.
+        fake_images: of the data's shape.
+        fake_labels: the classes that were asked for; None for unconditional images.
         data: real images; see `Reference` for which of them are compared with.
         metrics: names in METRICS.
         extractor: name, "module:Class" or object; None takes `classifier` for labelled data and
@@ -61,8 +64,8 @@ def make_evaluator(
 ) -> Evaluator:
     """An evaluator for many calls: names are checked now, real images are read at the first call.
 
-    It is called with `sample(num, seed) -> (images uint8 [num, C, H, W], labels int64 [num] or
-    None)`, whose labels take all classes equally often, and returns what `evaluate_images` does.
+    It is called with `sample(num, seed) -> (images, labels or None)`, whose labels take all classes
+    equally often, and returns what `evaluate_images` does.
     """
     check_metrics(metrics, data)
     if num < 2:
@@ -77,7 +80,7 @@ def make_evaluator(
 
 
 def score(
-    reference: Reference, images: Tensor, labels: Tensor | None, metrics: Sequence[str]
+    reference: Reference, images: Images, labels: Classes | None, metrics: Sequence[str]
 ) -> list[Result]:
     """`evaluate_images` for a reference that is there already."""
     _check_images(images, labels, reference.data)

@@ -1,13 +1,16 @@
 """The Frechet distance between two sets of features, each taken as a Gaussian (Heusel 2017)."""
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from limner.core.errors import LimnerError
 
 
-def moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [D] and unbiased covariance [D, D] of features [N, D], in float64.
+def moments(
+    features: Float[Tensor, "n d"],
+) -> tuple[Float64[Tensor, " d"], Float64[Tensor, "d d"]]:
+    """Mean and unbiased covariance.
 
     Raises:
         LimnerError: fewer than two rows, or values that are not finite.
@@ -18,8 +21,8 @@ def moments(features: Tensor) -> tuple[Tensor, Tensor]:
     return mean, centred.T @ centred / (len(features) - 1)
 
 
-def checked(features: Tensor, num_min: int = 2) -> Tensor:
-    """Features [N, D] on the CPU in float64.
+def checked(features: Float[Tensor, "n d"], num_min: int = 2) -> Float64[Tensor, "n d"]:
+    """Features on the CPU in double precision, detached.
 
     Raises:
         LimnerError: not two-dimensional, fewer than `num_min` rows, or values that are not finite.
@@ -34,8 +37,8 @@ def checked(features: Tensor, num_min: int = 2) -> Tensor:
     return features
 
 
-def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) of features [N, D] and [M, D].
+def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
+    """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) of two sets of features.
 
     The trace of the root is the sum of the singular values of F_a F_b^T for any factors with
     F^T F = S. With full rank these are the roots of the eigenvalues of L^T S_b L, L the Cholesky
@@ -56,8 +59,13 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     return _assembled(mean_a, cov_a, mean_b, cov_b, root)
 
 
-def frechet_from_moments(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
-    """The same from means [D] and covariances [D, D] in float64, as statistics files hold them.
+def frechet_from_moments(
+    mean_a: Float64[Tensor, " d"],
+    cov_a: Float64[Tensor, "d d"],
+    mean_b: Float64[Tensor, " d"],
+    cov_b: Float64[Tensor, "d d"],
+) -> float:
+    """The same from means and covariances, as statistics files hold them.
 
     Of covariances without full rank only the symmetric root is left, which is good to about 1e-8
     of the traces.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from limner.core.errors import LimnerError
@@ -11,13 +12,13 @@ from limner.metrics.frechet import checked
 
 NUM_ROWS_OF_ONE_MATRIX = 4096  # a matrix takes 134 MB
 
-Kernel = Callable[[Tensor, Tensor], Tensor]
+Kernel = Callable[[Float[Tensor, "n d"], Float[Tensor, "m d"]], Float[Tensor, "n m"]]
 
 
 def polynomial_kernel(degree: int = 3, gamma: float | None = None, offset: float = 1.0) -> Kernel:
-    """k(x, y) = (gamma x.y + offset)^degree of rows [N, D], [M, D]; gamma None means 1/D."""
+    """k(x, y) = (gamma x.y + offset)^degree of rows; gamma None means 1/d."""
 
-    def kernel(x: Tensor, y: Tensor) -> Tensor:
+    def kernel(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         scale = 1.0 / x.shape[1] if gamma is None else gamma
         return (x @ y.T).mul_(scale).add_(offset).pow_(degree)
 
@@ -25,17 +26,17 @@ def polynomial_kernel(degree: int = 3, gamma: float | None = None, offset: float
 
 
 def gaussian_kernel(sigma: float) -> Kernel:
-    """k(x, y) = exp(-|x - y|^2 / (2 sigma^2)) of rows [N, D], [M, D]."""
+    """k(x, y) = exp(-|x - y|^2 / (2 sigma^2)) of rows."""
 
-    def kernel(x: Tensor, y: Tensor) -> Tensor:
+    def kernel(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         squares = x.square().sum(1)[:, None] + y.square().sum(1)[None, :] - 2.0 * (x @ y.T)
         return squares.clamp_min_(0.0).mul_(-0.5 / sigma**2).exp_()
 
     return kernel
 
 
-def squared_discrepancy(x: Tensor, y: Tensor, kernel: Kernel) -> float:
-    """The unbiased squared maximum mean discrepancy of equally many rows x, y [m, D].
+def squared_discrepancy(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], kernel: Kernel) -> float:
+    """The unbiased squared maximum mean discrepancy of equally many rows.
 
     The cross term leaves its diagonal in, as Binkowski's and torch-fidelity's code does.
     """
@@ -48,8 +49,8 @@ def squared_discrepancy(x: Tensor, y: Tensor, kernel: Kernel) -> float:
 
 
 def kernel_distance(
-    a: Tensor,
-    b: Tensor,
+    a: Float[Tensor, "n d"],
+    b: Float[Tensor, "m d"],
     num_subsets: int = 100,
     subset_size: int = 1000,
     kernel: Kernel | None = None,
@@ -58,8 +59,7 @@ def kernel_distance(
     """Mean and standard deviation of the discrepancy over random subsets of both sides.
 
     Args:
-        a: features [N, D]; b: features [M, D].
-        subset_size: rows in a subset; no more than min(N, M) are taken.
+        subset_size: rows in a subset; no more than min(n, m) are taken.
         kernel: None is the polynomial of degree 3 of the paper.
         seed: of numpy's frozen legacy stream: the subsets are those of torch-fidelity's same seed.
 

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from limner.core.errors import LimnerError
@@ -20,15 +21,17 @@ class Manifold(NamedTuple):
     coverage: float
 
 
-def precision_recall_density_coverage(real: Tensor, fake: Tensor, k: int = 3) -> Manifold:
+def precision_recall_density_coverage(
+    real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], k: int = 3
+) -> Manifold:
     """How the balls up to the k-th neighbour of one set hold the other.
 
     Precision and recall: Kynkaanniemi et al. 2019, equation 2. Density and coverage: Naeem et al.
     2020, equations 3 and 5. Balls are closed and a point is not its own neighbour.
 
     Args:
-        real: features [N, D]; fake: features [M, D]. Distances are Euclidean, in float64, held for
-            `ROWS_PER_BLOCK` rows at a time.
+        real, fake: features. Distances are Euclidean, in float64, held for `ROWS_PER_BLOCK` rows
+            at a time.
         k: the neighbour that sets a ball's radius.
 
     Raises:
@@ -56,7 +59,10 @@ def precision_recall_density_coverage(real: Tensor, fake: Tensor, k: int = 3) ->
 
 
 def nearest_neighbour_score(
-    train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor
+    train: Real[Tensor, " n *image"],
+    train_labels: Int[Tensor, " n"],
+    test: Real[Tensor, " m *image"],
+    test_labels: Int[Tensor, " m"],
 ) -> float:
     """The share of test rows whose nearest training row has the same label.
 
@@ -65,8 +71,7 @@ def nearest_neighbour_score(
     ResNet: it falls with wrong classes, with poor images and with missing variety.
 
     Args:
-        train: uint8 or float [N, ...], flattened here; train_labels: int64 [N].
-        test: [M, ...] on the same scale, which does not matter otherwise; test_labels: int64 [M].
+        train, test: on one scale, which does not matter otherwise.
 
     Raises:
         LimnerError: rows and labels differ in number or width, or one side is empty.
@@ -92,8 +97,8 @@ def nearest_neighbour_score(
     return hits / len(test)
 
 
-def class_accuracy(logits: Tensor, labels: Tensor) -> float:
-    """The share of rows [N, classes] whose largest logit stands at the label, int64 [N]."""
+def class_accuracy(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
+    """The share of rows whose largest logit stands at the label."""
     if len(logits) != len(labels):
         raise LimnerError(f"{len(logits)} rows of logits but {len(labels)} labels")
     return _share(checked(logits, 1).argmax(dim=1) == labels.cpu())

@@ -10,11 +10,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
-from limner.core.protocols import NetworkConfig, Scores
+from limner.core.protocols import Labels, NetworkConfig, Scores
 from limner.layers import ClassTable, CrossReplicaBatchNorm2d, required
 from limner.models.common import check_sizes, num_doublings
 
@@ -115,8 +116,8 @@ class DcganGeneratorNetwork(nn.Module):
         self.output = nn.ConvTranspose2d(widths[-1], image_shape[0], 4, stride=2, padding=1)
         initialize(self, config.conv_std, config.norm_mean, config.norm_std)
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """z [N, z_dim], y None | int64 [N] | float [N, classes] -> [N, C, H, W] in [-1, 1]."""
+    def forward(self, z: Float[Tensor, "n z"], y: Labels | None = None) -> Float[Tensor, "n c h w"]:
+        """Images in [-1, 1]."""
         if self.embed is not None:
             z = torch.cat([z, self.embed(required(y, self.num_classes))], dim=1)
         h = z[:, :, None, None].contiguous(memory_format=torch.channels_last)
@@ -133,8 +134,8 @@ class GeneratorBlock(nn.Module):
         self.conv = conv
         self.norm = NORMS[norm](conv.out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, I, H, W] -> [N, O, 2H, 2W] (the first block: 1x1 -> 4x4)."""
+    def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
+        """Doubles the resolution (the first block: 1x1 -> 4x4)."""
         return F.relu_(self.norm(self.conv(x)))
 
 
@@ -158,8 +159,8 @@ class DcganDiscriminatorNetwork(nn.Module):
         self.embed = ClassTable(num_classes, features) if num_classes else None
         initialize(self, config.conv_std, config.norm_mean, config.norm_std)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Scores:
-        """x [N, C, H, W], y None | int64 [N] | float [N, classes] -> Scores(logits [N])."""
+    def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:
+        """Logits of images in [-1, 1]."""
         h = x.contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             h = block(h)
@@ -178,8 +179,8 @@ class DiscriminatorBlock(nn.Module):
         self.norm = NORMS[norm](out_channels) if norm else nn.Identity()
         self.slope = slope
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, I, H, W] -> [N, O, H/2, W/2]."""
+    def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h//2 w//2"]:
+        """Halves the resolution."""
         return F.leaky_relu(self.norm(self.conv(x)), self.slope, inplace=True)
 
 

@@ -11,11 +11,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
-from limner.core.protocols import NetworkConfig, Scores
+from limner.core.protocols import Labels, NetworkConfig, Scores
 from limner.layers import (
     ClassTable,
     ConditionalBatchNorm2d,
@@ -135,8 +136,8 @@ class ResidualGeneratorNetwork(nn.Module):
         self.output = make.conv(widths[-1], image_shape[0], 3)
         initialize(self, config.init)
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """z [N, z_dim], y None | int64 [N] | float [N, classes] -> [N, C, H, W] in [-1, 1]."""
+    def forward(self, z: Float[Tensor, "n z"], y: Labels | None = None) -> Float[Tensor, "n c h w"]:
+        """Images in [-1, 1]."""
         condition = None
         if self.num_classes:
             y = required(y, self.num_classes)
@@ -159,8 +160,10 @@ class GeneratorBlock(nn.Module):
         self.conv2 = make.conv(out_channels, out_channels, 3)
         self.shortcut = make.conv(in_channels, out_channels, 1)
 
-    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        """[N, I, H, W] -> [N, O, 2H, 2W]."""
+    def forward(
+        self, x: Float[Tensor, "n i h w"], condition: Shaped[Tensor, "n ..."] | None
+    ) -> Float[Tensor, "n o 2*h 2*w"]:
+        """The condition is what the norms take."""
         h = self.conv1(F.relu_(self.norm1(x, condition)))
         h = self.conv2(F.relu_(self.norm2(h, condition)))
         # A 1x1 convolution commutes with doubling, and is four times cheaper before it.
@@ -191,8 +194,8 @@ class ResidualDiscriminatorNetwork(nn.Module):
         self.embed = make.table(num_classes, widths[-1]) if num_classes else None
         initialize(self, config.init)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Scores:
-        """x [N, C, H, W], y None | int64 [N] | float [N, classes] -> Scores(logits [N])."""
+    def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:
+        """Logits of images in [-1, 1]."""
         h = self.first(x.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             h = block(h)
@@ -212,8 +215,8 @@ class FirstBlock(nn.Module):
         self.conv2 = make.conv(out_channels, out_channels, 3, "down")
         self.shortcut = make.conv(in_channels, out_channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, I, H, W] -> [N, O, H/2, W/2]."""
+    def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h//2 w//2"]:
+        """Halves the resolution."""
         h = self.conv2(F.relu_(self.conv1(x)))
         return h.add_(self.shortcut(downsample(x)))
 
@@ -229,8 +232,8 @@ class DiscriminatorBlock(nn.Module):
         self.conv2 = make.conv(out_channels, out_channels, 3, resample)
         self.shortcut = make.conv(in_channels, out_channels, 1, resample) if changes else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, I, H, W] -> [N, O, H/2, W/2], or H and W where the block does not halve."""
+    def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
+        """Halves the resolution, or keeps it."""
         h = self.conv2(F.relu_(self.conv1(F.relu(x))))
         return h.add_(x if self.shortcut is None else self.shortcut(x))
 

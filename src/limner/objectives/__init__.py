@@ -12,7 +12,7 @@ from limner.objectives.adversarial import (
     WassersteinD,
     WassersteinG,
 )
-from limner.objectives.base import Direct, Memory, Noise, Pass, Term, value_at
+from limner.objectives.base import Direct, Memory, Noise, Pass, Term
 from limner.objectives.orthogonal import Orthogonal
 from limner.objectives.penalties import R1, R2, Drift, GradientPenalty
 
@@ -60,5 +60,4 @@ __all__ = [
     "Term",
     "WassersteinD",
     "WassersteinG",
-    "value_at",
 ]

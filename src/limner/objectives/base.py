@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from limner.core.config import Part
 from limner.core.protocols import Scores
-from limner.core.schedules import Schedule
 
 
 class Memory(dict[str, Tensor]):
@@ -93,8 +92,3 @@ class Direct(Part):
 
     def __call__(self, network: nn.Module, memory: Memory) -> None:
         raise NotImplementedError
-
-
-def value_at(value: float | Schedule, nimg: int) -> float:
-    """A hyperparameter now: a number stays, a schedule is read at `nimg`."""
-    return value(nimg) if isinstance(value, Schedule) else value

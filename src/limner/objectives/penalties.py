@@ -7,8 +7,8 @@ from torch import Tensor
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
-from limner.core.schedules import Schedule
-from limner.objectives.base import Memory, Pass, Term, value_at
+from limner.core.schedules import Schedule, value_at
+from limner.objectives.base import Memory, Pass, Term
 
 
 def _image_gradient(logits: Tensor, images: Tensor) -> Tensor:

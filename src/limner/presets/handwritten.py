@@ -31,8 +31,8 @@ def digits() -> RunConfig:
         ),
         controllers=(Ema(decay=0.99),),
         batch_size=64,
-        steps=1000,
-        intervals=Intervals(log=20, sample=100, save=250, evaluate=500),
+        steps=600,
+        intervals=Intervals(log=20, sample=100, save=200, evaluate=300),
         metrics=METRICS,
     )
 

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
+
+from limner.core.protocols import Labels
 
 
 @contextmanager
@@ -21,25 +24,24 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 def generate_batches(
     generator: nn.Module,
-    z: Tensor,
-    y: Tensor | None = None,
+    z: Float[Tensor, "n z"],
+    y: Labels | None = None,
     batch_size: int = 64,
     device: torch.device | str | None = None,
-) -> Iterator[Tensor]:
-    """Images of a generator in eval mode, one tensor [n, C, H, W] a batch, in the order of z.
+) -> Iterator[Float32[Tensor, "batch c h w"]]:
+    """Images of a generator in eval mode, one tensor a batch, in the order of z.
 
     Between batches the generator has its own modes back, so it may train while this is suspended.
     Its buffers and torch's random state stay as they are.
 
     Args:
         generator: forward(z, y) -> images; it is not moved.
-        z: [N, z_dim].
-        y: None, integers [N], or rows [N, classes] that may mix classes.
+        y: None without classes; rows may mix classes.
         batch_size: images a forward pass.
         device: where to compute; None takes the device of the generator's parameters.
 
     Yields:
-        float32 on that device, the network's output as it is (nominally in [-1, 1], not clipped).
+        On that device, the network's output as it is (nominally in [-1, 1], not clipped).
     """
     assert batch_size > 0, f"batch_size {batch_size}"
     assert y is None or len(y) == len(z), f"{len(y)} labels for {len(z)} latents"
@@ -55,12 +57,12 @@ def generate_batches(
 
 def generate(
     generator: nn.Module,
-    z: Tensor,
-    y: Tensor | None = None,
+    z: Float[Tensor, "n z"],
+    y: Labels | None = None,
     batch_size: int = 64,
     device: torch.device | str | None = None,
-) -> Tensor:
-    """All images of `generate_batches` as one float32 tensor [N, C, H, W] on the CPU; N >= 1."""
+) -> Float32[Tensor, "n c h w"]:
+    """All images of `generate_batches` as one tensor on the CPU; at least one latent."""
     assert len(z) > 0, "no latents"
     batches = generate_batches(generator, z, y, batch_size, device)
     return torch.cat([images.cpu() for images in batches])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 from limner.core.config import nearest
@@ -21,8 +22,8 @@ def latents_from_seeds(
     z_dim: int,
     truncation: float | None = None,
     mode: TruncationMode = "resample",
-) -> Tensor:
-    """Standard normal latents [N, z_dim], float32 on the CPU; row i depends on seeds[i] alone.
+) -> Float32[Tensor, "n {z_dim}"]:
+    """Standard normal latents on the CPU; row i depends on seeds[i] alone.
 
     So image 7 has the same latent bit for bit in any batch and on any device.
 

@@ -1,6 +1,7 @@
 """All randomness of a training step, as pure functions of (seed, purpose, step, call, row)."""
 
 import torch
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from limner.core.streams import stream
@@ -13,20 +14,20 @@ class Draw:
     def __init__(self, noise: "Noise", step: int, call: int):
         self._noise, self._step, self._call = noise, step, call
 
-    def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
+    def normal(self, purpose: str, shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
         """Standard normal numbers; shape[0] counts this process's rows."""
         return self._rows(purpose, shape, torch.randn)
 
-    def uniform(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
+    def uniform(self, purpose: str, shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
         """Numbers in [0, 1); shape[0] counts this process's rows."""
         return self._rows(purpose, shape, torch.rand)
 
-    def latents(self, num: int, z_dim: int) -> Tensor:
-        """Latents [num, z_dim], standard normal."""
+    def latents(self, num: int, z_dim: int) -> Float[Tensor, "{num} {z_dim}"]:
+        """Latents, standard normal."""
         return self.normal("latents", (num, z_dim))
 
-    def labels(self, num: int, num_classes: int) -> Tensor:
-        """Labels [num], int64, uniform over the classes."""
+    def labels(self, num: int, num_classes: int) -> Int64[Tensor, " {num}"]:
+        """Labels, uniform over the classes."""
         noise, total = self._noise, num * self._noise.world_size
         generator = noise.stream("labels", self._step, self._call)
         labels = torch.randint(num_classes, (total,), generator=generator)
@@ -73,6 +74,8 @@ class Noise:
         """The stream of the seed, the salt and the keys."""
         return stream(salted(self.seed, self.salt), *keys)
 
-    def own_rows(self, values: Tensor, num: int) -> Tensor:
+    def own_rows(
+        self, values: Shaped[Tensor, " total *rest"], num: int
+    ) -> Shaped[Tensor, " {num} *rest"]:
         """This process's block of `num` rows."""
         return values[self.rank * num : (self.rank + 1) * num]

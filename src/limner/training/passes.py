@@ -19,7 +19,7 @@ class Pass:
     but in training mode, so its running statistics move as in the reference systems.
 
     Attributes:
-        nimg: the clock at the start of the step.
+        nimg: the clock, with the reals of this pass counted.
         noise: this pass's `Draw`.
         real, fake: images [N, C, H, W] in [-1, 1]; reals exist only if the update reads them.
         real_labels, fake_labels: int64 [N], or None for an unconditional model.

@@ -1,0 +1,25 @@
+"""Annotations of shapes are checked in tests: the import hook, and the modules that it changes."""
+
+import sys
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+# Every module that imports jaxtyping names shapes, so it is checked without standing on a list.
+SHAPED = tuple(
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+    for path in sorted(SOURCE.rglob("*.py"))
+    if "\nfrom jaxtyping import " in path.read_text(encoding="utf-8")
+)
+
+# The tower lets an int stand for a float, as Python's own typing rules do.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+
+
+def install() -> None:
+    """Check arguments and results of these modules at every call; before limner is imported."""
+    early = [name for name in sys.modules if name.partition(".")[0] == "limner"]
+    assert not early, f"imported before the hook: {early}"
+    install_import_hook(SHAPED, CHECKER)

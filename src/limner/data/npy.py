@@ -12,7 +12,7 @@ from limner.core.errors import DataError
 MAGIC = b"\x93NUMPY"
 MAX_HEADER_BYTES = 10_000
 _HEADER = re.compile(
-    rb"\{'descr': *'([<>|=]?[?a-zA-Z]\d{0,3})', *'fortran_order': *(True|False), *"
+    rb"\{'descr': *'([<>|=]?[?biufO]\d{0,3})', *'fortran_order': *(True|False), *"
     rb"'shape': *\(((?: *\d{1,18}L?,?)*) *\),? *\} *\n?"
 )
 

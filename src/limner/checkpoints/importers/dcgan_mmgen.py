@@ -6,6 +6,7 @@ were trained on BGR images; the order is kept unless the caller asks for a swap.
 
 import pickle
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,10 @@ def _state_dict(path: Path) -> Mapping[str, Any]:
             f"{path}: holds more than tensors and plain values, or is no torch file ({reason}); "
             "save its state_dict alone with the program that made it"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except (
+        OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError,
+        AssertionError, OverflowError, MemoryError, struct.error,
+    ) as error:  # fmt: skip
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path}: not a readable torch checkpoint ({reason})") from None
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None

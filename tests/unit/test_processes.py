@@ -308,17 +308,6 @@ def test_a_batch_that_cannot_be_split_is_one_line(tmp_path, capfd):
     assert "15 images cannot be shared by 2 processes" in lines[0]
 
 
-def test_a_run_in_use_is_refused_to_all_processes(tmp_path, capfd):
-    run = RunDirectory(tmp_path / "run")
-    with run.lock():
-        ended = in_processes(2, lambda rank: main(words(run.path, "--steps", "2")))
-    assert ended == [1, 1]
-    errors = capfd.readouterr().err
-    assert "Traceback" not in errors
-    assert f"process {os.getpid()} on" in errors
-    assert "is training here" in errors
-
-
 def test_bad_data_is_refused_to_all_processes(tmp_path, capfd):
     command = [*words(tmp_path / "run"), "--data", str(tmp_path / "nothing")]
     assert in_processes(2, lambda rank: main(command)) == [1, 1]

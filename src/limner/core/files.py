@@ -102,14 +102,12 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         os.replace(temporary, path)
         sync_directory(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):  # a disk that refuses this too
-            temporary.unlink(missing_ok=True)
         error.filename = error.filename2 = None
         reason = write_problem(error, path, len(data)).removeprefix(f"{path}: ")
         raise OSError(error.errno, reason, str(path)) from None
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    finally:
+        with contextlib.suppress(OSError):  # a disk that refuses this too
+            temporary.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:

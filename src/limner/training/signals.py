@@ -54,12 +54,10 @@ class StopRequests:
             if self.stop:
                 raise StopNow
             yield
-        except Exception:
-            if self.stop:  # raised in an import, it can come back as another error
-                raise StopNow from None
-            raise
         finally:
             self._at_once = False
+            if self.stop:  # raised in an import, it can come back as another error
+                raise StopNow from None
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.stop:

@@ -33,7 +33,7 @@ SEED = 120
 TESTS = Path(__file__).resolve().parents[1]
 Kill = dict[str, Any]
 # torchrun's own start, and two imports of torch for every restart, on a loaded machine of two cores.
-PATIENCE = 600
+PATIENCE = 280
 
 
 @pytest.fixture(autouse=True)

@@ -163,6 +163,14 @@ def test_a_timeout_of_nothing_is_refused(tmp_path):
         api.train(eventful_config(), "digits", tmp_path, api.TrainOptions(worker_timeout=0.0))
 
 
+def is_running(process: int) -> bool:
+    """Whether a process lives; one that has ended may wait for init to take notice."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_workers_end_with_their_process_and_leave_the_lock(data, tmp_path):
     """Also a stopped worker: else it would hold what the killed process held."""
@@ -183,11 +191,12 @@ def test_workers_end_with_their_process_and_leave_the_lock(data, tmp_path):
     children = [int(word) for word in process.stdout.readline().split()]
     assert len(children) == 3
     os.kill(children[0], signal.SIGSTOP)
+    assert all(is_running(child) for child in children)
     process.kill()
     process.wait()
     process.stdout.close()
     end = time.monotonic() + 2
-    while any(Path(f"/proc/{child}").exists() for child in children):
+    while any(is_running(child) for child in children):
         assert time.monotonic() < end
         time.sleep(0.01)
     with RunDirectory(tmp_path).lock():

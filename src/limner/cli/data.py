@@ -40,7 +40,7 @@ SourceArgument = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOU
 class Prepare:
     """Decode, check and resize pictures once into arrays that training maps into memory.
 
-    Pictures that cannot be read are left out and listed with reasons in DIR/dataset.json.
+    Pictures that cannot be read are left out, a line each on stderr and in DIR/dataset.json.
     """
 
     source: SourceArgument
@@ -124,6 +124,8 @@ def prepare(argv: Sequence[str]) -> int:
     )
     with Counter("preparing", quiet=options.json) as counter:
         prepared = prepare(options.source, options.out, config, counter)
+    for entry in prepared.info["refused"]:
+        print(f"limner data: refused {entry['name']}: {entry['reason']}", file=sys.stderr)
     print(as_json(prepared) if options.json else describe(prepared))
     return 0
 

@@ -1,6 +1,7 @@
 """The command `limner`: finds the subcommand, runs it, turns errors into one line."""
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -38,6 +39,8 @@ def overview() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0, 1 (the user's input; one line on stderr) or 2 (usage)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text in its encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
         return 0 if arguments else 2

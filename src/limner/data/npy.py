@@ -13,8 +13,9 @@ MAGIC = b"\x93NUMPY"
 MAX_HEADER_BYTES = 10_000
 _HEADER = re.compile(
     rb"\{'descr': *'([<>|=]?[?biufO]\d{0,3})', *'fortran_order': *(True|False), *"
-    rb"'shape': *\(((?: *\d{1,18}L?,?)*) *\),? *\} *\n?"
+    rb"'shape': *\(([0-9L, ]*)\),? *\} *\n?"
 )
+_SIZE = re.compile(rb"[0-9]{1,18}L?")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,10 @@ def read_npy_header(file: IO[bytes], where: str) -> NpyHeader:
         raise DataError(f"{where}: numpy knows no type '{match[1].decode()}'") from None
     if dtype.kind not in "biuf":
         raise DataError(f"{where}: values of {_named(dtype)}; store numbers")
-    shape = tuple(int(size.strip(b" L")) for size in match[3].split(b",") if size.strip())
+    sizes = [size.strip() for size in match[3].split(b",") if size.strip()]
+    if not all(map(_SIZE.fullmatch, sizes)):
+        raise DataError(f"{where}: not a numpy array (its shape is no tuple of sizes)")
+    shape = tuple(int(size.rstrip(b"L")) for size in sizes)
     header_bytes = 8 + num_length_bytes + length
     return NpyHeader(dtype, shape, match[2] == b"True", header_bytes)
 

@@ -11,14 +11,20 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/digits
 BIN := $(VENV)/bin
+SMOKE := tests/e2e/test_smoke.py
 
 .PHONY: train test test-full lint bench clean
 
 train: $(VENV)/.train-installed
 	$(BIN)/python -m limner train digits --run $(RUN)
 
+# The smoke takes one core for minutes; it runs beside the rest, and its output is shown at the end.
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest
+	@mkdir -p reports
+	@$(BIN)/python -m pytest $(SMOKE) >reports/smoke.txt 2>&1 & smoke=$$!; \
+	$(BIN)/python -m pytest --ignore=$(SMOKE); rest=$$?; \
+	wait $$smoke; smoke=$$?; cat reports/smoke.txt; \
+	if [ $$rest -ne 0 ]; then exit $$rest; fi; exit $$smoke
 
 test-full: $(VENV)/.dev-installed
 	rm -f reports/reliability.jsonl

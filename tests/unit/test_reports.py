@@ -131,9 +131,7 @@ def test_names_are_escaped_everywhere(run):
     score = score_record(400, 1.0)
     score["results"][0].update(name=evil, extractor=evil, weights_sha256=evil)
     write_lines(run / "scores.jsonl", [score, {**score, "step": 401}])
-    write_lines(
-        run / "events.jsonl", [{"step": evil, "time": evil, "event": evil, "message": evil}]
-    )
+    write_lines(run / "events.jsonl", [{"step": 400, "time": evil, "event": evil, "message": evil}])
     page = page_of(run)
     assert "<script" not in page
     assert "&lt;script&gt;" in page

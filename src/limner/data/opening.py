@@ -16,8 +16,8 @@ from limner.data.prepare import Progress, prepare
 from limner.data.prepared import PreparedData, is_prepared
 from limner.data.sources import Labels, Source, find_source
 
-# Raise it when the same source and settings give other pixels than before.
-PREPARATION_VERSION = 1
+# Raise it when the same source and settings give other pixels, or another dataset.json, than before.
+PREPARATION_VERSION = 2
 
 
 def open_data(

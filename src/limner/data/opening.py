@@ -16,7 +16,7 @@ from limner.data.prepare import Progress, prepare
 from limner.data.prepared import PreparedData, is_prepared
 from limner.data.sources import Labels, Source, find_source
 
-# Raise it when the same source and settings give other pixels, or another dataset.json, than before.
+# Raise it when the same source and settings give other pixels or another dataset.json than before.
 PREPARATION_VERSION = 2
 
 

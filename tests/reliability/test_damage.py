@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
-from faults import fast_directory
 from limner import api
 from limner.checkpoints import RunDirectory, list_states, newest_verified, read_manifest
 from limner.checkpoints.manifest import render_manifest
@@ -41,12 +40,6 @@ Damage = Callable[[Path], None]  # changes a checkpoint's directory
 @pytest.fixture(autouse=True)
 def _no_extras(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with fast_directory() as directory:
-        yield directory
 
 
 @pytest.fixture(scope="module")

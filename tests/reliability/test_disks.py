@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import torch
 
-from faults import REFUSALS, Call, Refuse, fast_directory, leftovers, watched
+from faults import REFUSALS, Call, Refuse, leftovers, watched
 from limner import api
 from limner.checkpoints import (
     RunDirectory,
@@ -53,12 +53,6 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 @pytest.fixture(autouse=True)
 def _no_extras(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with fast_directory() as directory:
-        yield directory
 
 
 @pytest.fixture(scope="module")

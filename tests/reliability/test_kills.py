@@ -26,7 +26,7 @@ import torch
 import torch._dynamo  # the first step would import it, in every forked process again
 
 import noise
-from faults import Call, exit_code, fast_directory, forked, leftovers, watched
+from faults import Call, exit_code, forked, leftovers, watched
 from limner import api
 from limner.checkpoints import RunDirectory, list_states, load_state, protocol
 from limner.training import Intervals
@@ -50,12 +50,6 @@ NEVER = 10**9
 @pytest.fixture(autouse=True)
 def _no_extras(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with fast_directory() as directory:
-        yield directory
 
 
 def ended(run: Path) -> tuple:

@@ -19,10 +19,10 @@ from limner.api.scoring import evaluation_sampler
 from limner.checkpoints import (
     RunDirectory,
     RunLock,
+    fill,
     find_model,
-    load_state,
+    list_states,
     newest_verified,
-    record_from_state,
     write_model,
 )
 from limner.core import distributed
@@ -177,8 +177,11 @@ class _Training:
 
     def _open(self, data: str | Path, config: DataConfig) -> PreparedData:
         """Rank 0 prepares, the others find it in the cache."""
-        distributed.first_process(lambda: open_data(data, config, self.options.on_prepare))
-        return open_data(data, config)
+        opened: list[PreparedData] = []
+        distributed.first_process(
+            lambda: opened.append(open_data(data, config, self.options.on_prepare))
+        )
+        return opened[0] if opened else open_data(data, config)
 
     def __call__(self) -> TrainedRun:
         distributed.first_process(self._prepare_directory)
@@ -370,11 +373,8 @@ class _Training:
     # --- the end -----------------------------------------------------------
 
     def _leave_results(self) -> None:
-        newest = newest_verified(self.run.checkpoints, lambda line: None)
-        if newest is not None:
-            facts = json.loads((self.run.path / "data.json").read_text())
-            record = record_from_state(encode(self.config), facts, load_state(newest))
-            write_model(self.run.model, record)
+        if list_states(self.run.checkpoints):
+            write_model(self.run.model, find_model(self.run.path))
         if importlib.util.find_spec("matplotlib") is None:
             self.options.on_event("note", "no report.html: pip install 'limner[report]'")
             return
@@ -391,11 +391,7 @@ def _initialize(fit: Fit, spec: str) -> None:
     if record.discriminator is not None:
         states["discriminator"] = record.discriminator
     for name, state in states.items():
-        try:
-            networks[name].load_state_dict(state)
-        except RuntimeError as error:
-            line = " ".join(str(error).split())
-            raise CheckpointError(f"--init {spec}: the {name} does not fit: {line}") from None
+        fill(networks[name], state, f"--init {spec}: the {name} does not fit")
     if fit.trainer.generator_ema is not None:
         fit.trainer.generator_ema.load_state_dict(record.generator)
 

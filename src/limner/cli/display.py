@@ -3,51 +3,30 @@
 import os
 import sys
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
+
+from limner.cli.progress import PLAIN_SECONDS, Live
 
 if TYPE_CHECKING:
     from limner.training import RunConfig
 
 SHOWN = ("loss_d", "loss_g", "real_logits", "fake_logits")
-PLAIN_SECONDS = 5.0  # between two plain lines
 
 
-class Display:
+class Display(Live):
     """Use as a context manager around training; its methods are the hooks of TrainOptions."""
 
     def __init__(self, config: "RunConfig", quiet: bool = False):
         self.is_main = int(os.environ.get("RANK", "0")) == 0
-        self._config, self._quiet = config, quiet or not self.is_main
-        self._console = Console(file=sys.stderr, quiet=self._quiet)
-        self._live = self._console.is_terminal and not self._quiet
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[count]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[facts]}"),
-            console=self._console,
-            disable=not self._live,
-        )
+        quiet = quiet or not self.is_main
+        super().__init__(Console(file=sys.stderr, quiet=quiet), facts=True)
+        self._config = config
         self._task: TaskID | None = None
         self._last_plain = 0.0
         self._preparing: TaskID | None = None
-
-    def __enter__(self) -> "Display":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def on_prepare(self, done: int, total: int | None) -> None:
         """Pictures prepared so far."""

@@ -2,33 +2,37 @@
 
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-PLAIN_SECONDS = 5.0
+PLAIN_SECONDS = 5.0  # between two plain lines
 
 
-class Counter:
-    """Counts images on stderr. Use as a context manager and call it with (done, total or None)."""
+class Live:
+    """A console, and on a terminal a live line, shown while the context is entered.
 
-    def __init__(self, verb: str, quiet: bool = False):
-        self._verb = verb
-        self._console = Console(stderr=True, quiet=quiet)
-        self._live = self._console.is_terminal and not quiet
+    Args:
+        facts: whether the line ends in a column "facts" of its tasks.
+        transient: whether it is wiped off at the end.
+    """
+
+    def __init__(self, console: Console, facts: bool = False, transient: bool = False):
+        self._console = console
+        self._live = console.is_terminal and not console.quiet
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[count]}"),
             TimeRemainingColumn(),
-            console=self._console,
+            *([TextColumn("{task.fields[facts]}")] if facts else []),
+            console=console,
             disable=not self._live,
-            transient=True,
+            transient=transient,
         )
-        self._task: TaskID | None = None
-        self._last_plain = time.monotonic()
 
-    def __enter__(self) -> "Counter":
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -39,6 +43,16 @@ class Counter:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+
+
+class Counter(Live):
+    """Counts images on stderr. Use as a context manager and call it with (done, total or None)."""
+
+    def __init__(self, verb: str, quiet: bool = False):
+        super().__init__(Console(stderr=True, quiet=quiet), transient=True)
+        self._verb = verb
+        self._task: TaskID | None = None
+        self._last_plain = time.monotonic()
 
     def __call__(self, done: int, total: int | None) -> None:
         """So many images of so many are done."""

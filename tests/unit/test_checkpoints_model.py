@@ -93,6 +93,63 @@ def assert_same(a: ModelRecord, b: ModelRecord) -> None:
     assert a.sha256 == b.sha256
 
 
+def with_standing(truncations: tuple[float, ...] = (0.0, 0.5, 1.0), **rows: Tensor) -> ModelRecord:
+    made = record()
+    made.config = made.config.replace(truncations=truncations)
+    made.standing = {
+        "norm.running_mean": torch.randn(3, 4),
+        "norm.running_var": torch.rand(3, 4),
+        **{name.replace("__", "."): tensor for name, tensor in rows.items()},
+    }
+    return made
+
+
+def test_standing_statistics_come_back(tmp_path: Path):
+    written = with_standing()
+    written.config = written.config.replace(statistics_rule="huggingface")
+    back = read_model(write_model(tmp_path / "model", written))
+    assert same_states(back.standing, written.standing)
+    assert back.config.truncations == (0.0, 0.5, 1.0)
+    assert back.config.statistics_rule == "huggingface"
+    assert back.sha256 == written.sha256 != record().sha256
+    raw = find_model(f"{tmp_path}/model:raw")  # they are the moving average's
+    assert raw.standing is None
+    assert raw.config.truncations == ()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: with_standing(truncations=()), "2 tensors 'standing.*' for 0 truncations"),
+        (lambda: with_standing(truncations=(0.1, 0.2)), r"expected floating point \[2, 4\]"),
+        (lambda: with_standing(norm__mean=torch.zeros(3, 4)), "'standing.norm.mean' is no buffer"),
+        (
+            lambda: with_standing(norm__running_mean=torch.full((3, 4), torch.nan)),
+            "'standing.norm.running_mean' holds a value that is not finite",
+        ),
+        (lambda: with_standing(norm__running_var=-torch.ones(3, 4)), "negative variance"),
+        (lambda: with_standing(norm__running_var=torch.ones(3, 4).long()), "is torch.int64"),
+    ],
+)
+def test_standing_statistics_that_do_not_fit_are_neither_written_nor_read(
+    made, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(CheckpointError, match=message):
+        write_model(tmp_path / "model", made())
+    assert not (tmp_path / "model").exists()
+    with monkeypatch.context() as unchecked:
+        unchecked.setattr("limner.checkpoints.model_folder.check_standing", lambda *_: None)
+        write_model(tmp_path / "model", made())
+    with pytest.raises(CheckpointError, match=message):
+        read_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("given", [(0.5, 0.5), (1.0, 0.5), (-0.1, 0.5), tuple(range(5000))])
+def test_truncations_ascend(given: tuple[float, ...]):
+    with pytest.raises(ConfigError, match="truncations"):
+        ModelConfig(generator=PainterConfig(), image_shape=(1, 2, 2), truncations=given)
+
+
 @pytest.mark.parametrize("raw", [True, False])
 def test_a_model_comes_back(tmp_path: Path, raw: bool):
     written = record(raw=raw)

@@ -1,17 +1,20 @@
 """The model folder: config.json and model.safetensors, the layout that model hubs expect.
 
 Tensors are `generator.*` (the moving average where there is one), `generator_raw.*` and
-`discriminator.*`; names below that are those of the modules' state dicts.
+`discriminator.*`; names below that are those of the modules' state dicts. `standing.*` are batch
+norm statistics of the generator for several truncations, one row each.
 """
 
 import dataclasses
 import hashlib
+import itertools
 import json
+import math
 import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors.torch
 import torch
@@ -38,7 +41,9 @@ MODEL_FORMAT_VERSION = 1
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 MAX_SIZE, MAX_CLASSES = 2**16, 2**20  # beyond, a file is damaged or means harm
-GROUPS = ("generator", "generator_raw", "discriminator")
+MAX_TRUNCATIONS = 4096
+NETWORKS = ("generator", "generator_raw", "discriminator")
+GROUPS = (*NETWORKS, "standing")
 
 
 class ModelConfig(Config, frozen=True, kw_only=True):
@@ -50,6 +55,9 @@ class ModelConfig(Config, frozen=True, kw_only=True):
         image_shape: channels, height, width.
         num_classes: 0 for an unconditional model.
         class_names: one a class, or none at all.
+        truncations: ascending, those that the rows of the standing statistics belong to.
+        statistics_rule: how rows are interpolated: "linear", or with the weights of the two rows
+            swapped, as pytorch-pretrained-BigGAN does ("huggingface").
         statistics: numbers that belong to the model, as plain JSON, for example class counts.
         origin: where it comes from: {"kind": "run", "name", "step", "nimg", "data_sha256"}, or an
             importer's name with the hashes of its files; `weights_sha256` once it is written.
@@ -60,6 +68,8 @@ class ModelConfig(Config, frozen=True, kw_only=True):
     image_shape: tuple[int, int, int]
     num_classes: int = 0
     class_names: tuple[str, ...] = ()
+    truncations: tuple[float, ...] = ()
+    statistics_rule: Literal["linear", "huggingface"] = "linear"
     statistics: dict = {}
     origin: dict = {}
     format_version: int = MODEL_FORMAT_VERSION
@@ -75,6 +85,14 @@ class ModelConfig(Config, frozen=True, kw_only=True):
             raise ConfigError(
                 f"class_names has {len(self.class_names)} names for {self.num_classes} classes"
             )
+        given = self.truncations
+        ascending = all(first < second for first, second in itertools.pairwise(given))
+        if not (ascending and all(0 <= item < math.inf for item in given)):
+            raise ConfigError(
+                f"truncations must be finite, not negative and ascending, got {list(given)[:5]}"
+            )
+        if len(given) > MAX_TRUNCATIONS:
+            raise ConfigError(f"truncations has {len(given)} entries, at most {MAX_TRUNCATIONS}")
 
 
 @dataclasses.dataclass
@@ -90,6 +108,7 @@ class ModelRecord:
     generator: dict[str, Tensor]
     generator_raw: dict[str, Tensor] | None = None
     discriminator: dict[str, Tensor] | None = None
+    standing: dict[str, Tensor] | None = None
     file_sha256: str = ""
 
     @property
@@ -118,12 +137,14 @@ def write_model(folder: str | Path, record: ModelRecord) -> Path:
     After a crash `read_model` finds the old model or the new one.
 
     Raises:
-        CheckpointError: the folder holds something else, or could not be written.
+        CheckpointError: the folder holds something else, or could not be written; standing
+            statistics that do not fit.
     """
     folder = Path(folder)
     existing = settled(folder)
     if _names_in(existing) and not _is_model(existing):
         raise CheckpointError(f"{folder}: it exists and is not a model folder; give another path")
+    check_standing(record, "standing statistics")
     weights = _packed(record)
     digest = sha256_of_bytes(weights)
     config = record.config.replace(origin={**record.config.origin, "weights_sha256": digest})
@@ -197,13 +218,46 @@ def read_model(folder: str | Path, import_modules: bool = False) -> ModelRecord:
         raise CheckpointError(
             f"{weights_path}: it holds a discriminator, but config.json describes none"
         )
-    return ModelRecord(
+    record = ModelRecord(
         config=config,
         generator=groups["generator"],
         generator_raw=groups["generator_raw"] or None,
         discriminator=groups["discriminator"] or None,
+        standing=groups["standing"] or None,
         file_sha256=digest,
     )
+    check_standing(record, str(weights_path))
+    return record
+
+
+def check_standing(record: ModelRecord, where: str) -> None:
+    """Standing statistics fit the generator's buffers and the truncations of the config.
+
+    Raises:
+        CheckpointError: a set without truncations or the reverse, a buffer that the generator
+            lacks, a wrong shape, a value that is not finite, a negative variance.
+    """
+    standing, num = record.standing or {}, len(record.config.truncations)
+    if bool(standing) != bool(num):
+        raise CheckpointError(
+            f"{where}: {len(standing)} tensors 'standing.*' for {num} truncations in "
+            f"{CONFIG_NAME}; both or none belong to a model"
+        )
+    for name, rows in standing.items():
+        own = record.generator.get(name)
+        if own is None:
+            hint = nearest(name, list(record.generator))
+            raise CheckpointError(f"{where}: 'standing.{name}' is no buffer of the generator{hint}")
+        shape = [num, *own.shape]
+        if list(rows.shape) != shape or not rows.is_floating_point():
+            raise CheckpointError(
+                f"{where}: 'standing.{name}' is {rows.dtype} {list(rows.shape)}, expected floating "
+                f"point {shape}: a row for each truncation"
+            )
+        negative = name.endswith("_var") and bool((rows < 0).any())
+        if negative or not bool(torch.isfinite(rows).all()):
+            what = "a negative variance" if negative else "a value that is not finite"
+            raise CheckpointError(f"{where}: 'standing.{name}' holds {what}; restore the file")
 
 
 def _require_known_format(plain: Mapping[str, Any], path: Path) -> None:
@@ -390,8 +444,13 @@ def find_model(spec: str | Path, import_modules: bool = False) -> ModelRecord:
         raise CheckpointError(
             f"{path}: it has no moving average, so ':raw' says nothing; leave it out"
         )
-    return dataclasses.replace(
-        record, generator=record.generator_raw, generator_raw=None, file_sha256=""
+    return dataclasses.replace(  # the standing statistics are those of the moving average
+        record,
+        config=record.config.replace(truncations=()),
+        generator=record.generator_raw,
+        generator_raw=None,
+        standing=None,
+        file_sha256="",
     )
 
 
@@ -415,7 +474,7 @@ def _find_in(path: Path, selector: str, import_modules: bool) -> ModelRecord:
 
 def _from_run(run: RunDirectory, selector: str, import_modules: bool) -> ModelRecord:
     state = run.select(selector)
-    tree = load_state(state, keys=(*GROUPS, "generator_ema", "progress"))
+    tree = load_state(state, keys=(*NETWORKS, "generator_ema", "progress"))
     try:
         return record_from_state(
             _json_object(run.config), _json_object(run.data), tree, import_modules

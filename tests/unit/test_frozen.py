@@ -1,0 +1,118 @@
+"""Frozen parts: bit-identical weights, untouched optimizers, exact resuming, names that help."""
+
+import copy
+
+import pytest
+import torch
+
+from limner.core.config import from_json, override, to_json
+from limner.core.errors import ConfigError
+from limner.objectives import R1, HingeD, HingeG, Orthogonal
+from limner.training import RunConfig, Update
+from limner.training.trainer import Trainer
+from toys import ToyDiscriminator, ToyReals, toy_config
+
+UPDATES = (
+    Update(player="d", terms=(HingeD(), R1(gamma=1.0)), direct=(Orthogonal(),)),
+    Update(player="g", terms=(HingeG(),)),
+)
+
+
+def trainer_of(*frozen: str, **changes) -> Trainer:
+    config = toy_config(updates=UPDATES, frozen=frozen, **changes)
+    return Trainer(config, (1, 4, 4), 0, ToyReals(config.batch_size))
+
+
+def moved(trainer: Trainer, num_steps: int = 3) -> set[str]:
+    """Names of the parameters that training changes."""
+    before = {p: copy.deepcopy(dict(net.state_dict())) for p, net in trainer.networks.items()}
+    for _ in range(num_steps):
+        trainer.step()
+    return {
+        f"{player}.{name}"
+        for player, net in trainer.networks.items()
+        for name, parameter in net.named_parameters()
+        if not torch.equal(parameter, before[player][name])
+    }
+
+
+LAYERS, KINDS = ("first", "last"), ("weight", "bias")
+# Hinge gradients of the last bias cancel while both sides are within the margin.
+ALL = {f"{player}.{layer}.{kind}" for player in "gd" for layer in LAYERS for kind in KINDS} - {
+    "d.last.bias"
+}
+
+
+@pytest.mark.parametrize(
+    ("frozen", "kept"),
+    [
+        ((), set()),
+        (("discriminator.first",), {"d.first.weight", "d.first.bias"}),
+        (
+            ("discriminator.first.weight", "generator.last"),
+            {"d.first.weight", "g.last.weight", "g.last.bias"},
+        ),
+        (("discriminator",), {name for name in ALL if name.startswith("d.")}),
+    ],
+)
+def test_what_is_named_keeps_its_bits_and_the_rest_moves(frozen: tuple, kept: set[str]):
+    trainer = trainer_of(*frozen)
+    assert moved(trainer) - {"d.last.bias"} == ALL - kept
+    names = {p: dict(net.named_parameters()) for p, net in trainer.networks.items()}
+    for name in kept:
+        parameter = names[name[0]][name[2:]]
+        assert parameter.grad is None
+        assert parameter not in trainer.optimizers[name[0]].state
+
+
+def test_the_other_layers_get_the_gradients_that_they_get_without():
+    plain, frozen = trainer_of(), trainer_of("discriminator.first")
+    for trainer in (plain, frozen):
+        trainer.step()
+    gradients = [
+        torch.cat([p.grad.flatten() for p in t.networks["d"].last.parameters()])
+        for t in (plain, frozen)
+    ]
+    assert torch.equal(*gradients)
+
+
+def test_statistics_of_a_frozen_layer_move():
+    trainer = trainer_of("discriminator.norm", discriminator=ToyDiscriminator(norm="batch"))
+    assert not {"d.norm.weight", "d.norm.bias"} & moved(trainer)
+    assert int(trainer.networks["d"].norm.num_batches_tracked) > 0
+
+
+def test_resuming_is_exact():
+    whole = trainer_of("discriminator.first")
+    for _ in range(2):
+        whole.step()
+    other = trainer_of("discriminator.first")
+    other.load_state_dict(copy.deepcopy(whole.state_dict()))
+    reals = ToyReals(4)
+    reals.drawn = 2
+    other._next_reals = reals
+    for trainer in (whole, other):
+        trainer.step()
+    for player, network in whole.networks.items():
+        for name, tensor in network.state_dict().items():
+            assert torch.equal(tensor, other.networks[player].state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("discriminator.frist", "the discriminator has no 'frist'; nearest is 'first'"),
+        ("discriminator.first.wieght", "nearest is 'first.weight'"),
+        ("discriminator.fir", "nearest is 'first'"),
+        ("critic.first", "names no network"),
+    ],
+)
+def test_an_unknown_name_names_the_nearest(name: str, hint: str):
+    with pytest.raises(ConfigError, match=f"frozen: .*{hint}"):
+        trainer_of(name)
+
+
+def test_it_is_part_of_the_config():
+    config = override(toy_config(), ('frozen=["discriminator.first"]',))
+    assert config.frozen == ("discriminator.first",)
+    assert from_json(RunConfig, to_json(config), "here", import_modules=True) == config

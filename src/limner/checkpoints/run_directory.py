@@ -21,7 +21,7 @@ from limner.core.config import nearest
 from limner.core.errors import CheckpointError, DiskError
 from limner.core.files import make_directory, sync_directory, sync_file, write_problem
 
-LOG_NAMES = ("log", "scores", "events")
+LOG_NAMES = ("log", "spectra", "scores", "events")
 
 # Families of metrics, as results name them in "metric", and the single figures among them. Every
 # other one is better when smaller.
@@ -38,6 +38,7 @@ class RunDirectory:
         self.config = self.path / "config.json"
         self.data = self.path / "data.json"
         self.log = self.path / "log.jsonl"
+        self.spectra = self.path / "spectra.jsonl"
         self.scores = self.path / "scores.jsonl"
         self.events = self.path / "events.jsonl"
         self.samples = self.path / "samples"
@@ -68,11 +69,11 @@ class RunDirectory:
     # --- logs ---------------------------------------------------------------
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
-        """Add a record to "log", "scores" or "events"; see `append_line`. One process calls it."""
+        """Add a record to one of LOG_NAMES; see `append_line`. One process calls it."""
         append_line(self._log_path(name), record)
 
     def read_log(self, name: str) -> list[dict[str, Any]]:
-        """The records of "log", "scores" or "events", without a torn last line."""
+        """The records of one of LOG_NAMES, without a torn last line."""
         return read_lines(self._log_path(name), _IS_RECORD[name])
 
     def truncate_logs(self, step: int) -> None:
@@ -258,6 +259,7 @@ def _is_result(result: dict[str, Any]) -> bool:
 
 _IS_RECORD: dict[str, Callable[[dict[str, Any]], bool]] = {
     "log": lambda record: "step" in record,
+    "spectra": lambda record: "step" in record,
     "scores": _is_scores,
     "events": lambda record: True,
 }

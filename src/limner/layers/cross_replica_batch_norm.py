@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from limner.core import distributed
 
+# What a layer has in the place of a conditional one's gain and bias; see checkpoints.refill.
+UNCONDITIONED = ("weight", "bias", "num_batches_tracked")
+
 
 def cross_replica_batch_norm(
     x: Tensor,
@@ -42,7 +45,8 @@ def cross_replica_batch_norm(
     scale = torch.rsqrt(var + eps)
     shift = -mean * scale
     # Keeps the input and two vectors for backward, as torch's own layer does.
-    return torch.addcmul(shift.to(x.dtype)[:, None, None], x, scale.to(x.dtype)[:, None, None])
+    wide = x.to(scale.dtype)  # of lower precision, the result alone is rounded
+    return torch.addcmul(shift[:, None, None], wide, scale[:, None, None]).to(x.dtype)
 
 
 def global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,6 +93,8 @@ class CrossReplicaBatchNorm2d(nn.BatchNorm2d):
     With one process it is nn.BatchNorm2d, bit for bit. A condition is ignored, so that it can
     stand in the place of a conditional layer.
     """
+
+    conditioned = UNCONDITIONED
 
     def forward(self, input: Tensor, condition: Tensor | None = None) -> Tensor:
         """[N, C, H, W] -> [N, C, H, W]."""

@@ -6,6 +6,7 @@ values, as a log) back. The gradient of the singular value flows through the wei
 are constants. More vectors than one cost more and change only the log, not the output.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -66,7 +67,24 @@ def add_buffers(module: nn.Module, num_outputs: int, power: PowerIteration) -> N
 def normalized(
     module: nn.Module, weight: Float[Tensor, " o *inputs"], power: PowerIteration
 ) -> Float[Tensor, " o *inputs"]:
-    """weight / its largest singular value, rows being outputs; in training, u and sv move on."""
+    """weight / its largest singular value, rows being outputs; in training, u and sv move on.
+
+    In the weight's own precision, whatever the surrounding autocast asks of products.
+    """
+    with full_precision(weight.device):
+        return _normalized(module, weight, power)
+
+
+def full_precision(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Switches automatic mixed precision off, where the device has it."""
+    if not torch.amp.is_autocast_available(device.type):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
+def _normalized(
+    module: nn.Module, weight: Float[Tensor, " o *inputs"], power: PowerIteration
+) -> Float[Tensor, " o *inputs"]:
     matrix = weight.flatten(1)
     stored = [module.get_buffer(f"u{i}") for i in range(power.num_values)]
     # In evaluation nothing is written, so a second iteration would start from the same vectors.
@@ -145,6 +163,7 @@ class SNEmbedding(nn.Embedding):
         super().__init__(num_classes, dim)
         self.power = power
         add_buffers(self, num_classes, power)
+        self.per_class = ("weight", *(name for name, _ in self.named_buffers()))
 
     def forward(self, input: Labels) -> Float[Tensor, "n d"]:
         """See `lookup`."""

@@ -1,12 +1,11 @@
 """A whole run as one frozen tree: what a preset returns and config.json holds."""
 
-from typing import Literal
-
 from limner.core.config import Config
 from limner.core.errors import ConfigError
 from limner.core.protocols import NetworkConfig
 from limner.data.config import DataConfig
 from limner.training.controllers.base import Controller
+from limner.training.precision import Precision
 from limner.training.update import Update
 
 
@@ -34,11 +33,14 @@ class Players(Config, frozen=True, kw_only=True):
 class Intervals(Config, frozen=True, kw_only=True):
     """Steps between events; 0 switches one off. They never change what is learned.
 
-    The figures of `health` stand in the first log line at or after each multiple of it.
+    The figures of `health` stand in the first log line at or after each multiple of it. The
+    largest singular value of every normalized layer goes to spectra.jsonl at each multiple of
+    `singular_values`.
     """
 
     log: int = 50
     health: int = 50
+    singular_values: int = 10
     sample: int = 500
     save: int = 1000
     evaluate: int = 0
@@ -60,13 +62,18 @@ class RunConfig(Config, frozen=True, kw_only=True):
         updates: the algorithm: one step is one pass over this list.
         optim: the players' optimizers.
         controllers: what changes over time.
+        frozen: modules or parameters that keep their weights, as "discriminator.blocks.0"; for
+            fine-tuning (Mo et al. 2020 freeze the discriminator's first layers).
         batch_size: real images a micro-batch, over all processes.
         steps, kimg: the run's length, as steps or as thousands of real images; exactly one.
         num_classes: None takes the data's; another number than the data's is refused.
         seed: of weights, order, noise.
-        precision: of the networks' forwards.
+        precision: "float32", "float64", or "bfloat16" for the networks' forwards alone: weights,
+            power iteration, statistics, losses and penalties stay float32.
         metrics: names of metrics to evaluate at the end and every `intervals.evaluate` steps.
         num_evaluate: generated images an evaluation.
+        standing_passes: passes of the sampled generator in training mode whose mean statistics
+            replace the running ones while it is evaluated (Brock et al. 2019); 0 takes the running.
         keep_best: checkpoints kept for each metric besides the newest two.
         failed_saves: saves in a row that the disk may refuse before the run ends; 0: at the first.
     """
@@ -78,15 +85,17 @@ class RunConfig(Config, frozen=True, kw_only=True):
     updates: tuple[Update, ...]
     optim: Players
     controllers: tuple[Controller, ...] = ()
+    frozen: tuple[str, ...] = ()
     batch_size: int = 64
     steps: int | None = None
     kimg: float | None = None
     num_classes: int | None = None
     seed: int = 0
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Precision = "float32"
     intervals: Intervals = Intervals()
     metrics: tuple[str, ...] = ()
     num_evaluate: int = 2000
+    standing_passes: int = 0
     keep_best: int = 1
     failed_saves: int = 0
 
@@ -97,8 +106,9 @@ class RunConfig(Config, frozen=True, kw_only=True):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} must be positive, got {value}")
-        if self.failed_saves < 0:
-            raise ConfigError(f"failed_saves must not be negative, got {self.failed_saves}")
+        for name in ("failed_saves", "standing_passes"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         if not self.updates:
             raise ConfigError("updates is empty: give at least one Update")
         if not any(update.reads_real for update in self.updates):
@@ -127,6 +137,7 @@ CHANGEABLE = (
     "name",
     "metrics",
     "num_evaluate",
+    "standing_passes",
     "keep_best",
     "failed_saves",
     "intervals",

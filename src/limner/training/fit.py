@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -35,6 +36,7 @@ from limner.training.rollback import (
 )
 from limner.training.signals import StopNow, StopRequests
 from limner.training.trainer import Trainer
+from limner.training.watch import kept_singular_values
 
 Record = dict[str, Any]
 
@@ -104,6 +106,7 @@ class Fit:
             config.num_classes or 0,
             lambda: self.loader.next(),
             device,
+            label_counts=np.bincount(data.labels, minlength=data.num_classes).tolist(),
         )
         self._seconds, self._waited = 0.0, 0.0
         self._mark = (time.perf_counter(), 0)  # moment and nimg of the last log record
@@ -237,6 +240,8 @@ class Fit:
         step, intervals = self.trainer.progress.step, self.config.intervals
         if _due(step, intervals.log):
             self._log()
+        if _due(step, intervals.singular_values) and self._main:
+            self._log_spectra(step)
         milestone = _due(step, intervals.milestone)
         if _due(step, intervals.save) or milestone or distributed.any_rank(requests.save):
             requests.save = False
@@ -287,6 +292,12 @@ class Fit:
             self.hooks.on_log(record)
             for message in self._alarms.hear(record):
                 self.note("alarm", message)
+
+    def _log_spectra(self, step: int) -> None:
+        """Largest singular values of the normalized layers; nothing for networks without."""
+        values = kept_singular_values(self.trainer.networks)
+        if values:
+            self._keeper.append("spectra", {"step": step, **values})
 
     def _health(self) -> Record:
         """What the log line says about health, where it is due; all processes call it."""

@@ -30,7 +30,7 @@ class Keeper:
         self._failed = 0
 
     def append(self, name: str, record: Record) -> None:
-        """Add a record to "log", "scores" or "events", now or when the disk takes it."""
+        """Add a record to one of the run's logs, now or when the disk takes it."""
         self._waiting.append((name, record))
         if len(self._waiting) == 1 or not self._allowed:
             self.attempt(self._write_lines)

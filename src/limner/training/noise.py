@@ -1,11 +1,65 @@
 """All randomness of a training step, as pure functions of (seed, purpose, step, call, row)."""
 
+from collections.abc import Iterable, Sequence
+
 import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
+from limner.core.errors import ConfigError
 from limner.core.streams import stream
 from limner.training.rollback import salted
+from limner.training.update import Update
+
+
+def drawn(
+    total: int, counts: Int64[Tensor, " classes"], generator: torch.Generator
+) -> Int64[Tensor, " {total}"]:
+    """Labels, uniform over the classes."""
+    return torch.randint(len(counts), (total,), generator=generator)
+
+
+def balanced(
+    total: int, counts: Int64[Tensor, " classes"], generator: torch.Generator
+) -> Int64[Tensor, " {total}"]:
+    """Each class total // classes times or once more, in any order."""
+    classes = len(counts)
+    whole = torch.arange(classes).repeat(total // classes)
+    rest = torch.randperm(classes, generator=generator)[: total % classes]
+    labels = torch.cat([whole, rest])
+    return labels[torch.randperm(total, generator=generator)]
+
+
+def natural(
+    total: int, counts: Int64[Tensor, " classes"], generator: torch.Generator
+) -> Int64[Tensor, " {total}"]:
+    """Labels, each class in proportion to its count."""
+    ends = counts.cumsum(0)
+    places = torch.randint(int(ends[-1]), (total,), generator=generator)
+    return torch.searchsorted(ends, places, right=True)
+
+
+LABEL_RULES = {"drawn": drawn, "balanced": balanced, "natural": natural}
+
+
+def checked_counts(
+    updates: Iterable[Update], num_classes: int, counts: Sequence[int] | None
+) -> Int64[Tensor, " classes"] | None:
+    """The data's label counts for `Noise`; None where there are no classes or nobody gave them.
+
+    Raises:
+        ConfigError: an update draws labels as they occur, and nobody counted them.
+    """
+    if not num_classes:
+        return None
+    if counts is None:
+        if any(update.labels == "natural" for update in updates):
+            raise ConfigError(
+                'updates: labels="natural" needs the number of pictures of each class: give the '
+                "trainer label_counts"
+            )
+        return None
+    return torch.tensor(counts, dtype=torch.int64)
 
 
 class Draw:
@@ -26,11 +80,15 @@ class Draw:
         """Latents, standard normal."""
         return self.normal("latents", (num, z_dim))
 
-    def labels(self, num: int, num_classes: int) -> Int64[Tensor, " {num}"]:
-        """Labels, uniform over the classes."""
+    def labels(self, num: int, num_classes: int, rule: str = "drawn") -> Int64[Tensor, " {num}"]:
+        """Labels by a rule of `LABEL_RULES`; each sees the rows of all processes."""
         noise, total = self._noise, num * self._noise.world_size
         generator = noise.stream("labels", self._step, self._call)
-        labels = torch.randint(num_classes, (total,), generator=generator)
+        counts = torch.ones(num_classes, dtype=torch.int64)
+        if rule == "natural":
+            assert noise.label_counts is not None, "the engine asks for them beforehand"
+            counts = noise.label_counts
+        labels = LABEL_RULES[rule](total, counts, generator)
         return noise.own_rows(labels, num).to(noise.device)
 
     def _rows(self, purpose: str, shape: tuple[int, ...], draw) -> Tensor:
@@ -48,6 +106,7 @@ class Noise:
         rank, world_size: this process and their number.
         device, dtype: where and as what the numbers are returned; they are drawn as float32 on the
             CPU, so that every device and precision sees the same values.
+        label_counts: how many pictures of each class the data has, for labels as they occur there.
 
     Attributes:
         salt: how often the run has gone back to a checkpoint; each time the numbers are others.
@@ -62,9 +121,11 @@ class Noise:
         world_size: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        label_counts: Int64[Tensor, " classes"] | None = None,
     ):
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.device, self.dtype = torch.device(device), dtype
+        self.label_counts = label_counts
 
     def draw(self, step: int, call: int) -> Draw:
         """The noise of the `call`-th pass of a step."""

@@ -4,10 +4,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from limner.core.protocols import Scores, z_dim_of
+from limner.core.protocols import Scores
 from limner.training.noise import Draw
+from limner.training.precision import Forwards
 from limner.training.update import Update
 
 # For the type checker a cached value is a read-only property, which is what terms may expect.
@@ -31,8 +32,7 @@ class Pass:
     def __init__(
         self,
         update: Update,
-        generator: nn.Module,
-        discriminator: nn.Module,
+        forwards: Forwards,
         noise: Draw,
         nimg: int,
         num_fakes: int,
@@ -41,8 +41,7 @@ class Pass:
     ):
         self.nimg, self.noise = nimg, noise
         self._update, self._num_fakes, self._num_classes = update, num_fakes, num_classes
-        self._generator, self._discriminator = generator, discriminator
-        self._reals = reals
+        self._forwards, self._reals = forwards, reals
 
     @lazy
     def real(self) -> Tensor:
@@ -58,7 +57,7 @@ class Pass:
 
     @lazy
     def latents(self) -> Tensor:
-        return self.noise.latents(self._num_fakes, z_dim_of(self._generator))
+        return self.noise.latents(self._num_fakes, self._forwards.z_dim)
 
     @lazy
     def fake_labels(self) -> Tensor | None:
@@ -66,19 +65,19 @@ class Pass:
             return None
         if self._update.labels == "real":
             return self.real_labels
-        return self.noise.labels(self._num_fakes, self._num_classes)
+        return self.noise.labels(self._num_fakes, self._num_classes, self._update.labels)
 
     @lazy
     def fake(self) -> Tensor:
         if self._update.player == "g":
-            return self._generator(self.latents, self.fake_labels)
+            return self._forwards.generate(self.latents, self.fake_labels)
         with torch.no_grad():
-            images = self._generator(self.latents, self.fake_labels)
+            images = self._forwards.generate(self.latents, self.fake_labels)
         wants_grad = any(term.fake_grad for term in self._update.terms)
         return images.requires_grad_() if wants_grad else images
 
     def critic(self, images: Tensor, labels: Tensor | None) -> Scores:
-        return self._discriminator(images, labels)
+        return self._forwards.judge(images, labels)
 
     @lazy
     def real_scores(self) -> Scores:

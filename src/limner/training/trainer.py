@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -15,15 +15,15 @@ from limner.core.protocols import NetworkConfig
 from limner.core.streams import stream
 from limner.objectives.base import Memory
 from limner.training.config import Adam, RunConfig
+from limner.training.frozen import frozen_parameters
 from limner.training.health import checked_norm
-from limner.training.noise import Draw, Noise
+from limner.training.noise import Draw, Noise, checked_counts
 from limner.training.passes import Pass
+from limner.training.precision import DTYPES, Forwards
 from limner.training.progress import Meters, Progress
 from limner.training.rollback import rate_factor, salted
 from limner.training.update import Update
 from limner.training.watch import Watch
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class RealBatch(Protocol):
@@ -49,6 +49,7 @@ class Trainer:
         next_reals: returns this process's next `RealBatch`.
         device: where to train.
         noise: replaces the run's own noise (tests replay recorded latents).
+        label_counts: pictures of each class in the data, where an update's labels ask for them.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Trainer:
         next_reals: Callable[[], RealBatch],
         device: torch.device | str = "cpu",
         noise: Noise | None = None,
+        label_counts: Sequence[int] | None = None,
     ):
         rank, world_size = distributed.rank(), distributed.world_size()
         self.config, self.num_classes = config, num_classes
         self.device, self.dtype = torch.device(device), DTYPES[config.precision]
-        self.noise = noise or Noise(config.seed, rank, world_size, self.device, self.dtype)
+        counts = checked_counts(config.updates, num_classes, label_counts)
+        self.noise = noise or Noise(config.seed, rank, world_size, self.device, self.dtype, counts)
         self.progress, self.meters, self.watch = Progress(), Meters(), Watch()
         self._next_reals, self._calls = next_reals, 0
         self._indices = torch.empty(0, dtype=torch.int64)
@@ -72,6 +75,8 @@ class Trainer:
             "g": self._built(config.generator, "generator", image_shape),
             "d": self._built(config.discriminator, "discriminator", image_shape),
         }
+        self._frozen = frozen_parameters(config.frozen, self.networks)
+        self._forwards = Forwards(self.networks, config.precision, self.device)
         self.generator_ema: nn.Module | None = None
         if any(controller.averages for controller in config.controllers):
             self.generator_ema = copy.deepcopy(self.networks["g"]).eval().requires_grad_(False)
@@ -124,6 +129,8 @@ class Trainer:
         network, optimizer = self.networks[update.player], self.optimizers[update.player]
         for player, other in self.networks.items():
             other.requires_grad_(player == update.player)
+        for parameter in self._frozen:
+            parameter.requires_grad_(False)
         optimizer.zero_grad(set_to_none=True)
         self.watch.begin_update()
         total = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -164,8 +171,7 @@ class Trainer:
             num_fakes = _share(update.num_latents, "num_latents", distributed.world_size())
         return Pass(
             update=update,
-            generator=self.networks["g"],
-            discriminator=self.networks["d"],
+            forwards=self._forwards,
             noise=draw,
             nimg=self.progress.nimg,
             num_fakes=num_fakes,

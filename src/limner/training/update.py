@@ -7,6 +7,7 @@ from limner.core.errors import ConfigError
 from limner.objectives.base import Direct, Term
 
 Player = Literal["g", "d"]
+LabelRule = Literal["drawn", "balanced", "natural"]
 
 
 class Update(Config, frozen=True, kw_only=True):
@@ -21,7 +22,9 @@ class Update(Config, frozen=True, kw_only=True):
         repeats: optimizer steps in a row, each with reals and latents of its own.
         accumulate: micro-batches a step; the loss is their mean.
         num_latents: fakes a micro-batch over all processes; None takes the batch size.
-        labels: labels of the fakes: "drawn" uniformly, or those of the "real" batch.
+        labels: labels of the fakes: "drawn" uniformly; "balanced", each class equally often in a
+            micro-batch (over all processes), up to one; "natural", as often as in the data; or
+            those of the "real" batch.
         forwards: how the discriminator sees both sides when the terms read both: "joint" runs once
             over cat[fake, real], else one after the other. Batch and spectral normalization make
             the order part of the algorithm.
@@ -34,7 +37,7 @@ class Update(Config, frozen=True, kw_only=True):
     repeats: int = 1
     accumulate: int = 1
     num_latents: int | None = None
-    labels: Literal["drawn", "real"] = "drawn"
+    labels: LabelRule | Literal["real"] = "drawn"
     forwards: Literal["joint", "fake_then_real", "real_then_fake"] = "fake_then_real"
 
     def __post_init__(self) -> None:

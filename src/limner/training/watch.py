@@ -159,6 +159,20 @@ def singular_values(network: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+@torch.no_grad()
+def kept_singular_values(networks: Mapping[str, nn.Module]) -> dict[str, float]:
+    """ "PLAYER.LAYER" -> largest singular value of every layer that keeps one, as its newest
+    training forward left it. Costs one wait for the device."""
+    kept = {
+        f"{player}.{key.removesuffix('.sv0')}": buffer
+        for player, network in networks.items()
+        for key, buffer in network.named_buffers()
+        if key.endswith(".sv0")
+    }
+    values = [value.reshape(()).double() for value in kept.values()]
+    return dict(zip(kept, torch.stack(values).tolist(), strict=True)) if kept else {}
+
+
 def _raw_weight(module: nn.Module) -> Tensor:
     """The parameter itself: asking a parametrized module for its weight could move its vectors."""
     if parametrize.is_parametrized(module, "weight"):

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from limner.checkpoints.filling import check_fit, fill, refill
     from limner.checkpoints.lock import RunLock, run_lock
     from limner.checkpoints.manifest import (
         list_states,
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from limner.checkpoints.model_folder import (
         ModelConfig,
         ModelRecord,
-        check_fit,
-        fill,
         find_model,
         read_model,
         record_from_state,
@@ -29,13 +28,12 @@ if TYPE_CHECKING:
     from limner.checkpoints.state import load_rank_state, load_state, save_state
 
 _HOMES = {
+    "filling": ("check_fit", "fill", "refill"),
     "lock": ("RunLock", "run_lock"),
     "manifest": ("list_states", "newest_verified", "read_manifest", "verify_state"),
     "model_folder": (
         "ModelConfig",
         "ModelRecord",
-        "check_fit",
-        "fill",
         "find_model",
         "read_model",
         "record_from_state",
@@ -51,6 +49,7 @@ __all__ = [
     "RunDirectory",
     "RunLock",
     "check_fit",
+    "check_standing",
     "fill",
     "find_model",
     "list_states",
@@ -60,6 +59,7 @@ __all__ = [
     "read_manifest",
     "read_model",
     "record_from_state",
+    "refill",
     "run_lock",
     "save_state",
     "verify_state",

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from limner.checkpoints.manifest import sha256_of_bytes
 from limner.checkpoints.protocol import (
@@ -292,61 +292,6 @@ def _grouped(tensors: Mapping[str, Tensor], where: Path) -> dict[str, dict[str, 
             )
         groups[group][name] = tensor
     return groups
-
-
-def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load a state dict into a module, every tensor of both present and of the same shape.
-
-    Raises:
-        CheckpointError: one line that names `where` and the tensors that do not fit; the module
-            is then unchanged.
-    """
-    check_fit(module, state, where)
-    with torch.no_grad():
-        module.load_state_dict(dict(state), strict=True)
-
-
-def check_fit(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """The check of `fill` alone, which also a module without memory (device "meta") can be asked.
-
-    Raises:
-        CheckpointError: as `fill`.
-    """
-    own = module.state_dict()
-    missing = [name for name in own if name not in state]
-    unexpected = [name for name in state if name not in own]
-    shapes = [
-        f"'{name}' is {list(state[name].shape)}, the network has {list(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    shapes += [
-        f"'{name}' is {state[name].dtype}, the network has {own[name].dtype}"
-        for name in own
-        if name in state and not torch.can_cast(state[name].dtype, own[name].dtype)
-    ]
-    problems = []
-    if missing:
-        problems.append(f"missing {_some(missing)}")
-    if unexpected:
-        problems.append(f"unexpected {_some(unexpected)}{_hint(unexpected[0], missing)}")
-    if shapes:
-        problems.append(_some(shapes, quoted=False))
-    if problems:
-        raise CheckpointError(
-            f"{where}: the weights do not fit {type(module).__name__}: {'; '.join(problems)}"
-        )
-
-
-def _some(names: list[str], quoted: bool = True) -> str:
-    shown = [f"'{name}'" if quoted else name for name in names[:3]]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(shown) + more
-
-
-def _hint(name: str, missing: list[str]) -> str:
-    hint = nearest(name, missing)
-    return hint if hint.startswith("; nearest") else ""
 
 
 def record_from_state(

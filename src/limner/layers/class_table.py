@@ -32,6 +32,8 @@ def lookup(y: Labels, table: Float[Tensor, "classes d"]) -> Float[Tensor, "n d"]
 class ClassTable(nn.Embedding):
     """An embedding of classes that also takes one-hot or soft rows."""
 
+    per_class = ("weight",)  # what fine-tuning with other classes makes anew
+
     def forward(self, input: Labels) -> Float[Tensor, "n d"]:
         """See `lookup`."""
         return lookup(input, self.weight)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from limner.checkpoints.model_folder import (
         ModelConfig,
         ModelRecord,
+        check_standing,
         find_model,
         read_model,
         record_from_state,
@@ -34,6 +35,7 @@ _HOMES = {
     "model_folder": (
         "ModelConfig",
         "ModelRecord",
+        "check_standing",
         "find_model",
         "read_model",
         "record_from_state",

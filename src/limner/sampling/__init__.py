@@ -6,11 +6,22 @@ from limner.sampling.generate import generate, generate_batches
 from limner.sampling.latents import latents_from_seeds, parse_classes, parse_seeds
 from limner.sampling.model import Model, SamplePlan, load
 from limner.sampling.sheets import class_sheet, save_npz, save_png, sheet
+from limner.sampling.standing import (
+    StandingPlan,
+    StandingSets,
+    accumulate,
+    put_statistics,
+    standing_statistics,
+    using_statistics,
+)
 
 __all__ = [
     "FixedSamples",
     "Model",
     "SamplePlan",
+    "StandingPlan",
+    "StandingSets",
+    "accumulate",
     "class_sheet",
     "generate",
     "generate_batches",
@@ -20,8 +31,11 @@ __all__ = [
     "parse_classes",
     "parse_endpoint",
     "parse_seeds",
+    "put_statistics",
     "save_animation",
     "save_npz",
     "save_png",
     "sheet",
+    "standing_statistics",
+    "using_statistics",
 ]

@@ -78,7 +78,8 @@ def interpolate(
     share = torch.linspace(0, 1, steps)[:, None]
     walked = _between(z[0], z[1], share, slerp) if "z" in along else z[:1].repeat(steps, 1)
     labels = _label_walk(model, start, end, share, along)
-    return model.draw(SamplePlan(walked, labels, None), batch_size=max(1, min(steps, 64)))
+    plan = SamplePlan(walked, labels, None, truncation, truncation_mode)
+    return model.draw(plan, batch_size=max(1, min(steps, 64)))
 
 
 def _between(first: Tensor, last: Tensor, share: Tensor, slerp: bool) -> Tensor:

@@ -13,7 +13,8 @@ from limner.core.config import nearest
 from limner.core.errors import LimnerError
 from limner.core.streams import stream
 
-TruncationMode = Literal["resample", "scale"]
+TruncationMode = Literal["resample", "scale", "statistics"]
+HUB_BOUND = 2.0  # where the TF-Hub demo cuts the normal that it scales
 MOST_SEEDS = 10_000_000
 
 
@@ -32,7 +33,9 @@ def latents_from_seeds(
         z_dim: width of a row.
         truncation: None, or a threshold > 0.
         mode: "resample" draws the values beyond +-truncation again until they are inside (Brock et
-            al. 2018, section 3.1) and leaves the others as they were; "scale" multiplies all of z.
+            al. 2018, section 3.1) and leaves the others as they were; "scale" multiplies all of z;
+            "statistics" multiplies a normal cut at +-2 (drawn again beyond), as the TF-Hub modules
+            want it, whose batch norm statistics are then to be those of the truncation.
 
     Raises:
         LimnerError: a negative seed, a threshold that is not a finite number > 0, an unknown mode.
@@ -57,11 +60,13 @@ def _row(seed: int, z_dim: int, truncation: float | None, mode: TruncationMode) 
         return z.float()
     if mode == "scale":
         return (z * truncation).float()
-    # Drawing until inside has exactly the law of the normal cut at +-T; its inverse distribution
-    # function gives one draw of that law directly, so that any T > 0 ends at once.
+    bound = HUB_BOUND if mode == "statistics" else truncation
+    # Drawing until inside has exactly the law of the normal cut at +-bound; its inverse
+    # distribution function gives one draw of that law directly, so that any bound > 0 ends at once.
     uniform = torch.rand(z_dim, generator=generator, dtype=torch.float64) * 2 - 1
-    inside = math.sqrt(2) * torch.erfinv(uniform * math.erf(truncation / math.sqrt(2)))
-    return torch.where(z.abs() > truncation, inside, z).clamp(-truncation, truncation).float()
+    inside = math.sqrt(2) * torch.erfinv(uniform * math.erf(bound / math.sqrt(2)))
+    z = torch.where(z.abs() > bound, inside, z).clamp(-bound, bound)
+    return (z * truncation if mode == "statistics" else z).float()
 
 
 def parse_seeds(text: str) -> list[int]:

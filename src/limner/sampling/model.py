@@ -1,6 +1,6 @@
 """A loaded model: what `limner.load(...)` returns, ready to sample."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,19 +9,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from limner.checkpoints import ModelConfig, ModelRecord, check_fit, fill, find_model
+from limner.checkpoints import ModelConfig, ModelRecord, check_fit, check_standing, fill, find_model
 from limner.core import distributed
 from limner.core.config import tag_of
 from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
 from limner.core.protocols import NetworkConfig, z_dim_of
-from limner.sampling.generate import generate, generate_batches
+from limner.sampling.generate import generate_batches
 from limner.sampling.latents import (
     TruncationMode,
     check_classes,
     latents_from_seeds,
     parse_classes,
     parse_seeds,
+)
+from limner.sampling.standing import (
+    StandingPlan,
+    StandingSets,
+    Statistics,
+    put_statistics,
+    standing_statistics,
+    using_statistics,
 )
 
 Seeds = str | int | Sequence[int]
@@ -33,14 +41,15 @@ DEFAULT_NUM = 16
 class SamplePlan:
     """Which images to make: latents [N, z_dim], labels, and the seeds where latents came of seeds.
 
-    y is None (no classes), int64 [N] or float32 [N, classes].
+    y is None (no classes), int64 [N] or float32 [N, classes]. In the mode "statistics" the
+    truncation also says which batch norm statistics the generator uses.
     """
 
     z: Tensor
     y: Tensor | None
     seeds: list[int] | None
     truncation: float | None = None
-    truncation_mode: str = "resample"
+    truncation_mode: TruncationMode = "resample"
 
     def __len__(self) -> int:
         return len(self.z)
@@ -58,6 +67,7 @@ class Model:
         z_dim: width of a latent.
         sha256: of model.safetensors, as hexadecimal digits; of what that file would be where the
             model was not read from one.
+        standing: batch norm statistics for several truncations, or None.
     """
 
     def __init__(
@@ -66,8 +76,10 @@ class Model:
         generator: nn.Module,
         discriminator: nn.Module | None = None,
         sha256: str | None = None,
+        standing: StandingSets | None = None,
     ):
         self.config = config
+        self.standing = standing
         self._sha256 = sha256
         self.generator = generator  # as it is: it may be a live one that trains on
         self.discriminator = discriminator
@@ -92,7 +104,12 @@ class Model:
                 "discriminator", config.discriminator, config, record.discriminator
             )
             discriminator = discriminator.to(target)
-        return cls(config, generator.to(target), discriminator, record.sha256)
+        check_standing(record, "standing statistics")
+        standing = None
+        if record.standing is not None:
+            rule = config.statistics_rule
+            standing = StandingSets(config.truncations, record.standing, rule)
+        return cls(config, generator.to(target), discriminator, record.sha256, standing)
 
     @property
     def device(self) -> torch.device:
@@ -134,8 +151,11 @@ class Model:
         if y is not None and classes is not None:
             raise LimnerError("give either y or classes, not both")
         labels = None if y is None else self._given_labels(y)
+        if truncation_mode == "statistics":
+            self._statistics(truncation)
         if z is not None:
-            if num is not None or seeds is not None or truncation is not None:
+            cuts = truncation is not None and truncation_mode != "statistics"
+            if num is not None or seeds is not None or cuts:
                 raise LimnerError("z is used as it is: leave out num, seeds and truncation")
             latents, chosen = self._given_latents(z), None
         else:
@@ -212,15 +232,62 @@ class Model:
 
     # --- sampling ----------------------------------------------------------
 
+    def _statistics(self, truncation: float | None) -> Statistics:
+        if self.standing is None:
+            raise LimnerError(
+                "truncation mode 'statistics': this model holds no statistics for truncations; "
+                "store some by limner statistics, or use resample or scale with any T > 0"
+            )
+        return self.standing.at(truncation)
+
+    def accumulate(
+        self,
+        plan: StandingPlan,
+        truncation: float | None = None,
+        truncation_mode: TruncationMode = "resample",
+    ) -> None:
+        """Replace the running statistics by standing statistics at a truncation, for good.
+
+        Raises:
+            LimnerError: the mode "statistics", which brings statistics of its own; a generator
+                without batch norm.
+        """
+        if truncation_mode == "statistics":
+            raise LimnerError(
+                "truncation mode 'statistics' uses the model's stored statistics; accumulate "
+                "standing statistics with resample or scale"
+            )
+        statistics = standing_statistics(
+            self.generator, plan, self.num_classes, truncation, truncation_mode
+        )
+        put_statistics(self.generator, statistics)
+
+    def batches(self, plan: SamplePlan, batch_size: int = 64) -> Iterator[Tensor]:
+        """The network's output for the plan, float32 [n, C, H, W] on its device, not clipped.
+
+        Between two batches the generator is as it was.
+        """
+        statistics: Statistics = {}
+        if plan.truncation_mode == "statistics":
+            statistics = self._statistics(plan.truncation)
+        batches = generate_batches(self.generator, plan.z, plan.y, batch_size)
+        while True:
+            with using_statistics(self.generator, statistics):
+                images = next(batches, None)
+            if images is None:
+                return
+            yield images
+
     def draw(self, plan: SamplePlan, batch_size: int = 64) -> np.ndarray:
         """The plan's images, uint8 [N, H, W, C]."""
-        batches = generate_batches(self.generator, plan.z, plan.y, batch_size)
+        batches = self.batches(plan, batch_size)
         pieces = [to_uint8(images).permute(0, 2, 3, 1).cpu().numpy() for images in batches]
         return np.ascontiguousarray(np.concatenate(pieces))
 
     def draw_float(self, plan: SamplePlan, batch_size: int = 64) -> np.ndarray:
         """The plan's images, float32 [N, C, H, W]: the network's output, not clipped."""
-        return generate(self.generator, plan.z, plan.y, batch_size).contiguous().numpy()
+        pieces = [images.cpu().numpy() for images in self.batches(plan, batch_size)]
+        return np.ascontiguousarray(np.concatenate(pieces))
 
     def sample(
         self,
@@ -246,7 +313,8 @@ class Model:
             classes: an index, a name, several, or "all". Without it each seed s of a model with
                 classes shows the class s % num_classes, so that num = num_classes shows each once.
             truncation: threshold > 0 on the latents; see `latents_from_seeds`.
-            truncation_mode: "resample" or "scale".
+            truncation_mode: "resample", "scale" or "statistics"; with z the last one only chooses
+                the statistics, and z is the caller's to scale.
             seed: the first seed that `num` counts from.
             z: latents [N, z_dim] used as they are; without classes and y, row i takes class
                 i % num_classes.

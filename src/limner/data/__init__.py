@@ -11,6 +11,7 @@ from limner.data.prepare import prepare
 from limner.data.prepared import PreparedData
 from limner.data.report import DataReport, picture_sheet, report
 from limner.data.sources import SOURCES, Item, Listing, Source
+from limner.data.stages import Crop
 from limner.data.workers import TIMEOUT as WORKER_TIMEOUT
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = [
     "SOURCES",
     "WORKER_TIMEOUT",
     "Batch",
+    "Crop",
     "DataConfig",
     "DataReport",
     "Item",

@@ -4,12 +4,14 @@ from typing import Any, Literal
 
 from limner.core.config import Config, encode
 from limner.core.errors import ConfigError
+from limner.data.pictures import Fit
 from limner.data.sources.base import Source
 
 
 class DataConfig(Config, frozen=True, kw_only=True):
-    """The form that pictures are prepared in. Everything but `flip` is part of the prepared form's
-    identity: change it and the source is prepared anew.
+    """The form that pictures are prepared in, and how batches are made of them. `flip`, `pad` and
+    `in_memory` are no part of the prepared form's identity; change anything else, and the source is
+    prepared anew.
 
     Fields:
         resolution: height and width in pixels of the prepared (square) pictures.
@@ -20,6 +22,13 @@ class DataConfig(Config, frozen=True, kw_only=True):
         fit: "crop" the largest centred square, "squash" to a square, or "pad" with black.
         filter: the resize filter, antialiased when a picture shrinks.
         flip: mirror half of the pictures left-right while training.
+        crop: "center", or "random": pictures keep their aspect in the prepared form (the short
+            side at `resolution`), and training takes a square anywhere along the long one. Scores
+            and sheets show the centred square.
+        pad: take squares anywhere in the picture with so many black pixels around it while
+            training (4 for CIFAR).
+        in_memory: read the prepared pictures into memory once and not as they are needed; images
+            do not change by it.
         source: how to read the data; None finds it out from the path. A user's own class goes
             here as {"type": "module:Class", ...}; its `path` is filled in from the data argument.
     """
@@ -30,6 +39,9 @@ class DataConfig(Config, frozen=True, kw_only=True):
     fit: Literal["crop", "squash", "pad"] = "crop"
     filter: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"] = "lanczos"
     flip: bool = False
+    crop: Literal["center", "random"] = "center"
+    pad: int = 0
+    in_memory: bool = False
     source: Source | None = None
 
     def __post_init__(self) -> None:
@@ -37,8 +49,18 @@ class DataConfig(Config, frozen=True, kw_only=True):
             raise ConfigError(f"resolution: {self.resolution} is no size; give 1 or more pixels")
         if self.channels is not None and self.channels < 1:
             raise ConfigError(f"channels: {self.channels}; give 1 (gray), 3 (color) or null")
+        if not 0 <= self.pad <= self.resolution:
+            raise ConfigError(f"pad: {self.pad} pixels; give 0 to {self.resolution} (resolution)")
+        if self.crop == "random" and self.fit != "crop":
+            raise ConfigError(f"crop: 'random' needs fit='crop'; fit is '{self.fit}'")
+
+    @property
+    def prepared_fit(self) -> Fit:
+        """How a picture is fitted when it is prepared."""
+        return "keep" if self.crop == "random" else self.fit
 
     def settings(self) -> dict[str, Any]:
         """The fields that decide the prepared pixels, as plain JSON values (not the source)."""
         plain = encode(self)
-        return {name: plain[name] for name in ("resolution", "channels", "labels", "fit", "filter")}
+        names = ("resolution", "channels", "labels", "fit", "filter")
+        return {**{name: plain[name] for name in names}, "fit": self.prepared_fit}

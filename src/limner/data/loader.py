@@ -11,7 +11,8 @@ from torch import Tensor
 from limner.core.errors import ConfigError
 from limner.data.order import indices
 from limner.data.prepared import PreparedData
-from limner.data.workers import TIMEOUT, Workers, gather
+from limner.data.stages import Crop, gather, offset_draws
+from limner.data.workers import TIMEOUT, Workers
 
 
 class Batch(NamedTuple):
@@ -44,6 +45,7 @@ class Loader:
         pin_memory: bool = False,
         worker_timeout: float = TIMEOUT,
         on_loss: Callable[[str], None] = lambda line: None,
+        crop: Crop | None = None,
     ):
         """Begin at a position.
 
@@ -57,6 +59,7 @@ class Loader:
             worker_timeout: seconds after which a worker that owes a batch counts as hung. A lost
                 worker is replaced, and the batches stay the same.
             on_loss: is told about a replaced worker, in one line.
+            crop: which squares of the pictures are shown; None the centred ones.
 
         Raises:
             ConfigError: the batch cannot be split evenly over the processes, or is empty.
@@ -71,14 +74,24 @@ class Loader:
         self.position = position
         self.seconds_waited = 0.0
         self._data = data
+        self._crop = crop or Crop()
         self._places = _Places(len(data), batch_size, seed, rank, world_size)
+        places_at = self._places.drawn if self._crop.moves else self._places.still
         self._pin_memory = pin_memory
         self._closed = False
         self._workers: Workers | None = None
         if num_workers:
             self._workers = Workers(
-                data, self._places.at, position, batch_size, num_workers, worker_timeout, on_loss
+                data,
+                self._crop,
+                places_at,
+                position,
+                batch_size,
+                num_workers,
+                worker_timeout,
+                on_loss,
             )
+        self._places_at = places_at
 
     def next(self) -> Batch:
         """The next batch of this process.
@@ -88,11 +101,12 @@ class Loader:
         """
         assert not self._closed, "the loader is closed"
         begin = time.perf_counter()
-        index = self._places.at(self.position)
+        places = self._places_at(self.position)
+        index = places[:, 0].copy()
         shape = (len(index), *self._data.images.shape[1:])
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pin_memory)
         if self._workers is None:
-            gather(self._data, index, images.numpy())
+            gather(self._data, self._crop, places, images.numpy())
         else:
             self._workers.take_into(images.numpy())
         labels = np.take(self._data.labels, index)
@@ -114,13 +128,24 @@ class Loader:
 
 
 class _Places:
-    """This process' picture indices of any global batch."""
+    """This process' pictures of any global batch, with the draws of their offsets: int64 [n, 3]."""
 
     def __init__(self, num_images: int, batch_size: int, seed: int, rank: int, world_size: int):
         self.num_images, self.seed, self.batch_size = num_images, seed, batch_size
         self.num_rows = batch_size // world_size
         self.first_row = rank * self.num_rows
 
-    def at(self, position: int) -> np.ndarray:
-        """The rows of the batch that begins at a position, as a new int64 array."""
-        return indices(self.seed, position + self.first_row, self.num_rows, self.num_images)
+    def still(self, position: int) -> np.ndarray:
+        """The places of the batch that begins at a position, without draws."""
+        places = np.zeros((self.num_rows, 3), np.int64)
+        start = position + self.first_row
+        places[:, 0] = indices(self.seed, start, self.num_rows, self.num_images)
+        return places
+
+    def drawn(self, position: int) -> np.ndarray:
+        """The same with draws."""
+        places = self.still(position)
+        start = position + self.first_row
+        epochs = np.arange(start, start + self.num_rows) // self.num_images
+        places[:, 1:] = offset_draws(self.seed, epochs, places[:, 0])
+        return places

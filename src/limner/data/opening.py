@@ -17,7 +17,7 @@ from limner.data.prepared import PreparedData, is_prepared
 from limner.data.sources import Labels, Source, find_source
 
 # Raise it when the same source and settings give other pixels or another dataset.json than before.
-PREPARATION_VERSION = 2
+PREPARATION_VERSION = 3
 
 
 def open_data(
@@ -39,6 +39,15 @@ def open_data(
     Raises:
         DataError: the data cannot be read, or was prepared with other settings.
     """
+    prepared = _opened(data, config, progress)
+    return prepared.loaded() if config.in_memory else prepared
+
+
+def _opened(
+    data: str | os.PathLike[str] | Source | PreparedData,
+    config: DataConfig,
+    progress: Progress | None,
+) -> PreparedData:
     if isinstance(data, PreparedData):
         _check_settings(data, config)
         return data
@@ -125,13 +134,25 @@ def _check_settings(prepared: PreparedData, config: DataConfig) -> None:
     wanted, made = config.settings(), prepared.info["settings"]
     if wanted["channels"] is None:
         wanted["channels"] = made.get("channels")
+    if made.get("fit") == "keep" and config.fit == "crop":
+        wanted["fit"] = "keep"  # squares are taken out of it while training, as crop says
     different = [name for name, value in wanted.items() if made.get(name) != value]
     if different:
         listed = ", ".join(
             f"{name} is {made.get(name)} but {wanted[name]} is asked" for name in different
         )
-        changes = " ".join(f"--set data.{name}={made.get(name)}" for name in different)
+        changes = " ".join(_change(name, made.get(name)) for name in different)
         raise DataError(
             f"{prepared.directory}: prepared with other settings: {listed}; "
             f"prepare the source again, or use it as it is with {changes}"
         )
+
+
+def _change(name: str, made: Any) -> str:
+    """What brings a config to a setting that the pictures were made with."""
+    if name == "fit":
+        kept = made == "keep"
+        return f"--set data.fit={'crop' if kept else made}" + (
+            "" if kept else " --set data.crop=center"
+        )
+    return f"--set data.{name}={made}"

@@ -48,6 +48,8 @@ FILTERS = {
     "nearest": Image.Resampling.NEAREST,
 }
 
+Fit = Literal["crop", "squash", "pad", "keep"]  # "keep": the short side at the asked size
+
 
 class UnreadablePictureError(ValueError):
     """One picture that cannot be used; its text is the reason that dataset.json records."""
@@ -163,17 +165,20 @@ def fitted(
     picture: Image.Image | np.ndarray,
     resolution: int,
     channels: int | None,
-    fit: Literal["crop", "squash", "pad"],
+    fit: Fit,
     resize_filter: str,
 ) -> np.ndarray:
-    """The picture as uint8 [resolution, resolution, C].
+    """The picture as uint8 [resolution, resolution, C], or with fit="keep" as [H, W, C] whose short
+    side is the resolution.
 
     C is `channels`; with None it is 1 where the result is gray (equal channels), else 3. "crop"
-    takes the largest centred square, "pad" centres the whole picture on black. A picture that has
-    the asked size already keeps its pixels exactly.
+    takes the largest centred square (CenterCropLongEdge and Resize of BigGAN-PyTorch), "pad"
+    centres the whole picture on black. A picture that has the asked size already keeps its pixels
+    exactly.
 
     Raises:
-        UnreadablePictureError: its channels cannot become `channels`.
+        UnreadablePictureError: its channels cannot become `channels`, or with fit="keep" it would
+            have more than MAX_PIXELS.
     """
     if isinstance(picture, np.ndarray):
         if channels != picture.shape[2]:
@@ -183,18 +188,18 @@ def fitted(
         planes = [
             Image.fromarray(np.ascontiguousarray(plane)) for plane in picture.transpose(2, 0, 1)
         ]
-        return np.stack([_square(plane, resolution, fit, resize_filter) for plane in planes], 2)
+        return np.stack([_plane(plane, resolution, fit, resize_filter) for plane in planes], 2)
     if channels not in (None, 1, 3):
         raise UnreadablePictureError(f"a picture file has 1 or 3 channels, not {channels}")
     if channels == 1:
-        return _square(picture.convert("L"), resolution, fit, resize_filter)[:, :, None]
+        return _plane(picture.convert("L"), resolution, fit, resize_filter)[:, :, None]
     if picture.mode == "L":
-        square = _square(picture, resolution, fit, resize_filter)[:, :, None]
-        return square if channels is None else np.repeat(square, 3, axis=2)
-    square = _square(picture, resolution, fit, resize_filter)
-    if channels is None and is_gray(square):
-        return square[:, :, :1]
-    return square
+        pixels = _plane(picture, resolution, fit, resize_filter)[:, :, None]
+        return pixels if channels is None else np.repeat(pixels, 3, axis=2)
+    pixels = _plane(picture, resolution, fit, resize_filter)
+    if channels is None and is_gray(pixels):
+        return pixels[:, :, :1]
+    return pixels
 
 
 def is_gray(pixels: np.ndarray) -> bool:
@@ -203,12 +208,19 @@ def is_gray(pixels: np.ndarray) -> bool:
     return bool((first == pixels[..., 1]).all() and (first == pixels[..., 2]).all())
 
 
-def _square(picture: Image.Image, resolution: int, fit: str, resize_filter: str) -> np.ndarray:
+def centred(length: int, side: int) -> int:
+    """Where a centred part begins; torchvision's center_crop rounds halves to even like this."""
+    return round((length - side) / 2)
+
+
+def _plane(picture: Image.Image, resolution: int, fit: Fit, resize_filter: str) -> np.ndarray:
     width, height = picture.size
     size = (resolution, resolution)
-    if fit == "crop" and width != height:
+    if fit == "keep":
+        size = _kept_size(width, height, resolution)
+    elif fit == "crop" and width != height:
         side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
+        left, top = centred(width, side), centred(height, side)
         picture = picture.crop((left, top, left + side, top + side))
     elif fit == "pad" and width != height:
         longest = max(width, height)
@@ -218,8 +230,18 @@ def _square(picture: Image.Image, resolution: int, fit: str, resize_filter: str)
         )
     if picture.size != size:
         picture = picture.resize(size, FILTERS[resize_filter])
-    if size != (resolution, resolution):
+    if fit == "pad" and size != (resolution, resolution):
         canvas = Image.new(picture.mode, (resolution, resolution))
         canvas.paste(picture, ((resolution - size[0]) // 2, (resolution - size[1]) // 2))
         picture = canvas
     return np.asarray(picture)
+
+
+def _kept_size(width: int, height: int, resolution: int) -> tuple[int, int]:
+    """(width, height) with the short side at the resolution."""
+    longest = round(max(width, height) * resolution / min(width, height))
+    if longest * resolution > MAX_PIXELS:
+        raise UnreadablePictureError(
+            f"{width}x{height} would become {longest} pixels long at its own aspect; crop it"
+        )
+    return (longest, resolution) if width > height else (resolution, longest)

@@ -16,11 +16,13 @@ from limner.data.config import DataConfig
 from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
 from limner.data.prepared import (
     FORMAT,
-    FORMAT_VERSION,
     IMAGES,
     INFO,
+    KEPT_VERSION,
     LABELS,
     NAMES,
+    SIZES,
+    SQUARES_VERSION,
     PreparedData,
     identity_of_content,
 )
@@ -30,6 +32,7 @@ from limner.data.sources.base import printable
 Progress = Callable[[int, int | None], None]
 MAX_REFUSED_LISTED = 10_000
 HEADER_BYTES = 128
+BLOCK_BYTES = 2**20
 
 
 def prepare(
@@ -47,7 +50,7 @@ def prepare(
     Args:
         source: built-in name, path or Source.
         out: the directory to make; it must not exist, or be empty.
-        config: size, channels, labels, fit, filter.
+        config: size, channels, labels, fit or crop, filter.
         progress: called with (pictures looked at, their number or None).
 
     Raises:
@@ -80,7 +83,8 @@ def _write(
     config: DataConfig,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    writer = _ImageWriter(directory / IMAGES, config.resolution)
+    keeps = config.prepared_fit == "keep"
+    writer = _ImageWriter(directory / IMAGES, None if keeps else config.resolution)
     labels: list[int] = []
     names: list[str] = []
     refused = [{"name": name, "reason": reason} for name, reason in listing.refused]
@@ -104,10 +108,14 @@ def _write(
         raise DataError(_nothing_accepted(source, refused, listing))
     np.save(directory / LABELS, np.asarray(labels, np.int64))
     (directory / NAMES).write_bytes(json.dumps(names, indent=0).encode())
+    files = [IMAGES, LABELS, NAMES]
+    if keeps:
+        np.save(directory / SIZES, np.asarray(writer.sizes, np.int64))
+        files.append(SIZES)
     counts = Counter(labels)
     info: dict[str, Any] = {
         "format": FORMAT,
-        "version": FORMAT_VERSION,
+        "version": KEPT_VERSION if keeps else SQUARES_VERSION,
         "sha256": "",
         "num_images": len(names),
         "image_shape": [writer.channels, config.resolution, config.resolution],
@@ -117,7 +125,7 @@ def _write(
         "settings": {**config.settings(), "channels": writer.channels},
         **_origin(source, listing, refused),
         "sizes": summary_of_sizes(sizes),
-        "files": {name: sha256_of(directory / name) for name in (IMAGES, LABELS, NAMES)},
+        "files": {name: sha256_of(directory / name) for name in files},
     }
     info["sha256"] = identity_of_content(info)
     text = json.dumps(info, indent=2, ensure_ascii=False) + "\n"
@@ -147,7 +155,9 @@ def _decoded(item: Item, config: DataConfig) -> tuple[np.ndarray | None, tuple[i
             size = (picture.shape[1], picture.shape[0])
         else:
             size = picture.size
-        pixels = fitted(picture, config.resolution, config.channels, config.fit, config.filter)
+        pixels = fitted(
+            picture, config.resolution, config.channels, config.prepared_fit, config.filter
+        )
     except DataError:
         raise
     except DECODE_ERRORS as error:
@@ -193,14 +203,18 @@ def summary_of_sizes(sizes: Counter[tuple[int, int]]) -> dict[str, Any]:
 class _ImageWriter:
     """Appends pictures to an .npy whose length is not known before the end.
 
+    With a resolution it becomes [N, R, R, C]; without one it stays flat, and `sizes` has the height
+    and width of each picture.
+
     It starts with the channels of the first picture; when the first colored one comes after gray
     ones (only with channels=None), what is written so far is rewritten with three channels.
     """
 
-    def __init__(self, path: Path, resolution: int):
+    def __init__(self, path: Path, resolution: int | None):
         self.path, self.resolution = path, resolution
         self.channels = 0
-        self.num_images = 0
+        self.num_images = self.num_values = 0
+        self.sizes: list[tuple[int, int]] = []
         self.file = open(path, "w+b")  # noqa: SIM115 - closed by close()
         self.file.write(bytes(HEADER_BYTES))
 
@@ -213,9 +227,14 @@ class _ImageWriter:
             pixels = np.repeat(pixels, self.channels, axis=2)
         self.file.write(np.ascontiguousarray(pixels).data)
         self.num_images += 1
+        self.num_values += pixels.size
+        if self.resolution is None:
+            self.sizes.append((pixels.shape[0], pixels.shape[1]))
 
     def finish(self) -> None:
-        shape = (self.num_images, self.resolution, self.resolution, self.channels)
+        shape: tuple[int, ...] = (self.num_values,)
+        if self.resolution is not None:
+            shape = (self.num_images, self.resolution, self.resolution, self.channels)
         text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
         magic = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
         self.file.seek(0)
@@ -232,10 +251,9 @@ class _ImageWriter:
         colored = open(self.path, "w+b")  # noqa: SIM115 - closed by close()
         colored.write(bytes(HEADER_BYTES))
         self.file.seek(HEADER_BYTES)
-        num_bytes = self.resolution * self.resolution
-        for _ in range(self.num_images):
-            gray = np.frombuffer(self.file.read(num_bytes), np.uint8)
-            colored.write(np.repeat(gray, 3).data)
+        while values := self.file.read(BLOCK_BYTES):
+            colored.write(np.repeat(np.frombuffer(values, np.uint8), 3).data)
         self.file.close()
         gray_path.unlink()
+        self.num_values *= 3
         self.file, self.channels = colored, 3

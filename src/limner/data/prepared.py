@@ -1,4 +1,9 @@
-"""The prepared form: images.npy, labels.npy, names.json and dataset.json in one directory."""
+"""The prepared form: images.npy, labels.npy, names.json and dataset.json in one directory.
+
+Version 1 holds squares, images.npy is [N, R, R, C]. Version 2 (settings: fit "keep") holds pictures
+at their own aspects: images.npy is flat, picture after picture, and sizes.npy has their heights and
+widths. What has the form of version 1 is still written as that.
+"""
 
 import hashlib
 import json
@@ -10,11 +15,13 @@ import numpy as np
 
 from limner.core.errors import DataError
 from limner.core.files import sha256_of
+from limner.data.kept import KeptPictures
 from limner.data.npy import read_npy_header
 
-FORMAT, FORMAT_VERSION = "limner-prepared", 1
+FORMAT, SQUARES_VERSION, KEPT_VERSION = "limner-prepared", 1, 2
 SETTINGS = ("resolution", "channels", "labels", "fit", "filter")
 IMAGES, LABELS, NAMES, INFO = "images.npy", "labels.npy", "names.json", "dataset.json"
+SIZES = "sizes.npy"
 
 
 class PreparedData:
@@ -22,9 +29,11 @@ class PreparedData:
 
     Attributes:
         directory: where it lies.
-        images: read-only uint8 memory map [N, H, W, C].
+        images: read-only uint8 memory map [N, H, W, C], or with `in_memory` an array; of a set that
+            keeps the pictures' aspects a stand-in that gives their centred squares.
         labels: int64 [N]; all zero where there are no classes.
         num_classes: 0 where there are none.
+        class_counts: int64 [num_classes], the pictures of each class.
         class_names: one a class.
         image_shape: (C, H, W).
         sha256: identity of pictures, labels, class names and settings; equal on every machine that
@@ -32,13 +41,13 @@ class PreparedData:
         info: the content of dataset.json.
     """
 
-    def __init__(self, directory: str | Path):
-        """Map a prepared directory.
+    def __init__(self, directory: str | Path, in_memory: bool = False):
+        """Map a prepared directory, or read its pictures into memory.
 
         Raises:
             DataError: it is none, of another format version, or its files do not fit each other.
         """
-        self.directory = Path(directory)
+        self.directory, self.in_memory = Path(directory), in_memory
         self.info = _read_info(self.directory)
         self.sha256: str = self.info["sha256"]
         self.class_names: list[str] = [entry["name"] for entry in self.info["classes"]]
@@ -46,10 +55,8 @@ class PreparedData:
         channels, height, width = self.info["image_shape"]
         self.image_shape: tuple[int, int, int] = (channels, height, width)
         num_images = self.info["num_images"]
-        self.images = _mapped(self.directory / IMAGES, (num_images, height, width, channels))
-        self.labels = _mapped(self.directory / LABELS, (num_images,))
-        if self.images.dtype != np.uint8 or self.labels.dtype != np.int64:
-            raise DataError(f"{self.directory}: arrays of unexpected types; prepare it again")
+        self.images: np.ndarray | KeptPictures = self._images()
+        self.labels = _mapped(self.directory / LABELS, (num_images,), np.int64)
         smallest, largest = int(self.labels.min()), int(self.labels.max())
         if smallest < 0 or largest >= max(1, self.num_classes):
             raise DataError(
@@ -57,8 +64,38 @@ class PreparedData:
                 f"{INFO} names {self.num_classes} classes; prepare the data again"
             )
 
+        self.class_counts = np.bincount(self.labels, minlength=1)[: self.num_classes]
+
+    def _images(self) -> "np.ndarray | KeptPictures":
+        channels, height, width = self.info["image_shape"]
+        num_images, file = self.info["num_images"], self.directory / IMAGES
+        if self.info["settings"]["fit"] != "keep":
+            values = _mapped(file, (num_images, height, width, channels), np.uint8)
+            return np.array(values) if self.in_memory else values
+        sizes = _mapped(self.directory / SIZES, (num_images, 2), np.int64)
+        # In doubles first: sizes of a damaged file could overflow the exact sum.
+        total = float(np.prod(sizes, axis=1, dtype=np.float64).sum()) * channels
+        if height != width or (sizes.min(axis=1) != height).any() or total > 2**62:
+            raise DataError(
+                f"{self.directory / SIZES}: sizes without {height} as their short side; "
+                "prepare the data again"
+            )
+        values = _mapped(file, (int(np.prod(sizes, axis=1).sum()) * channels,), np.uint8)
+        values = np.array(values) if self.in_memory else values.view(np.ndarray)
+        return KeptPictures(values, np.array(sizes), height, channels)
+
     def __len__(self) -> int:
         return len(self.images)
+
+    def picture(self, row: int) -> np.ndarray:
+        """A stored picture, uint8 [H, W, C]; a square unless aspects are kept."""
+        if isinstance(self.images, KeptPictures):
+            return self.images.picture(row)
+        return self.images[row]
+
+    def loaded(self) -> "PreparedData":
+        """The same with its pictures in memory."""
+        return self if self.in_memory else PreparedData(self.directory, in_memory=True)
 
     def __reduce__(self) -> tuple[type["PreparedData"], tuple[Path]]:
         return PreparedData, (self.directory,)
@@ -105,7 +142,7 @@ def is_prepared(path: Path) -> bool:
 def identity_of_content(info: dict[str, Any]) -> str:
     """The sha256 of a prepared data set, from the fields of its dataset.json."""
     content = {
-        "files": {name: info["files"][name] for name in (IMAGES, LABELS)},
+        "files": {name: info["files"][name] for name in info["files"] if name != NAMES},
         "classes": [entry["name"] for entry in info["classes"]],
         "settings": info["settings"],
     }
@@ -147,7 +184,7 @@ class _Info(msgspec.Struct):
     skipped: dict[str, int]
     notes: list[str]
     sizes: _Sizes
-    files: dict[Literal["images.npy", "labels.npy", "names.json"], str]
+    files: dict[Literal["images.npy", "labels.npy", "names.json", "sizes.npy"], str]
 
 
 def _json_of(file: Path) -> Any:
@@ -168,10 +205,10 @@ def _read_info(directory: Path) -> dict[str, Any]:
     info = _json_of(file)
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise DataError(f"{file}: not written by limner; give the source itself as data")
-    if info.get("version") != FORMAT_VERSION:
+    if info.get("version") not in (SQUARES_VERSION, KEPT_VERSION):
         raise DataError(
-            f"{file}: format version {info.get('version')}, this limner reads {FORMAT_VERSION}; "
-            "prepare the data again"
+            f"{file}: format version {info.get('version')}, this limner reads {SQUARES_VERSION} "
+            f"and {KEPT_VERSION}; prepare the data again"
         )
     try:
         json.dumps(info, ensure_ascii=False).encode()  # half characters, which no file can hold
@@ -185,7 +222,7 @@ def _read_info(directory: Path) -> dict[str, Any]:
     return info
 
 
-def _mapped(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _mapped(file: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> np.memmap:
     try:
         with open(file, "rb") as opened:
             header = read_npy_header(opened, str(file))
@@ -198,6 +235,8 @@ def _mapped(file: Path, shape: tuple[int, ...]) -> np.ndarray:
         raise DataError(
             f"{file}: shape {header.shape}, {INFO} says {shape}; prepare the data again"
         )
+    if header.dtype != dtype:
+        raise DataError(f"{file}: arrays of unexpected types; prepare the data again")
     if num_bytes != header.num_bytes:
         raise DataError(
             f"{file}: {num_bytes} bytes instead of {header.num_bytes}; prepare the data again"

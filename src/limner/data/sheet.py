@@ -65,12 +65,12 @@ def _shown(pixels: np.ndarray) -> np.ndarray:
 def _of_prepared(data: PreparedData, columns: int, max_rows: int) -> dict[int, list[np.ndarray]]:
     if not data.num_classes:
         chosen = np.linspace(0, len(data) - 1, min(len(data), columns * max_rows)).astype(int)
-        return _in_rows(iter([data.images[i] for i in chosen]), columns)
+        return _in_rows(iter([data.picture(i) for i in chosen]), columns)
     examples: dict[int, list[np.ndarray]] = {}
     for label in range(min(data.num_classes, max_rows)):
         places = np.flatnonzero(data.labels == label)
         spread = np.linspace(0, len(places) - 1, min(len(places), columns)).astype(int)
-        examples[label] = [data.images[i] for i in places[spread]]
+        examples[label] = [data.picture(i) for i in places[spread]]
     return examples
 
 

@@ -100,7 +100,8 @@ def _survey_prepared(data: PreparedData, progress: Progress | None) -> Survey:
         notes=info["notes"],
     )
     prints = _Prints()
-    for number, pixels in enumerate(data.images.view(np.ndarray)):
+    for number in range(len(data)):
+        pixels = np.asarray(data.picture(number))
         seen.gray.append(_gray(pixels))
         prints.add(pixels)
         if progress is not None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from limner.core.errors import DataError
 from limner.data.prepared import PreparedData
+from limner.data.stages import Crop, gather
 
 AHEAD = 2  # batches that each worker has in hand
 ATTEMPTS = 3  # processes that may be lost over one batch
@@ -26,7 +27,7 @@ TIMEOUT = 60.0  # seconds
 PARENT_CHECK_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1
 
-IndicesAt = Callable[[int], np.ndarray]
+PlacesAt = Callable[[int], np.ndarray]
 
 
 @dataclass
@@ -44,12 +45,13 @@ class Workers:
     What a batch holds is a function of its position, and workers keep nothing between batches: a
     lost one is replaced, is asked for the same again, and no batch changes.
 
-    Rows and pictures lie in shared memory, in as many slots as batches are under way; what goes
+    Places and pictures lie in shared memory, in as many slots as batches are under way; what goes
     through the connections is the number of a slot, so that no send can wait for a hung worker.
 
     Args:
         data: prepared pictures.
-        indices_at: position -> rows of the batch there, always as many.
+        crop: which squares of them.
+        places_at: position -> places [n, 3] of the batch there (see `gather`), always as many.
         position, stride: the first batch, and the distance to the next.
         num_workers: at least 1.
         timeout: seconds after which a worker that owes a batch counts as hung.
@@ -59,19 +61,20 @@ class Workers:
     def __init__(
         self,
         data: PreparedData,
-        indices_at: IndicesAt,
+        crop: Crop,
+        places_at: PlacesAt,
         position: int,
         stride: int,
         num_workers: int,
         timeout: float = TIMEOUT,
         on_loss: Callable[[str], None] = lambda line: None,
     ):
-        self._data, self._indices_at = data, indices_at
+        self._data, self._crop, self._places_at = data, crop, places_at
         self._timeout, self._on_loss = timeout, on_loss
         self._context = multiprocessing.get_context()
-        num_slots, num_rows = num_workers * AHEAD, len(indices_at(position))
+        num_slots, num_rows = num_workers * AHEAD, len(places_at(position))
         self._memory = _Memory(num_slots, num_rows, data.images.shape[1:], self._context)
-        self._rows, self._images = self._memory.arrays()
+        self._places, self._images = self._memory.arrays()
         self._position, self._stride, self._turn = position, stride, 0
         self._workers = [self._started() for _ in range(num_workers)]
         # Also when nobody calls it.
@@ -102,7 +105,7 @@ class Workers:
         self._ask_next(self._workers[number], slot)
 
     def _ask_next(self, worker: _Worker, slot: int) -> None:
-        self._rows[slot] = self._indices_at(self._position)
+        self._places[slot] = self._places_at(self._position)
         self._position += self._stride
         _ask(worker, slot)
 
@@ -110,7 +113,7 @@ class Workers:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_work,
-            args=(theirs, ours, self._data, self._memory),
+            args=(theirs, ours, self._data, self._crop, self._memory),
             daemon=True,
         )
         process.start()
@@ -137,17 +140,20 @@ class Workers:
 
 
 class _Memory:
-    """Anonymous memory that workers share: rows int64 and images uint8 of every slot."""
+    """Anonymous memory that workers share: places int64 and images uint8 of every slot."""
 
     def __init__(self, num_slots: int, num_rows: int, shape: tuple[int, ...], context: Any):
-        self.rows_shape, self.images_shape = (num_slots, num_rows), (num_slots, num_rows, *shape)
-        self._rows = context.RawArray(ctypes.c_int64, math.prod(self.rows_shape))
+        self.places_shape, self.images_shape = (
+            (num_slots, num_rows, 3),
+            (num_slots, num_rows, *shape),
+        )
+        self._places = context.RawArray(ctypes.c_int64, math.prod(self.places_shape))
         self._images = context.RawArray(ctypes.c_uint8, math.prod(self.images_shape))
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Views: rows [slots, n], images [slots, n, H, W, C]."""
-        rows = np.frombuffer(self._rows, np.int64).reshape(self.rows_shape)
-        return rows, np.frombuffer(self._images, np.uint8).reshape(self.images_shape)
+        """Views: places [slots, n, 3], images [slots, n, H, W, C]."""
+        places = np.frombuffer(self._places, np.int64).reshape(self.places_shape)
+        return places, np.frombuffer(self._images, np.uint8).reshape(self.images_shape)
 
 
 def _ask(worker: _Worker, slot: int) -> None:
@@ -174,18 +180,15 @@ def _how_it_ended(code: int | None) -> str:
     return f"ended with exit code {code}"
 
 
-def gather(data: PreparedData, index: np.ndarray, images: np.ndarray) -> None:
-    """Copy rows [n] of prepared pictures into an array [n, H, W, C]."""
-    # mode="clip" writes straight into `out`; "raise" would go through a copy. The indices are
-    # below len(data) by construction.
-    np.take(data.images.view(np.ndarray), index, axis=0, out=images, mode="clip")
-
-
 # --- in the worker -------------------------------------------------------------------------
 
 
 def _work(
-    connection: Connection, others_end: Connection, data: PreparedData, memory: _Memory
+    connection: Connection,
+    others_end: Connection,
+    data: PreparedData,
+    crop: Crop,
+    memory: _Memory,
 ) -> None:
     others_end.close()
     _end_with_parent()
@@ -194,12 +197,12 @@ def _work(
     # traceback at Ctrl-C nor inherit a handler that keeps it alive at SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    rows, images = memory.arrays()
+    places, images = memory.arrays()
     with contextlib.suppress(EOFError, OSError):
         while os.getppid() == parent:
             if connection.poll(PARENT_CHECK_SECONDS):
                 slot = connection.recv()
-                gather(data, rows[slot], images[slot])
+                gather(data, crop, places[slot], images[slot])
                 connection.send(slot)
 
 

@@ -1,32 +1,33 @@
 """Layers that several architectures share."""
 
+from limner.layers.attention import SelfAttention2d
 from limner.layers.class_table import ClassTable, lookup, required
-from limner.layers.conditional_batch_norm import (
-    ConditionalBatchNorm2d,
-    PlainBatchNorm2d,
-    Scale2d,
-)
 from limner.layers.cross_replica_batch_norm import (
     CrossReplicaBatchNorm2d,
     cross_replica_batch_norm,
 )
+from limner.layers.norms import ConditionalNorm2d, NormKind, PlainNorm2d
+from limner.layers.precision import at_least_single, full_precision
 from limner.layers.resampling import ResampleConv2d, convolve, downsample, upsample
 from limner.layers.spectral_norm import PowerIteration, SNConv2d, SNEmbedding, SNLinear
 
 __all__ = [
     "ClassTable",
-    "ConditionalBatchNorm2d",
+    "ConditionalNorm2d",
     "CrossReplicaBatchNorm2d",
-    "PlainBatchNorm2d",
+    "NormKind",
+    "PlainNorm2d",
     "PowerIteration",
     "ResampleConv2d",
     "SNConv2d",
     "SNEmbedding",
     "SNLinear",
-    "Scale2d",
+    "SelfAttention2d",
+    "at_least_single",
     "convolve",
     "cross_replica_batch_norm",
     "downsample",
+    "full_precision",
     "lookup",
     "required",
     "upsample",

@@ -19,6 +19,8 @@ def cross_replica_batch_norm(
     training: bool,
     momentum: float,
     eps: float,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """F.batch_norm whose batch is that of all processes together.
 
@@ -32,18 +34,21 @@ def cross_replica_batch_norm(
         running_mean, running_var: [C], updated in training; the variance is the unbiased one of
             the global batch.
         training: take the batch's statistics, not the running ones.
+        weight, bias: [C], scale and shift of the channels; none without.
     """
     if not training or distributed.world_size() == 1:
-        return F.batch_norm(
-            x, running_mean, running_var, training=training, momentum=momentum, eps=eps
-        )
+        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     mean, var, count = global_moments(x)
     with torch.no_grad():
         unbiased = var * (count / (count - 1).clamp(min=1))
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         running_var.lerp_(unbiased.to(running_var.dtype), momentum)
     scale = torch.rsqrt(var + eps)
+    if weight is not None:
+        scale = scale * weight
     shift = -mean * scale
+    if bias is not None:
+        shift = shift + bias
     # Keeps the input and two vectors for backward, as torch's own layer does.
     wide = x.to(scale.dtype)  # of lower precision, the result alone is rounded
     return torch.addcmul(shift[:, None, None], wide, scale[:, None, None]).to(x.dtype)
@@ -105,12 +110,13 @@ class CrossReplicaBatchNorm2d(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         self.num_batches_tracked.add_(1)
-        x = cross_replica_batch_norm(
+        return cross_replica_batch_norm(
             input,
             self.running_mean,
             self.running_var,
             training=True,
             momentum=self.momentum,
             eps=self.eps,
+            weight=self.weight,
+            bias=self.bias,
         )
-        return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])

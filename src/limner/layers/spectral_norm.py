@@ -6,7 +6,6 @@ values, as a log) back. The gradient of the singular value flows through the wei
 are constants. More vectors than one cost more and change only the log, not the output.
 """
 
-import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from limner.core.protocols import Labels
 from limner.layers.class_table import lookup
+from limner.layers.precision import at_least_single, full_precision
 from limner.layers.resampling import Resample, convolve
 
 
@@ -69,29 +69,22 @@ def normalized(
 ) -> Float[Tensor, " o *inputs"]:
     """weight / its largest singular value, rows being outputs; in training, u and sv move on.
 
-    In the weight's own precision, whatever the surrounding autocast asks of products.
+    In the weight's own precision, in single at least, whatever autocast asks of products.
     """
     with full_precision(weight.device):
-        return _normalized(module, weight, power)
+        return weight / _largest_value(module, at_least_single(weight.flatten(1)), power)
 
 
-def full_precision(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Switches automatic mixed precision off, where the device has it."""
-    if not torch.amp.is_autocast_available(device.type):
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, enabled=False)
-
-
-def _normalized(
-    module: nn.Module, weight: Float[Tensor, " o *inputs"], power: PowerIteration
-) -> Float[Tensor, " o *inputs"]:
-    matrix = weight.flatten(1)
+def _largest_value(
+    module: nn.Module, matrix: Float[Tensor, "o k"], power: PowerIteration
+) -> Float[Tensor, ""]:
     stored = [module.get_buffer(f"u{i}") for i in range(power.num_values)]
     # In evaluation nothing is written, so a second iteration would start from the same vectors.
     num_iterations = power.num_iterations if module.training else 1
     values: list[Tensor] = []
     for _ in range(num_iterations):
-        values, vectors = power_iteration(matrix, stored, power.eps)
+        starts = [buffer.to(matrix.dtype) for buffer in stored]
+        values, vectors = power_iteration(matrix, starts, power.eps)
         if module.training:
             with torch.no_grad():
                 for buffer, vector in zip(stored, vectors, strict=True):
@@ -100,7 +93,7 @@ def _normalized(
         with torch.no_grad():
             for i, value in enumerate(values):
                 module.get_buffer(f"sv{i}").copy_(value)
-    return weight / values[0]
+    return values[0]
 
 
 class SNConv2d(nn.Conv2d):

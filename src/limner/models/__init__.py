@@ -1,11 +1,17 @@
 """Architectures: each a generator config and a discriminator config."""
 
+from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
+from limner.models.biggan_deep import BigGanDeepDiscriminator, BigGanDeepGenerator
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
-from limner.models.residual import ResidualDiscriminator, ResidualGenerator
+from limner.models.sagan import SaganDiscriminator, SaganGenerator
+from limner.models.sngan import SnganDiscriminator, SnganGenerator
 
 ARCHITECTURES: dict[str, tuple[type, type]] = {
     "dcgan": (DcganGenerator, DcganDiscriminator),
-    "residual": (ResidualGenerator, ResidualDiscriminator),
+    "sngan": (SnganGenerator, SnganDiscriminator),
+    "sagan": (SaganGenerator, SaganDiscriminator),
+    "biggan": (BigGanGenerator, BigGanDiscriminator),
+    "biggan-deep": (BigGanDeepGenerator, BigGanDeepDiscriminator),
 }
 
 NETWORKS: dict[str, type] = {cls.__name__: cls for pair in ARCHITECTURES.values() for cls in pair}
@@ -13,8 +19,14 @@ NETWORKS: dict[str, type] = {cls.__name__: cls for pair in ARCHITECTURES.values(
 __all__ = [
     "ARCHITECTURES",
     "NETWORKS",
+    "BigGanDeepDiscriminator",
+    "BigGanDeepGenerator",
+    "BigGanDiscriminator",
+    "BigGanGenerator",
     "DcganDiscriminator",
     "DcganGenerator",
-    "ResidualDiscriminator",
-    "ResidualGenerator",
+    "SaganDiscriminator",
+    "SaganGenerator",
+    "SnganDiscriminator",
+    "SnganGenerator",
 ]

@@ -3,9 +3,9 @@
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from limner.core.errors import ConfigError
+from limner.core.errors import ConfigError, LimnerError
 
 
 def num_doublings(image_shape: tuple[int, int, int], start: int) -> int:
@@ -39,15 +39,32 @@ def check_sizes(**sizes: int) -> None:
             raise ConfigError(f"{name}: {size} must be {MAX_SIZE} or less")
 
 
-def initialize(module: nn.Module, kind: Literal["orthogonal", "normal"]) -> None:
-    """Weights of convolutions, linear layers and embeddings: orthogonal or N(0, 0.02); biases 0."""
+def check_latents(z: Tensor, z_dim: int) -> None:
+    """Raises LimnerError unless z is [N, z_dim]."""
+    if z.ndim != 2 or z.shape[1] != z_dim:
+        raise LimnerError(f"latents must be [N, {z_dim}] for this generator, got {list(z.shape)}")
+
+
+Init = Literal["orthogonal", "normal", "xavier", "none"]
+
+
+def initialize(module: nn.Module, kind: Init) -> None:
+    """Weights of convolutions, linear layers and embeddings; biases 0.
+
+    "orthogonal", "normal": N(0, 0.02), "xavier": uniform (Glorot & Bengio 2010), or "none", which
+    leaves weights and biases as torch draws them.
+    """
+    if kind == "none":
+        return
     with torch.no_grad():
         for layer in module.modules():
             if isinstance(layer, (nn.modules.conv._ConvNd, nn.Linear, nn.Embedding)):
                 if kind == "orthogonal":
                     nn.init.orthogonal_(layer.weight)
-                else:
+                elif kind == "normal":
                     nn.init.normal_(layer.weight, 0.0, 0.02)
+                else:
+                    nn.init.xavier_uniform_(layer.weight)
                 bias = getattr(layer, "bias", None)
                 if bias is not None:
                     nn.init.zeros_(bias)

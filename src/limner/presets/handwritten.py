@@ -6,7 +6,7 @@ batch norm in the generator, an average of the generator for sampling.
 """
 
 from limner.data.config import DataConfig
-from limner.models.residual import ResidualDiscriminator, ResidualGenerator
+from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import HingeD, HingeG
 from limner.training import Adam, Intervals, Players, RunConfig, Update
 from limner.training.controllers import Ema
@@ -18,8 +18,12 @@ def digits() -> RunConfig:
     """1,797 scans brought to 32x32: a sheet, scores and a report in minutes."""
     return RunConfig(
         name="digits",
-        generator=ResidualGenerator(width=16, z_dim=32, embedding_dim=16, multipliers=(1, 2, 4)),
-        discriminator=ResidualDiscriminator(width=16, multipliers=(1, 2, 4)),
+        generator=BigGanGenerator(
+            width=16, z_dim=32, shared_dim=16, multipliers=(1, 2, 4), spectral_norm=False
+        ),
+        discriminator=BigGanDiscriminator(
+            width=16, multipliers=(1, 2, 4), bottom=4, num_last_blocks=1
+        ),
         data=DataConfig(resolution=32, filter="bicubic"),
         updates=(
             Update(player="d", terms=(HingeD(),)),
@@ -41,8 +45,8 @@ def digits_tiny() -> RunConfig:
     """The same at 8x8: a smoke of about ten seconds."""
     return RunConfig(
         name="digits-tiny",
-        generator=ResidualGenerator(width=16, z_dim=32, embedding_dim=0, multipliers=(1, 2)),
-        discriminator=ResidualDiscriminator(width=16, multipliers=(1, 2)),
+        generator=BigGanGenerator(width=16, z_dim=32, multipliers=(1, 2), spectral_norm=False),
+        discriminator=BigGanDiscriminator(width=16, multipliers=(1, 2)),
         data=DataConfig(resolution=8),
         updates=(
             Update(player="d", terms=(HingeD(),)),

@@ -1,0 +1,291 @@
+"""BigGAN-deep (Brock et al. 2019, appendix B), as BigGAN-PyTorch has it.
+
+Bottleneck blocks (1x1, 3x3, 3x3, 1x1 convolutions, a quarter of the channels inside), `depth` of
+them at every resolution. Shortcuts have no convolution that changes what passes: the generator's
+drop channels, the discriminator's add new ones. The whole latent vector goes to every layer.
+"""
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from limner.core.config import Config
+from limner.core.errors import ConfigError
+from limner.core.protocols import Labels, NetworkConfig, Scores
+from limner.layers import ClassTable, NormKind, downsample, required, upsample
+from limner.models.biggan import bottom_of, check_bottom, generator_layers, power_of, projected
+from limner.models.building import (
+    BOTTOM,
+    GENERATOR_TABLE,
+    GeneratorLayers,
+    Layers,
+    channels_from_top,
+    check_attention,
+    check_epsilons,
+    check_grows,
+    check_multipliers,
+    check_singular_values,
+    multipliers_at,
+)
+from limner.models.common import Init, check_latents, check_sizes, initialize, num_doublings
+
+REDUCTION = 4  # channels of a block over those inside it
+DISCRIMINATOR_TABLE = GENERATOR_TABLE | {64: (1, 2, 4, 8, 16)}
+
+
+class BigGanDeepGenerator(Config, NetworkConfig, frozen=True):
+    """width * multipliers[0] channels at full resolution, [1] at half, ...; the last one repeats.
+
+    depth: blocks at every resolution; the last of them doubles it.
+    shared_dim: entries of the class vector that all layers share.
+    attention: resolutions (pixels) at whose last block self-attention stands.
+    The other fields are those of BigGanGenerator.
+    """
+
+    width: int = 128
+    z_dim: int = 128
+    shared_dim: int = 128
+    depth: int = 2
+    multipliers: tuple[int, ...] = ()
+    attention: tuple[int, ...] = ()
+    norm: NormKind = "batch"
+    channels_per_group: int = 16
+    spectral_norm: bool = True
+    num_singular_values: int = 1
+    num_iterations: int = 1
+    init: Init = "orthogonal"
+    batch_norm_eps: float = 1e-5
+    output_norm_eps: float | None = None
+    spectral_norm_eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        check_sizes(
+            width=self.width,
+            z_dim=self.z_dim,
+            shared_dim=self.shared_dim,
+            channels_per_group=self.channels_per_group,
+        )
+        check_multipliers(self.multipliers)
+        check_singular_values(self.num_singular_values, self.num_iterations)
+        check_epsilons(
+            batch_norm_eps=self.batch_norm_eps,
+            output_norm_eps=self.output_norm_eps,
+            spectral_norm_eps=self.spectral_norm_eps,
+        )
+        check_depth(self.depth)
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """forward(z [N, z_dim], y) -> images [N, C, H, W] in [-1, 1]; see NetworkConfig."""
+        return BigGanDeepGeneratorNetwork(self, image_shape, num_classes)
+
+
+class BigGanDeepDiscriminator(Config, NetworkConfig, frozen=True):
+    """width * multipliers[0] channels at full resolution, [1] at half, ...; the last one repeats.
+
+    depth: blocks at every resolution but the image's; the first of them halves.
+    bottom, num_last_blocks: as BigGanDiscriminator's, but it is stages of `depth` blocks that end
+    there. None: 4 pixels and no further stage, but 8 and 1 for 32-pixel images.
+    The other fields are those of BigGanDiscriminator.
+    """
+
+    width: int = 128
+    depth: int = 2
+    multipliers: tuple[int, ...] = ()
+    attention: tuple[int, ...] = ()
+    bottom: int | None = None
+    num_last_blocks: int | None = None
+    spectral_norm: bool = True
+    num_singular_values: int = 1
+    num_iterations: int = 1
+    init: Init = "orthogonal"
+    spectral_norm_eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        check_sizes(width=self.width)
+        check_multipliers(self.multipliers)
+        check_singular_values(self.num_singular_values, self.num_iterations)
+        check_epsilons(spectral_norm_eps=self.spectral_norm_eps)
+        check_bottom(self.bottom, self.num_last_blocks)
+        check_depth(self.depth)
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
+        return BigGanDeepDiscriminatorNetwork(self, image_shape, num_classes)
+
+
+def check_depth(depth: int) -> None:
+    """Raises ConfigError unless it is 1 to 64."""
+    if not 1 <= depth <= 64:
+        raise ConfigError(f"depth: {depth} must be 1 to 64")
+
+
+# --- generator -------------------------------------------------------------
+
+
+class BigGanDeepGeneratorNetwork(nn.Module):
+    """See BigGanDeepGenerator. `y` is needed with classes and ignored without."""
+
+    conditioned = ("linear",)  # takes the class vector too, where there is one
+
+    def __init__(
+        self, config: BigGanDeepGenerator, image_shape: tuple[int, int, int], num_classes: int
+    ):
+        super().__init__()
+        num_stages = num_doublings(image_shape, BOTTOM)
+        multipliers = multipliers_at(GENERATOR_TABLE, config.multipliers, image_shape[1])
+        widths = channels_from_top(config.width, multipliers, num_stages + 1)
+        check_grows(widths)
+        widths.reverse()
+        resolutions = [BOTTOM << (i + 1) for i in range(num_stages)]
+        check_attention(config.attention, resolutions)
+        self.z_dim = config.z_dim
+        self.num_classes = num_classes
+        self.shared = ClassTable(num_classes, config.shared_dim) if num_classes else None
+        condition_dim = config.z_dim + (config.shared_dim if num_classes else 0)
+        make = generator_layers(config, condition_dim, num_classes)
+        self.linear = make.linear(condition_dim, widths[0] * BOTTOM**2)
+        self.blocks = nn.ModuleList()
+        for (inner, outer), size in zip(itertools.pairwise(widths), resolutions, strict=True):
+            for _ in range(config.depth - 1):
+                self.blocks.append(DeepGeneratorBlock((inner, inner), make))
+            attention = size in config.attention
+            self.blocks.append(DeepGeneratorBlock((inner, outer), make, True, attention))
+        self.output_norm = make.output_norm(widths[-1])
+        self.output = make.conv(widths[-1], image_shape[0], 3)
+        initialize(self, config.init)
+
+    def forward(self, z: Float[Tensor, "n z"], y: Labels | None = None) -> Float[Tensor, "n c h w"]:
+        """Images in [-1, 1]."""
+        check_latents(z, self.z_dim)
+        condition = z
+        if self.shared is not None:
+            condition = torch.cat([self.shared(required(y, self.num_classes)), z], dim=1)
+        h = self.linear(condition)
+        h = h.view(len(h), -1, BOTTOM, BOTTOM).contiguous(memory_format=torch.channels_last)
+        for block in self.blocks:
+            h = block(h, condition)
+        h = self.output(F.relu_(self.output_norm(h)))
+        return torch.tanh(h.to(z.dtype))
+
+
+class DeepGeneratorBlock(nn.Module):
+    """Four times norm, relu, convolution; doubling before the second. The input is added.
+
+    Of more input channels than outputs the first are added.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        make: GeneratorLayers,
+        double: bool = False,
+        attention: bool = False,
+    ):
+        super().__init__()
+        in_channels, self.out_channels = channels
+        inner = inner_channels(in_channels)
+        self.double = double
+        self.norm1 = make.norm(in_channels)
+        self.conv1 = make.conv(in_channels, inner, 1)
+        self.norm2 = make.norm(inner)
+        self.conv2 = make.conv(inner, inner, 3, "up" if double else "none")
+        self.norm3 = make.norm(inner)
+        self.conv3 = make.conv(inner, inner, 3)
+        self.norm4 = make.norm(inner)
+        self.conv4 = make.conv(inner, self.out_channels, 1)
+        self.attention = make.attention(self.out_channels) if attention else None
+
+    def forward(
+        self, x: Float[Tensor, "n i h w"], condition: Shaped[Tensor, "n ..."]
+    ) -> Float[Tensor, "n o new_h new_w"]:
+        """The condition is what the norms take."""
+        h = self.conv1(F.relu_(self.norm1(x, condition)))
+        h = self.conv2(F.relu_(self.norm2(h, condition)))
+        h = self.conv3(F.relu_(self.norm3(h, condition)))
+        h = self.conv4(F.relu_(self.norm4(h, condition)))
+        kept = x[:, : self.out_channels]
+        h = h.add_(upsample(kept) if self.double else kept)
+        return h if self.attention is None else self.attention(h)
+
+
+def inner_channels(num_channels: int) -> int:
+    """Of a bottleneck: a quarter, at least one."""
+    return max(num_channels // REDUCTION, 1)
+
+
+# --- discriminator ---------------------------------------------------------
+
+
+class BigGanDeepDiscriminatorNetwork(nn.Module):
+    """See BigGanDeepDiscriminator. `y` is needed with classes and ignored without."""
+
+    def __init__(
+        self, config: BigGanDeepDiscriminator, image_shape: tuple[int, int, int], num_classes: int
+    ):
+        super().__init__()
+        resolution = image_shape[1]
+        bottom, num_last = bottom_of(config.bottom, config.num_last_blocks, resolution)
+        if config.num_last_blocks is None:
+            num_last -= 1  # the paper's is one less than BigGAN's
+        num_halvings = num_doublings(image_shape, bottom)
+        num_stages = num_halvings + num_last
+        multipliers = multipliers_at(DISCRIMINATOR_TABLE, config.multipliers, resolution)
+        widths = channels_from_top(config.width, multipliers, num_stages + 1)
+        check_grows(widths)
+        sizes = [resolution >> min(i + 1, num_halvings) for i in range(num_stages)]
+        check_attention(config.attention, sizes)
+        make = Layers(power_of(config))
+        self.num_classes = num_classes
+        self.first = make.conv(image_shape[0], widths[0], 3)
+        self.blocks = nn.ModuleList()
+        for i, (inner, outer) in enumerate(itertools.pairwise(widths)):
+            for j in range(config.depth):
+                channels = (inner if j == 0 else outer, outer)
+                halve = j == 0 and i < num_halvings
+                attention = j == config.depth - 1 and sizes[i] in config.attention
+                self.blocks.append(DeepDiscriminatorBlock(channels, make, halve, attention))
+        self.linear = make.linear(widths[-1], 1)
+        self.embed = make.table(num_classes, widths[-1]) if num_classes else None
+        initialize(self, config.init)
+
+    def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:
+        """Logits of images in [-1, 1]."""
+        h = self.first(x.contiguous(memory_format=torch.channels_last))
+        for block in self.blocks:
+            h = block(h)
+        return projected(self, h, y)
+
+
+class DeepDiscriminatorBlock(nn.Module):
+    """Four times relu, convolution; halving before the last. The input is added.
+
+    New channels of the shortcut come from a 1x1 convolution of the (halved) input.
+    """
+
+    def __init__(self, channels: tuple[int, int], make: Layers, halve: bool, attention: bool):
+        super().__init__()
+        in_channels, out_channels = channels
+        inner = inner_channels(out_channels)
+        self.halve = halve
+        self.conv1 = make.conv(in_channels, inner, 1)
+        self.conv2 = make.conv(inner, inner, 3)
+        self.conv3 = make.conv(inner, inner, 3)
+        self.conv4 = make.conv(inner, out_channels, 1, "down" if halve else "none")
+        new = out_channels - in_channels
+        self.shortcut = make.conv(in_channels, new, 1) if new else None
+        self.attention = make.attention(out_channels) if attention else None
+
+    def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
+        """Halves the resolution, or keeps it."""
+        h = self.conv1(F.relu(x))
+        h = self.conv2(F.relu_(h))
+        h = self.conv3(F.relu_(h))
+        h = self.conv4(F.relu_(h))
+        kept = downsample(x) if self.halve else x
+        if self.shortcut is not None:
+            kept = torch.cat([kept, self.shortcut(kept)], dim=1)
+        h = h.add_(kept)
+        return h if self.attention is None else self.attention(h)

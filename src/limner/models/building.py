@@ -1,0 +1,209 @@
+"""How the networks of the BigGAN family make their layers, and what their configs check."""
+
+import dataclasses
+import itertools
+
+from torch import nn
+
+from limner.core.errors import ConfigError
+from limner.layers import (
+    ClassTable,
+    ConditionalNorm2d,
+    NormKind,
+    PlainNorm2d,
+    PowerIteration,
+    ResampleConv2d,
+    SelfAttention2d,
+    SNConv2d,
+    SNEmbedding,
+    SNLinear,
+)
+from limner.layers.resampling import Resample
+from limner.models.common import check_sizes
+
+BOTTOM = 4  # pixels on a side where a generator begins
+
+# Channels over the width, from full resolution down; the last one repeats. BigGAN's appendix B
+# and BigGAN-PyTorch; the discriminator of 512 px is the one of that repository's issue 40.
+GENERATOR_TABLE: dict[int, tuple[int, ...]] = {
+    8: (4,),
+    16: (4,),
+    32: (4,),
+    64: (2, 4, 8, 16, 16),
+    128: (1, 2, 4, 8, 16, 16),
+    256: (1, 2, 4, 8, 8, 16, 16),
+    512: (1, 1, 2, 4, 8, 8, 16, 16),
+}
+DISCRIMINATOR_TABLE = GENERATOR_TABLE | {64: (1, 2, 4, 8, 16)}
+
+
+def multipliers_at(
+    table: dict[int, tuple[int, ...]], given: tuple[int, ...], resolution: int
+) -> tuple[int, ...]:
+    """Those given, or else the table's.
+
+    Raises:
+        ConfigError: none are given, and the table has no such resolution.
+    """
+    if given:
+        return given
+    if resolution not in table:
+        known = ", ".join(map(str, table))
+        raise ConfigError(
+            f"multipliers: there is no table for {resolution} pixels, only for {known}; give the "
+            "channels over the width from full resolution down"
+        )
+    return table[resolution]
+
+
+def channels_from_top(width: int, multipliers: tuple[int, ...], num: int) -> list[int]:
+    """Channels at full, half, quarter ... resolution, `num` of them."""
+    last = len(multipliers) - 1
+    return [width * multipliers[min(i, last)] for i in range(num)]
+
+
+def check_multipliers(multipliers: tuple[int, ...]) -> None:
+    """Raises ConfigError unless all are positive; none means the paper's."""
+    if multipliers and min(multipliers) < 1:
+        raise ConfigError(f"multipliers: {list(multipliers)} must be positive integers")
+    check_sizes(multipliers=max(multipliers, default=1))
+
+
+def check_grows(widths: list[int]) -> None:
+    """Raises ConfigError if channels shrink towards the low resolutions (`widths` go down).
+
+    The shortcuts of BigGAN-deep drop channels on the way up and add them on the way down.
+    """
+    if any(upper > lower for upper, lower in itertools.pairwise(widths)):
+        raise ConfigError(
+            f"multipliers: the channels {widths} from full resolution down must not shrink in "
+            "BigGAN-deep, whose shortcuts drop channels towards the image"
+        )
+
+
+def check_singular_values(num_singular_values: int, num_iterations: int) -> None:
+    """Raises ConfigError unless both are 1 to 64."""
+    for name, value in (
+        ("num_singular_values", num_singular_values),
+        ("num_iterations", num_iterations),
+    ):
+        if not 1 <= value <= 64:
+            raise ConfigError(f"{name}: {value} must be 1 to 64")
+
+
+def check_epsilons(**epsilons: float | None) -> None:
+    """Raises ConfigError for the first that is not positive, by its name."""
+    for name, value in epsilons.items():
+        if value is not None and not 0.0 < value < 1.0:
+            raise ConfigError(f"{name}: {value} must be above 0 and below 1")
+
+
+def check_attention(attention: tuple[int, ...], resolutions: list[int]) -> None:
+    """Raises ConfigError unless each stands among the resolutions that blocks put out."""
+    for resolution in attention:
+        if resolution not in resolutions:
+            allowed = ", ".join(map(str, sorted(set(resolutions))))
+            raise ConfigError(
+                f"attention: {resolution} is no resolution that a block of this network puts "
+                f"out; allowed: {allowed}"
+            )
+
+
+class Layers:
+    """Layers with or without spectral norm, as one config asks."""
+
+    def __init__(self, power: PowerIteration | None):
+        self.power = power
+
+    def conv(
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: int,
+        resample: Resample = "none",
+        bias: bool = True,
+    ) -> nn.Module:
+        """A "same" convolution, after doubling or before halving the resolution."""
+        if self.power is None:
+            return ResampleConv2d(in_channels, out_channels, size, bias, resample)
+        return SNConv2d(in_channels, out_channels, size, bias, resample, self.power)
+
+    def linear(self, in_features: int, out_features: int, bias: bool = True) -> nn.Module:
+        if self.power is None:
+            return nn.Linear(in_features, out_features, bias)
+        return SNLinear(in_features, out_features, bias, self.power)
+
+    def table(self, num_classes: int, dim: int) -> nn.Module:
+        """Of class vectors."""
+        if self.power is None:
+            return ClassTable(num_classes, dim)
+        return SNEmbedding(num_classes, dim, self.power)
+
+    def attention(self, num_channels: int) -> nn.Module:
+        """Raises ConfigError below 8 channels, for an eighth of them are the queries."""
+        if num_channels < 8:
+            raise ConfigError(
+                f"attention: needs 8 channels or more where it stands, there are {num_channels}; "
+                "raise width or choose a lower resolution"
+            )
+        return SelfAttention2d(num_channels, lambda i, o: self.conv(i, o, 1, bias=False))
+
+
+@dataclasses.dataclass(frozen=True)
+class NormOptions:
+    """Which norm a generator has, and its constants."""
+
+    kind: NormKind
+    channels_per_group: int
+    eps: float
+    output_eps: float
+
+
+class GeneratorLayers(Layers):
+    """Also the norms of a generator's blocks.
+
+    condition_dim: entries of the vector that gains and biases are computed from; 0: none.
+    num_classes: without such a vector, rows of the norms' own tables of gains and biases; with 0
+        the norms are plain.
+    """
+
+    def __init__(
+        self,
+        power: PowerIteration | None,
+        options: NormOptions,
+        condition_dim: int,
+        num_classes: int,
+    ):
+        super().__init__(power)
+        self.options = options
+        self.condition_dim = condition_dim
+        self.num_classes = num_classes
+
+    def norm(self, num_channels: int) -> nn.Module:
+        """A block's: forward(x, condition)."""
+        options = self.options
+        if not (self.condition_dim or self.num_classes):
+            return self._plain(num_channels, options.eps)
+        return ConditionalNorm2d(
+            num_channels,
+            self._from_condition(num_channels),
+            self._from_condition(num_channels),
+            options.kind,
+            options.eps,
+            channels_per_group=options.channels_per_group,
+        )
+
+    def output_norm(self, num_channels: int) -> nn.Module:
+        """The one in front of the last convolution, always plain."""
+        return self._plain(num_channels, self.options.output_eps)
+
+    def _plain(self, num_channels: int, eps: float) -> nn.Module:
+        options = self.options
+        return PlainNorm2d(
+            num_channels, options.kind, eps, channels_per_group=options.channels_per_group
+        )
+
+    def _from_condition(self, num_channels: int) -> nn.Module:
+        if self.condition_dim:
+            return self.linear(self.condition_dim, num_channels, bias=False)
+        return ClassTable(self.num_classes, num_channels)

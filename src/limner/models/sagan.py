@@ -1,0 +1,87 @@
+"""SA-GAN (Zhang et al. 2019), as BigGAN-PyTorch trains it.
+
+BigGAN's networks with a table of gains and biases for every layer and one self-attention, at half
+the image's resolution and at most at 64 pixels (the paper's place at 128).
+"""
+
+from torch import nn
+
+from limner.core.config import Config
+from limner.core.protocols import NetworkConfig
+from limner.layers import NormKind
+from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
+from limner.models.common import Init
+
+
+class SaganGenerator(Config, NetworkConfig, frozen=True):
+    """Channels as BigGAN's: width * multipliers, () the paper's for the resolution.
+
+    attention: resolutions (pixels); None: the paper's place.
+    The other fields are those of BigGanGenerator.
+    """
+
+    width: int = 64
+    z_dim: int = 128
+    multipliers: tuple[int, ...] = ()
+    attention: tuple[int, ...] | None = None
+    norm: NormKind = "batch"
+    spectral_norm: bool = True
+    num_singular_values: int = 1
+    num_iterations: int = 1
+    init: Init = "xavier"
+    batch_norm_eps: float = 1e-5
+    spectral_norm_eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        self.network(())
+
+    def network(self, attention: tuple[int, ...]) -> BigGanGenerator:
+        """The same network as a BigGAN's config, with attention at these resolutions."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        return BigGanGenerator(**fields | {"attention": attention})
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """forward(z [N, z_dim], y) -> images [N, C, H, W] in [-1, 1]; see NetworkConfig."""
+        attention = places(self.attention, image_shape, lowest=8)
+        return self.network(attention).build(image_shape, num_classes)
+
+
+class SaganDiscriminator(Config, NetworkConfig, frozen=True):
+    """Channels as BigGAN's: width * multipliers, () the paper's for the resolution.
+
+    attention: resolutions (pixels); None: the paper's place.
+    The other fields are those of BigGanDiscriminator.
+    """
+
+    width: int = 64
+    multipliers: tuple[int, ...] = ()
+    attention: tuple[int, ...] | None = None
+    bottom: int | None = None
+    num_last_blocks: int | None = None
+    spectral_norm: bool = True
+    num_singular_values: int = 1
+    num_iterations: int = 1
+    init: Init = "xavier"
+    spectral_norm_eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        self.network(())
+
+    def network(self, attention: tuple[int, ...]) -> BigGanDiscriminator:
+        """The same network as a BigGAN's config, with attention at these resolutions."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        return BigGanDiscriminator(**fields | {"attention": attention})
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
+        attention = places(self.attention, image_shape, lowest=4)
+        return self.network(attention).build(image_shape, num_classes)
+
+
+def places(
+    given: tuple[int, ...] | None, image_shape: tuple[int, int, int], lowest: int
+) -> tuple[int, ...]:
+    """Resolutions of attention: those given, else half the image's, `lowest` to 64."""
+    if given is not None:
+        return given
+    return (max(lowest, min(64, image_shape[1] // 2)),)

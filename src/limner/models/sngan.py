@@ -1,0 +1,73 @@
+"""SN-GAN (Miyato et al. 2018; projection: Miyato & Koyama 2018), as BigGAN-PyTorch trains it.
+
+BigGAN's networks with a table of gains and biases for every layer, no attention, and a
+discriminator whose blocks widen in their second convolution.
+"""
+
+from torch import nn
+
+from limner.core.config import Config
+from limner.core.protocols import NetworkConfig
+from limner.layers import NormKind
+from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
+from limner.models.common import Init
+
+
+class SnganGenerator(Config, NetworkConfig, frozen=True):
+    """Channels as BigGAN's: width * multipliers, () the paper's for the resolution.
+
+    spectral_norm: BigGAN-PyTorch normalizes the generator too; the paper and MMGeneration do not.
+    The other fields are those of BigGanGenerator.
+    """
+
+    width: int = 64
+    z_dim: int = 128
+    multipliers: tuple[int, ...] = ()
+    norm: NormKind = "batch"
+    spectral_norm: bool = True
+    num_singular_values: int = 1
+    num_iterations: int = 1
+    init: Init = "xavier"
+    batch_norm_eps: float = 1e-5
+    spectral_norm_eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        self.network()
+
+    def network(self) -> BigGanGenerator:
+        """The same network as a BigGAN's config."""
+        return BigGanGenerator(**{name: getattr(self, name) for name in self.__struct_fields__})
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """forward(z [N, z_dim], y) -> images [N, C, H, W] in [-1, 1]; see NetworkConfig."""
+        return self.network().build(image_shape, num_classes)
+
+
+class SnganDiscriminator(Config, NetworkConfig, frozen=True):
+    """Channels as BigGAN's: width * multipliers, () the paper's for the resolution.
+
+    wide: True gives blocks their outputs' channels in the middle, as MMGeneration does.
+    The other fields are those of BigGanDiscriminator.
+    """
+
+    width: int = 64
+    multipliers: tuple[int, ...] = ()
+    wide: bool = False
+    bottom: int | None = None
+    num_last_blocks: int | None = None
+    spectral_norm: bool = True
+    num_singular_values: int = 1
+    num_iterations: int = 1
+    init: Init = "xavier"
+    spectral_norm_eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        self.network()
+
+    def network(self) -> BigGanDiscriminator:
+        """The same network as a BigGAN's config."""
+        return BigGanDiscriminator(**{name: getattr(self, name) for name in self.__struct_fields__})
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
+        return self.network().build(image_shape, num_classes)

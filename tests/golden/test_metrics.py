@@ -9,6 +9,7 @@ from limner.metrics import (
     frechet_distance,
     frechet_from_moments,
     gaussian_kernel,
+    inception_score,
     kernel,
     kernel_distance,
     moments,
@@ -97,3 +98,28 @@ def test_precision_and_recall(f, expected, name, real, k):
     found = precision_recall_density_coverage(f[real], f["f1"], k)
     assert found.precision == pytest.approx(expected[name]["precision"], abs=1e-6)
     assert found.recall == pytest.approx(expected[name]["recall"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("isc_splits10_shuffle_seed2020", {}),
+        ("isc_splits10_noshuffle", {"shuffle_seed": None}),
+        ("isc_splits7", {"num_splits": 7}),
+        ("isc_splits1", {"num_splits": 1}),
+    ],
+)
+def test_inception_score(f, expected, name, options):
+    mean, deviation = inception_score(f["logits"].double().softmax(dim=1), **options)
+    assert mean == pytest.approx(expected[name]["inception_score_mean"], rel=1e-5)
+    assert deviation == pytest.approx(expected[name]["inception_score_std"], rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("num_splits", [10, 7])
+def test_inception_score_with_the_splits_of_biggan_pytorch(golden, num_splits):
+    folder = golden / "biggan"
+    about = json.loads((folder / "inception_utils.json").read_text())
+    probabilities = load_file(folder / "inception_utils.safetensors")["in/probs"]
+    wanted = about["expected"][f"calculate_inception_score splits={num_splits} [mean, std]"]
+    found = inception_score(probabilities, num_splits, shuffle_seed=None, drop_remainder=True)
+    assert found == pytest.approx(wanted, abs=1e-5)

@@ -56,7 +56,8 @@ def by_name(real, everything):
 
 def test_each_metric_gives_its_figures_under_honest_names(by_name):
     assert list(by_name) == [
-        *("fd-classifier", "kd-classifier", "precision", "recall", "density", "coverage"),
+        *("fd-classifier", "kd-classifier", "is-classifier"),
+        *("precision", "recall", "density", "coverage"),
         *("accuracy", "cas-1nn"),
     ]
     assert {result.metric for result in by_name.values()} == set(METRICS)
@@ -270,3 +271,21 @@ def test_what_cannot_be_scored_says_why(digits, unlabelled, real, everything):
         score(real, images[:, :, :4], labels, ["fid"])
     with pytest.raises(LimnerError, match="give 1797 integers"):
         score(real, images, labels[:5], ["fid"])
+
+
+def test_the_inception_score_of_fewer_classes_is_lower(real, everything, digits, unlabelled):
+    images, labels = everything
+    (whole,) = score(real, images[:800], labels[:800], ["is"])
+    assert whole.floor is not None
+    assert whole.value == pytest.approx(whole.floor, rel=0.05)  # generated are real ones here
+    assert 5.0 < whole.value <= 10.0  # 10 without the smoothing of its labels
+    assert whole.std is not None
+    some = labels < 5
+    (half,) = score(real, images[some], labels[some], ["is"])
+    assert 0.4 < half.value / whole.value < 0.65
+    with pytest.raises(LimnerError, match="10 splits of 9 images"):
+        score(real, images[:9], labels[:9], ["is"])
+    for extractor in (None, "random-conv"):
+        with pytest.raises(LimnerError, match="needs a classifier"):
+            make_evaluator(unlabelled, ["is"], 100, extractor)
+    assert make_evaluator(digits, ["is"], 100)

@@ -13,6 +13,7 @@ from limner.metrics import (
     class_accuracy,
     frechet_distance,
     frechet_from_moments,
+    inception_score,
     kernel,
     kernel_distance,
     moments,
@@ -235,3 +236,22 @@ def test_class_accuracy_refuses_labels_of_another_number():
     logits = torch.zeros(4, 2)
     with pytest.raises(LimnerError, match="4 rows of logits but 3 labels"):
         class_accuracy(logits, torch.tensor([1, 0, 0]))
+
+
+# --- Inception score -------------------------------------------------------
+
+
+def test_inception_score_of_certain_and_of_blind_classifiers():
+    certain = torch.eye(4, dtype=torch.float64).repeat(10, 1)  # zeros count for nothing
+    assert inception_score(certain, 1) == pytest.approx((4.0, 0.0))
+    blind = torch.full((40, 4), 0.25, dtype=torch.float64)
+    assert inception_score(blind, 5) == pytest.approx((1.0, 0.0))
+
+
+def test_inception_score_refuses_what_is_no_probability():
+    for rows in (torch.full((20, 4), 0.3), torch.tensor([[1.5, -0.5]]).repeat(20, 1)):
+        with pytest.raises(LimnerError, match="probabilities that sum to 1"):
+            inception_score(rows)
+    for num_splits in (0, 21):
+        with pytest.raises(LimnerError, match="give 1 to 20 splits"):
+            inception_score(torch.full((20, 4), 0.25), num_splits)

@@ -14,6 +14,7 @@ from limner.metrics.evaluation import (
 )
 from limner.metrics.features import EXTRACTORS, Classifier, Extractor, make_extractor
 from limner.metrics.frechet import frechet_distance, frechet_from_moments, moments
+from limner.metrics.inception_score import inception_score
 from limner.metrics.kernel import gaussian_kernel, kernel_distance, polynomial_kernel
 from limner.metrics.neighbours import (
     Manifold,
@@ -22,12 +23,13 @@ from limner.metrics.neighbours import (
     precision_recall_density_coverage,
 )
 from limner.metrics.reference import Reference
-from limner.metrics.requests import accuracy, cas, fid, kid, prdc
+from limner.metrics.requests import accuracy, cas, fid, is_, kid, prdc
 from limner.metrics.results import Comparison, Figure, Metric, Result
 
 METRICS: dict[str, Metric] = {
     "fid": fid,
     "kid": kid,
+    "is": is_,
     "prdc": prdc,
     "accuracy": accuracy,
     "cas": cas,
@@ -53,6 +55,7 @@ __all__ = [
     "frechet_distance",
     "frechet_from_moments",
     "gaussian_kernel",
+    "inception_score",
     "kernel_distance",
     "make_evaluator",
     "make_extractor",

@@ -12,11 +12,13 @@ from limner.core.config import nearest
 from limner.core.errors import LimnerError
 from limner.metrics.features import Extractor
 from limner.metrics.features.base import pixel_rows
-from limner.metrics.reference import Reference, Side
+from limner.metrics.reference import OF_CLASSIFIER, Reference, Side, classified
 from limner.metrics.results import Metric, Result
 
 if TYPE_CHECKING:
     from limner.data import PreparedData
+
+OWN_CLASSES = (None, "classifier", "random-conv")  # extractors that know no others than the data's
 
 Images = UInt8[Tensor, "n c h w"]
 Classes = Int[Tensor, " n"]
@@ -51,7 +53,7 @@ def evaluate_images(
     Raises:
         LimnerError: an unknown metric, one that lacks labels, images that do not fit the data.
     """
-    check_metrics(metrics, data)
+    check_metrics(metrics, data, extractor)
     return score(Reference(data, extractor, seed, held_out), fake_images, fake_labels, metrics)
 
 
@@ -67,7 +69,7 @@ def make_evaluator(
     It is called with `sample(num, seed) -> (images, labels or None)`, whose labels take all classes
     equally often, and returns what `evaluate_images` does.
     """
-    check_metrics(metrics, data)
+    check_metrics(metrics, data, extractor)
     if num < 2:
         raise LimnerError(f"{num} generated images are too few for any score")
     reference = functools.cache(lambda: Reference(data, extractor, seed))
@@ -89,7 +91,7 @@ def score(
     results = []
     for name in metrics:
         metric = find_metric(name)
-        real_lacks = metric.reads != "logits" and reference.labels is None
+        real_lacks = metric.reads not in OF_CLASSIFIER and reference.labels is None
         if metric.needs_labels and (labels is None or real_lacks):
             side = "generated" if labels is None else "real"
             raise LimnerError(f"metric '{name}' needs labels of the {side} images; leave it out")
@@ -100,8 +102,8 @@ def score(
 
 
 def _read(reference: Reference, metric: Metric, images: Tensor) -> Tensor:
-    if metric.reads == "logits":
-        return reference.classifier.logits(images)
+    if metric.reads in OF_CLASSIFIER:
+        return classified(reference.classifier.logits(images), metric)
     if metric.reads == "pixels":
         return pixel_rows(images)
     return reference.extractor.features(images)
@@ -140,8 +142,10 @@ def find_metric(name: str) -> Metric:
     return METRICS[name]
 
 
-def check_metrics(names: Sequence[str], data: "PreparedData") -> None:
-    """Refuse metrics that are unknown or that the data cannot have.
+def check_metrics(
+    names: Sequence[str], data: "PreparedData", extractor: str | Extractor | None = None
+) -> None:
+    """Refuse metrics that are unknown or that the data cannot have with this extractor.
 
     Raises:
         LimnerError: names the metric and the reason.
@@ -150,6 +154,11 @@ def check_metrics(names: Sequence[str], data: "PreparedData") -> None:
         metric = find_metric(name)
         if metric.needs_labels and data.num_classes < 2:
             raise LimnerError(f"metric '{name}' needs data with classes; leave it out")
+        if metric.reads == "probabilities" and data.num_classes < 2 and extractor in OWN_CLASSES:
+            raise LimnerError(
+                f"metric '{name}' needs a classifier: data with classes, or an extractor that "
+                "knows classes; leave it out"
+            )
 
 
 def _check_images(images: Tensor, labels: Tensor | None, data: "PreparedData") -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 STATISTICS_VERSION = 1  # rises when a cached feature or floor would come out differently
 NUM_REAL_MAX = 50_000
+OF_CLASSIFIER = ("logits", "probabilities")  # a metric of these reads the generated images alone
 NUM_SPLITS_MAX, NUM_FLOOR_IMAGES = 5, 20_000
 
 
@@ -119,10 +120,12 @@ class Reference:
     def used_by(self, metric: Metric) -> Extractor | None:
         """Whose rows a metric reads: None for pixels."""
         by_reads = {"features": self.extractor, "pixels": None}
-        return self.classifier if metric.reads == "logits" else by_reads[metric.reads]
+        return self.classifier if metric.reads in OF_CLASSIFIER else by_reads[metric.reads]
 
     def compare(self, metric: Metric, fake: Side) -> Mapping[str, Figure]:
         """A metric's figures for generated rows against the reference."""
+        if metric.reads in OF_CLASSIFIER:
+            return self._compute(metric, fake, fake.part(0, 0))
         return self._compute(metric, fake, self._side(metric))
 
     def floors(self, name: str, metric: Metric, num: int) -> Mapping[str, float]:
@@ -160,8 +163,9 @@ class Reference:
     def _side(self, metric: Metric) -> Side:
         if metric.reads == "features":
             return Side(self.features, self.labels)
-        if metric.reads == "logits":
-            return Side(torch.empty(0, self.data.num_classes), None)
+        if metric.reads == "probabilities":
+            logits = features_of(_Logits(self.classifier), self.real, self.order)
+            return Side(classified(logits, metric), self.labels)
         # twice the largest number, for the floor's two halves
         num = len(self) if metric.num_max is None else min(2 * metric.num_max, len(self))
         pixels = pixel_rows(images_at(self.real, self.order[:num]))
@@ -175,6 +179,19 @@ class Reference:
         identity = [STATISTICS_VERSION, self.real.sha256, self.seed, len(self), whose, what]
         digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
         return cache_directory() / "statistics" / f"{digest}.{suffix}"
+
+
+class _Logits:
+    """A classifier's logits where features are asked for."""
+
+    def __init__(self, classifier: Classifier):
+        self.name, self.weights_sha256 = classifier.name, classifier.weights_sha256
+        self.features = classifier.logits
+
+
+def classified(logits: Tensor, metric: Metric) -> Tensor:
+    """What a metric reads of a classifier's logits [N, classes]."""
+    return logits.double().softmax(dim=1) if metric.reads == "probabilities" else logits
 
 
 def _read_features(path: Path) -> Tensor:

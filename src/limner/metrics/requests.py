@@ -1,6 +1,7 @@
 """What each requested name computes from the two sides."""
 
 from limner.metrics.frechet import frechet_distance
+from limner.metrics.inception_score import inception_score
 from limner.metrics.kernel import kernel_distance
 from limner.metrics.neighbours import (
     class_accuracy,
@@ -19,6 +20,10 @@ def _fd(sides: Comparison) -> dict[str, Figure]:
 
 def _kd(sides: Comparison) -> dict[str, Figure]:
     return {"kd": Figure(*kernel_distance(sides.fake, sides.real, seed=sides.seed))}
+
+
+def _is(sides: Comparison) -> dict[str, Figure]:
+    return {"is": Figure(*inception_score(sides.fake))}
 
 
 def _prdc(sides: Comparison) -> dict[str, Figure]:
@@ -40,6 +45,7 @@ def _cas(sides: Comparison) -> dict[str, Figure]:
 
 fid = Metric(_fd, ("fd",), higher_is_better=False, named_by_features=True)
 kid = Metric(_kd, ("kd",), higher_is_better=False, named_by_features=True)
+is_ = Metric(_is, ("is",), higher_is_better=True, reads="probabilities", named_by_features=True)
 prdc = Metric(
     _prdc,
     ("precision", "recall", "density", "coverage"),

@@ -42,9 +42,9 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The two sides of a metric: rows [N, D] of features, logits or pixels, and int64 labels [N].
+    """The two sides of a metric: rows [N, D] of what it reads, and int64 labels [N].
 
-    `real` has no rows where the metric reads logits.
+    `real` has no rows where the metric reads logits or probabilities.
     """
 
     fake: Tensor
@@ -62,8 +62,8 @@ class Metric:
         compute: from both sides to the figures by name.
         figures: these names.
         higher_is_better: for all of its figures.
-        reads: which rows it is given: "features", "logits" (of a classifier, of the generated
-            images only) or "pixels" (0..255).
+        reads: which rows it is given: "features", "logits" or "probabilities" (of a classifier, of
+            the generated images only) or "pixels" (0..255).
         needs_labels: of generated and real images.
         named_by_features: the result's name ends in the extractor's, for the figure belongs to it.
         num_max: more images than these are not looked at on either side, as the cost is quadratic.
@@ -73,7 +73,7 @@ class Metric:
     compute: Callable[[Comparison], Mapping[str, Figure]]
     figures: tuple[str, ...]
     higher_is_better: bool
-    reads: Literal["features", "logits", "pixels"] = "features"
+    reads: Literal["features", "logits", "probabilities", "pixels"] = "features"
     needs_labels: bool = False
     named_by_features: bool = False
     num_max: int | None = None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 PREPARE_EXAMPLE = "limner data prepare photos/ --out data/photos64 --resolution 64"
 REPORT_EXAMPLE = "limner data report photos/ --out sheet.png"
-COMING_FORMATS = ("hdf5", "tfrecord", "zip")
 NUM_LOOKED_AT = 100  # pictures whose size decides where no --resolution is given
 
 OVERVIEW = f"""usage: limner data prepare|report [OPTIONS]
@@ -44,16 +44,20 @@ class Prepare:
     """
 
     source: SourceArgument
-    """Folder (flat or a folder a class), zip, .npz, CIFAR folder, or the built-in digits."""
+    """Folder (flat or a folder a class), zip, .npz, HDF5, CIFAR folder, or the built-in digits."""
 
     out: Path
-    """Directory to make."""
+    """Directory to make, or FILE.hdf5 or FILE.zip with --format."""
 
     resolution: int | None = None
     """Height and width in pixels; may be left out where the pictures have one square size."""
 
     fit: Literal["crop", "squash", "pad"] = "crop"
     """Largest centred square, squashed to a square, or black bars."""
+
+    keep_aspect: bool = False
+    """Store pictures whole, the short side at the resolution; training with data.crop=random takes
+    a square anywhere along the long side."""
 
     filter: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"] = "lanczos"
     """Resize filter."""
@@ -64,8 +68,14 @@ class Prepare:
     labels: str = "classes"
     """classes (or folders): the source's classes; none: one unlabelled set, read recursively."""
 
-    format: str = "prepared"
-    """Form to write; prepared is the only one so far."""
+    format: Literal["prepared", "hdf5", "zip"] = "prepared"
+    """prepared; hdf5 (BigGAN-PyTorch's layout); zip (StyleGAN's: PNGs and dataset.json)."""
+
+    chunk: int = 500
+    """Pictures stored together in an HDF5 file."""
+
+    compression: Literal["none", "lzf", "gzip"] = "none"
+    """Of an HDF5 file."""
 
     json: bool = False
     """Print the result as one JSON object on stdout."""
@@ -107,11 +117,26 @@ def prepare(argv: Sequence[str]) -> int:
     """Prepare a source and say what came of it; 0."""
     options = parse(Prepare, argv, "data prepare", PREPARE_EXAMPLE)
     labels = labels_of(options.labels)
-    if options.format in COMING_FORMATS:
-        raise LimnerError(f"--format {options.format} comes later; 'prepared' is what is written")
-    if options.format != "prepared":
-        raise LimnerError(f"--format '{options.format}' is unknown; 'prepared' is what is written")
+    if options.keep_aspect and options.fit != "crop":
+        raise LimnerError(f"--keep-aspect keeps whole pictures; leave --fit {options.fit} out")
+    if options.keep_aspect and options.format != "prepared":
+        raise LimnerError(f"--keep-aspect: a {options.format} file holds squares; leave one out")
+    if options.format == "prepared":
+        _tell(_prepared(options, labels, options.out), options.out, options.json)
+        return 0
 
+    from limner.core.files import temporary_name
+
+    place = temporary_name(options.out)
+    try:
+        prepared = _export(options, labels, place)
+        _tell(prepared, options.out, options.json)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return 0
+
+
+def _prepared(options: Prepare, labels: Literal["classes", "none"], out: Path) -> "PreparedData":
     from limner.data import DataConfig, prepare
 
     resolution = options.resolution
@@ -121,13 +146,44 @@ def prepare(argv: Sequence[str]) -> int:
         labels=labels,
         fit=options.fit,
         filter=options.filter,
+        crop="random" if options.keep_aspect else "center",
     )
     with Counter("preparing", quiet=options.json) as counter:
-        prepared = prepare(options.source, options.out, config, counter)
+        return prepare(options.source, out, config, counter)
+
+
+def _export(options: Prepare, labels: Literal["classes", "none"], place: Path) -> "PreparedData":
+    """Write the file; what is no prepared directory is prepared at a place beside it first."""
+    from limner.data import PreparedData, write_hdf5, write_zip
+    from limner.data.prepared import is_prepared
+
+    if options.out.exists():
+        raise LimnerError(f"--out {options.out}: exists already; remove it or give another place")
+    source = Path(options.source).expanduser()
+    if is_prepared(source):
+        prepared = PreparedData(source)
+        made = prepared.info["settings"]
+        for name in ("resolution", "channels", "labels", "fit", "filter"):
+            asked = getattr(options, name)
+            if asked not in (getattr(Prepare, name), made[name]):
+                raise LimnerError(
+                    f"--{name} {asked}: {source} is prepared with {made[name]}; leave it out, or "
+                    "give the source itself"
+                )
+    else:
+        prepared = _prepared(options, labels, place)
+    with Counter("writing", quiet=options.json) as counter:
+        if options.format == "zip":
+            write_zip(prepared, options.out, counter)
+        else:
+            write_hdf5(prepared, options.out, options.chunk, options.compression, counter)
+    return prepared
+
+
+def _tell(prepared: "PreparedData", out: Path, as_object: bool) -> None:
     for entry in prepared.info["refused"]:
         print(f"limner data: refused {entry['name']}: {entry['reason']}", file=sys.stderr)
-    print(as_json(prepared) if options.json else describe(prepared))
-    return 0
+    print(as_json(prepared, out) if as_object else describe(prepared, out))
 
 
 def report(argv: Sequence[str]) -> int:
@@ -206,29 +262,27 @@ def common_size(source: str) -> int:
     return next(iter(sizes))[0]
 
 
-def describe(prepared: "PreparedData") -> str:
+def describe(prepared: "PreparedData", out: Path) -> str:
     """What was prepared, for people."""
     channels, height, width = prepared.image_shape
     classes = f"{prepared.num_classes} classes" if prepared.num_classes else "no classes"
     info = prepared.info
-    lines = [
-        f"{prepared.directory}: {len(prepared):,} pictures {channels}x{height}x{width}, {classes}"
-    ]
+    lines = [f"{out}: {len(prepared):,} pictures {channels}x{height}x{width}, {classes}"]
     lines += [f"  note: {note}" for note in info["notes"]]
     if info["num_refused"]:
         first = info["refused"][0]
+        where = f" (all in {out / 'dataset.json'})" if out.is_dir() else ""
         lines.append(
-            f"  refused: {info['num_refused']}, first {first['name']}: {first['reason']} "
-            f"(all in {prepared.directory / 'dataset.json'})"
+            f"  refused: {info['num_refused']}, first {first['name']}: {first['reason']}{where}"
         )
     return "\n".join(lines)
 
 
-def as_json(prepared: "PreparedData") -> str:
+def as_json(prepared: "PreparedData", out: Path) -> str:
     """The same for programs."""
     return json.dumps(
         {
-            "out": str(prepared.directory),
+            "out": str(out),
             "num_images": len(prepared),
             "image_shape": list(prepared.image_shape),
             "num_classes": prepared.num_classes,

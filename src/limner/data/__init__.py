@@ -6,6 +6,7 @@ Nothing here imports torch until the loader or the order of the images is asked 
 from typing import TYPE_CHECKING, Any
 
 from limner.data.config import DataConfig
+from limner.data.export import write_hdf5, write_zip
 from limner.data.opening import open_alike, open_data
 from limner.data.prepare import prepare
 from limner.data.prepared import PreparedData
@@ -37,6 +38,8 @@ __all__ = [
     "picture_sheet",
     "prepare",
     "report",
+    "write_hdf5",
+    "write_zip",
 ]
 
 

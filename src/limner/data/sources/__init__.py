@@ -11,6 +11,7 @@ from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.cifar import Cifar
 from limner.data.sources.digits import Digits
 from limner.data.sources.folder import ImageFolder
+from limner.data.sources.hdf5 import Hdf5File
 
 __all__ = ["BUILT_IN", "SOURCES", "Item", "Labels", "Listing", "Source", "find_source"]
 
@@ -19,6 +20,7 @@ BUILT_IN: dict[str, type[Source]] = {"digits": Digits}
 SOURCES: dict[str, type[Source]] = {
     "digits": Digits,
     "npz": ArrayFile,
+    "hdf5": Hdf5File,
     "zip": ImageZip,
     "cifar": Cifar,
     "folder": ImageFolder,
@@ -26,8 +28,8 @@ SOURCES: dict[str, type[Source]] = {
 
 UNDERSTOOD = (
     "limner reads: a folder of pictures (flat or one folder per class), a zip of pictures, an .npz "
-    "with 'images' and 'labels', a CIFAR python folder, a prepared directory, and the built-in "
-    + ", ".join(f"'{name}'" for name in BUILT_IN)
+    "with 'images' and 'labels', BigGAN-PyTorch's HDF5 files, a CIFAR python "
+    "folder, a prepared directory, and the built-in " + ", ".join(f"'{name}'" for name in BUILT_IN)
 )
 
 

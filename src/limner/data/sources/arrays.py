@@ -1,7 +1,7 @@
 """An .npz file of pictures and labels, read row by row."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -39,7 +39,7 @@ class ArrayFile(Config, Source, frozen=True):
         with opened(self.path, "an .npz") as archive:
             names = archive.namelist()
         keys = {name.removesuffix(".npy") for name in names if name.endswith(".npy")}
-        image_key = _one_of(IMAGE_KEYS, keys)
+        image_key = first_of(IMAGE_KEYS, keys)
         if image_key is None:
             held = printable(", ".join(sorted(keys)[:20])[:500]) or "nothing"
             raise DataError(
@@ -48,7 +48,7 @@ class ArrayFile(Config, Source, frozen=True):
             )
         with self._array(image_key) as (_, header):
             shape, order = header.shape, self._order(image_key, header)
-        label_key = _one_of(LABEL_KEYS, keys) if labels == "classes" else None
+        label_key = first_of(LABEL_KEYS, keys) if labels == "classes" else None
         numbers = None if label_key is None else self._labels(label_key, shape[0])
         num_classes = 0 if numbers is None else int(numbers.max(initial=-1)) + 1
         return Listing(
@@ -90,14 +90,7 @@ class ArrayFile(Config, Source, frozen=True):
             )
         if math.prod(shape[1:]) > MAX_PIXELS * MAX_CHANNELS:
             raise DataError(f"{where}: pictures of {shape[1:]} are too large; shrink them first")
-        if len(shape) == 3:
-            return (0, 1)
-        for usual in ((1, 3), range(1, MAX_CHANNELS + 1)):
-            if shape[3] in usual:
-                return (0, 1, 2)
-            if shape[1] in usual:
-                return (1, 2, 0)
-        raise DataError(f"{where}: no axis of shape {shape} can be the channels")
+        return order_of_axes(shape, where)
 
     def _items(
         self, key: str, order: tuple[int, ...], numbers: np.ndarray | None
@@ -111,7 +104,11 @@ class ArrayFile(Config, Source, frozen=True):
     def _labels(self, key: str, num_images: int) -> np.ndarray:
         where = f"{self.path}: {key}"
         with self._array(key) as (file, header):
-            labels = _read_labels(file, header, num_images, where)
+            blocks = _blocks(file, header, where)
+            turned = header.is_fortran and math.prod(header.shape[1:]) > 1
+            labels = (
+                None if turned else class_numbers(blocks, header.dtype, header.shape, num_images)
+            )
         if labels is None:
             raise DataError(
                 f"{where}: {header.dtype} {header.shape} for {num_images} pictures; "
@@ -121,31 +118,47 @@ class ArrayFile(Config, Source, frozen=True):
         return labels
 
 
-def _read_labels(
-    file: IO[bytes], header: NpyHeader, num_images: int, where: str
+def order_of_axes(shape: tuple[int, ...], where: str) -> tuple[int, ...]:
+    """The order that makes a row [H, W, C] of pictures [N, H, W], [N, H, W, C] or [N, C, H, W].
+
+    Raises:
+        DataError: no axis can be the channels.
+    """
+    if len(shape) == 3:
+        return (0, 1)
+    for usual in ((1, 3), range(1, MAX_CHANNELS + 1)):
+        if shape[3] in usual:
+            return (0, 1, 2)
+        if shape[1] in usual:
+            return (1, 2, 0)
+    raise DataError(f"{where}: no axis of shape {shape} can be the channels")
+
+
+def class_numbers(
+    blocks: Iterable[np.ndarray], dtype: np.dtype, shape: tuple[int, ...], num_images: int
 ) -> np.ndarray | None:
-    """Class numbers [N] of integers [N], [N, 1] or one-hot rows; None where it is neither."""
-    width = header.shape[1] if len(header.shape) == 2 else 1
-    if header.shape not in ((num_images,), (num_images, width)) or not 0 < width <= MAX_CLASSES:
+    """Class numbers int64 [N] of integers [N], [N, 1] or one-hot rows, which come block by block;
+    None where it is neither."""
+    width = shape[1] if len(shape) == 2 else 1
+    if shape not in ((num_images,), (num_images, width)) or not 0 < width <= MAX_CLASSES:
         return None
-    if (header.is_fortran and width > 1) or (width == 1 and header.dtype.kind not in "iu"):
+    if width == 1 and dtype.kind not in "iu":
         return None
     labels = np.empty(num_images, np.int64)
     done = 0
-    for count in _chunks(num_images, width):
-        rows = _read_rows(file, header, count, where)
+    for rows in blocks:
         if width > 1 and not _is_one_hot(rows):
             return None
-        labels[done : done + count] = rows.reshape(-1) if width == 1 else rows.argmax(1)
-        done += count
+        labels[done : done + len(rows)] = rows.reshape(-1) if width == 1 else rows.argmax(1)
+        done += len(rows)
     return labels
 
 
-def _chunks(num_rows: int, width: int) -> Iterator[int]:
-    """Numbers of rows that are read at once, a few megabytes each."""
-    size = max(1, 2**19 // width)
-    for start in range(0, num_rows, size):
-        yield min(size, num_rows - start)
+def _blocks(file: IO[bytes], header: NpyHeader, where: str) -> Iterator[np.ndarray]:
+    """The rows of an array, a few megabytes at once."""
+    size = max(1, 2**19 // max(1, math.prod(header.shape[1:])))
+    for start in range(0, header.shape[0], size):
+        yield _read_rows(file, header, min(size, header.shape[0] - start), where)
 
 
 def _read_rows(file: IO[bytes], header: NpyHeader, count: int, where: str) -> np.ndarray:
@@ -158,7 +171,8 @@ def _read_rows(file: IO[bytes], header: NpyHeader, count: int, where: str) -> np
     return np.frombuffer(content, header.dtype).reshape(shape)
 
 
-def _one_of(wanted: tuple[str, ...], keys: set[str]) -> str | None:
+def first_of(wanted: Iterable[str], keys: Container[str]) -> str | None:
+    """The first wanted name that is there."""
     return next((key for key in wanted if key in keys), None)
 
 

@@ -1,0 +1,138 @@
+"""Prepared pictures written for other programs: BigGAN-PyTorch's HDF5, StyleGAN's zip."""
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from limner.core.errors import DataError, MissingExtra
+from limner.core.files import sync_directory, sync_file, temporary_name
+from limner.data.prepare import Progress
+from limner.data.prepared import PreparedData
+
+Compression = Literal["none", "lzf", "gzip"]
+CHUNK = 500  # BigGAN-PyTorch's own
+PICTURES_PER_FOLDER = 1000
+
+
+def write_hdf5(
+    data: PreparedData,
+    out: str | os.PathLike[str],
+    chunk: int = CHUNK,
+    compression: Compression = "none",
+    progress: Progress | None = None,
+) -> Path:
+    """Write what BigGAN-PyTorch's make_hdf5.py writes: "imgs" uint8 [N, C, H, W] in chunks of whole
+    pictures and "labels" int64 [N] (zeros without classes), in the order of the data.
+
+    Args:
+        chunk: pictures that are stored (and compressed) together. Programs that read pictures one
+            at a time, in any order, decompress a whole chunk for each.
+        compression: "none", "lzf" (fast) or "gzip" (small).
+        progress: called with (pictures written, their number).
+
+    Raises:
+        DataError: `out` exists, the pictures have different sizes, or the chunk is empty.
+        MissingExtra: h5py is not installed.
+        OSError: the disk refuses it; nothing stays.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise MissingExtra("h5py", "hdf5", f"writing {out}") from None
+    if chunk < 1:
+        raise DataError(f"chunk: {chunk} pictures; give 1 or more")
+    channels, height, width = data.image_shape
+    rows = min(chunk, len(data))
+    packed = None if compression == "none" else compression
+    squares = _squares(data)
+    with _whole(Path(out)) as path, h5py.File(path, "w") as file:
+        shape = (len(data), channels, height, width)
+        images = file.create_dataset(
+            "imgs", shape, np.uint8, chunks=(rows, *shape[1:]), maxshape=shape, compression=packed
+        )
+        file.create_dataset(
+            "labels", data=data.labels, chunks=(rows,), maxshape=shape[:1], compression=packed
+        )
+        for start in range(0, len(data), rows):
+            block = squares[start : start + rows]
+            images[start : start + rows] = np.ascontiguousarray(block.transpose(0, 3, 1, 2))
+            if progress is not None:
+                progress(start + len(block), len(data))
+    return Path(out)
+
+
+def write_zip(
+    data: PreparedData, out: str | os.PathLike[str], progress: Progress | None = None
+) -> Path:
+    """Write StyleGAN's layout: 00000/img00000000.png ..., stored, and dataset.json with the labels
+    as integers (null without classes).
+
+    Raises:
+        DataError: `out` exists, or the pictures have different sizes, or not 1 or 3 channels.
+        OSError: the disk refuses it; nothing stays.
+    """
+    if data.image_shape[0] not in (1, 3):
+        raise DataError(
+            f"{data.directory}: pictures of {data.image_shape[0]} channels are no PNG; "
+            "write another format"
+        )
+    squares, labels = _squares(data), []
+    with (
+        _whole(Path(out)) as path,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for i in range(len(data)):
+            name = f"{i // PICTURES_PER_FOLDER:05d}/img{i:08d}.png"
+            archive.writestr(_entry(name), _png(squares[i]))
+            labels.append([name, int(data.labels[i])])
+            if progress is not None:
+                progress(i + 1, len(data))
+        held = {"labels": labels if data.num_classes else None}
+        archive.writestr(_entry("dataset.json"), json.dumps(held))
+    return Path(out)
+
+
+def _squares(data: PreparedData) -> np.ndarray:
+    if not isinstance(data.images, np.ndarray):
+        raise DataError(
+            f"{data.directory}: the pictures keep their aspects, and other programs read squares; "
+            "prepare them without --keep-aspect"
+        )
+    return data.images.view(np.ndarray)
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A file that is there whole or not at all."""
+    if out.exists():
+        raise DataError(f"{out}: exists already; remove it or give another place")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(out)
+    try:
+        yield temporary
+        sync_file(temporary)
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(out.parent)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    # The same bytes whenever it is written: ZipInfo's own date is a fixed one.
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    return file.getvalue()

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from limner.api.scoring import evaluation_sampler
+from limner.api.transfer import initialize
 from limner.checkpoints import (
     RunDirectory,
     RunLock,
-    fill,
     find_model,
     list_states,
     newest_verified,
@@ -273,7 +273,7 @@ class _Training:
         elif self.options.origin:
             self._branch(fit, self.options.origin)
         elif self.options.init:
-            _initialize(fit, self.options.init)
+            initialize(fit.trainer, self.data.image_shape, self.options.init, fit.note)
         distributed.barrier()
         return fit.trainer.progress.step
 
@@ -381,19 +381,6 @@ class _Training:
         from limner.reports import write_report
 
         write_report(self.run.path)
-
-
-def _initialize(fit: Fit, spec: str) -> None:
-    """Start from a model's weights: a transfer to other data or another loss."""
-    record = find_model(spec)
-    networks = {"generator": fit.trainer.networks["g"], "discriminator": fit.trainer.networks["d"]}
-    states = {"generator": record.generator_raw or record.generator}
-    if record.discriminator is not None:
-        states["discriminator"] = record.discriminator
-    for name, state in states.items():
-        fill(networks[name], state, f"--init {spec}: the {name} does not fit")
-    if fit.trainer.generator_ema is not None:
-        fit.trainer.generator_ema.load_state_dict(record.generator)
 
 
 def _set_aside(run: RunDirectory) -> None:

@@ -63,9 +63,9 @@ class Anew:
     after: tuple[int, ...] | None
 
     def __str__(self) -> str:
-        if self.after is None:
-            return f"'{self.name}' left out"
-        return f"'{self.name}' {list(self.before) if self.before else 'none'} -> {list(self.after)}"
+        shapes = (self.before, self.after)
+        before, after = ("none" if shape is None else list(shape) for shape in shapes)
+        return f"'{self.name}' {before} -> {after}"
 
 
 def refill(

@@ -64,7 +64,7 @@ class Train:
     checkpoint again with another seed and half the learning rates."""
 
     init: str | None = None
-    """Model whose weights the run starts from."""
+    """Model whose weights the run starts from; with other classes, what is theirs is made anew."""
 
     from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """Continue another run's whole state here: RUN, RUN@best-fid or RUN@step-N."""

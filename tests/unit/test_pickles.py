@@ -254,7 +254,7 @@ def test_other_archives_are_named(tmp_path):
         read_torch(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.txt", b"")
-    with pytest.raises(CheckpointError, match="0 files data.pkl"):
+    with pytest.raises(CheckpointError, match="0 files"):
         read_torch(path)
     with pytest.raises(CheckpointError, match="no such file"):
         read_torch(tmp_path / "none.pth")
@@ -275,12 +275,14 @@ def test_nothing_in_a_harmful_file_runs(tmp_path, monkeypatch, name, form):
     try:
         tree = read(path)
     except CheckpointError as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) < 500
+        line = str(error)
     else:  # a name outside Python's library: a record and no more
+        line = ""
         assert name in ("by numpy", "by numpy's own", "by torch's own")
         assert isinstance(tree, Record)
     assert not marker.exists()
+    assert "\n" not in line
+    assert len(line) < 500
     assert {m for m in set(sys.modules) - before if "codecs" not in m and "enc" not in m} == set()
 
 

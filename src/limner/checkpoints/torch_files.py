@@ -1,7 +1,7 @@
 """Reads files of torch.save, new (zip) and old, without torch.load: tensors, and else inert records.
 
-`torch.load(weights_only=True)` reads plain tensors of both formats and refuses the rest, so it can
-not read a saved config, and a hostile file can hold it up or fill the memory. See pickles.py.
+`torch.load(weights_only=True)` reads plain tensors of both formats and refuses the rest: a saved
+config too. And a hostile file can hold it up, or make it fill the memory. See pickles.py.
 """
 
 import io
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limner.checkpoints.pickles import BUILDERS as PLAIN
 from limner.checkpoints.pickles import Machine, Name, Record, mapped, reading, shown
 from limner.core.errors import RefusedFile
 
@@ -144,6 +145,7 @@ def _size(args: tuple) -> tuple:
 
 
 BUILDERS = {
+    **PLAIN,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
@@ -188,7 +190,7 @@ def _read_legacy(content: mmap.mmap) -> Any:
     """magic, protocol, system, tree, keys of the storages; then of each its length and bytes."""
     waiting: dict[str, np.ndarray] = {}
     storages = _Storages(len(content), waiting.__setitem__)
-    plain = Machine(len(content))
+    plain = Machine(len(content), {})
     if plain.run(content) != LEGACY_MAGIC or plain.run(content) != LEGACY_PROTOCOL:
         raise ValueError("neither a zip file nor of the older format")
     system = plain.run(content)

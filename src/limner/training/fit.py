@@ -21,7 +21,7 @@ from limner.checkpoints import (
 )
 from limner.core import distributed
 from limner.core.errors import CheckpointError, DivergenceError
-from limner.data import WORKER_TIMEOUT, Loader, PreparedData
+from limner.data import WORKER_TIMEOUT, Crop, Loader, PreparedData
 from limner.training.alarms import Alarms, worse_scores
 from limner.training.config import RunConfig
 from limner.training.health import require_finite
@@ -125,6 +125,7 @@ class Fit:
             world_size=distributed.world_size(),
             worker_timeout=self._worker_timeout,
             on_loss=lambda line: self.note("warning", line),
+            crop=Crop.of(self.config.data),
         )
 
     @property

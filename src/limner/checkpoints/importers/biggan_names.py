@@ -2,7 +2,8 @@
 
 The tensors are the same under both names, in shape and in layout. Both directions only rename, so
 each undoes the other. The reference numbers blocks `blocks.<stage>.<index>`, self-attention being
-the last index of its stage; limner counts blocks through and gives attention to its block.
+the last index of its stage; limner counts blocks through and gives attention to its block. A stage
+is one block, but in BigGAN-deep's discriminator it is `depth` of them.
 """
 
 import re
@@ -84,12 +85,13 @@ class _Names:
     def __init__(self, role: Role, config: FamilyConfig):
         self.role = role
         self.deep = isinstance(config, (BigGanDeepGenerator, BigGanDeepDiscriminator))
-        self.depth: int = getattr(config, "depth", 1)
+        # The reference counts a deep generator's blocks through, and the discriminator's by stage.
+        self.depth: int = getattr(config, "depth", 1) if role == "discriminator" else 1
         norm = getattr(config, "norm", "batch")
         self.own_layer = norm in ("moments", "cross_replica")  # the statistics are those of a .bn
         self.renames_statistics = norm != "cross_replica"
         # On the image stands a block of its own kind, which limner does not count.
-        self.offset = 1 if role == "discriminator" and not self.deep else 0
+        self.offset = 1 if role == "discriminator" and not deep else 0
 
     def ours(self, key: str) -> str:
         match = re.fullmatch(r"blocks\.(\d+)\.(\d+)\.(.+)", key)
@@ -156,11 +158,12 @@ class _Names:
 
     def position(self, key: str) -> list[tuple[int, int]]:
         """Where a name stands in the reference's state dict."""
-        return [self._rank(part) for part in key.split(".")]
+        *modules, leaf = key.split(".")
+        return [*(self._rank(f"{part}.") for part in modules), self._rank(leaf)]
 
     def _rank(self, part: str) -> tuple[int, int]:
-        if part.isdigit():
-            return 0, int(part)
+        if part[:-1].isdigit():
+            return 0, int(part[:-1])
         vector = re.fullmatch(r"(u|sv)(\d+)", part)
         if vector is not None:
             return len(ORDER), 2 * int(vector[2]) + (vector[1] == "sv")
@@ -168,15 +171,15 @@ class _Names:
         return (order.index(part) if part in order else len(order) + 1), 0
 
 
+# A module's own tensors come before its modules, which end in a dot here.
 ORDER = [
-    *("shared", "input_conv", "linear", "blocks", "output_layer"),
-    *("conv1", "conv2", "conv3", "conv4", "conv_sc", "bn1", "bn2", "bn3", "bn4"),
-    *("stored_mean", "stored_var", "accumulation_counter"),
+    *("gamma", "weight", "gain", "bias", "stored_mean", "stored_var", "accumulation_counter"),
     *("running_mean", "running_var", "num_batches_tracked"),
-    *("weight", "gain", "bias", "bn"),
-    *("gamma", "theta", "phi", "g", "o"),
+    *("shared.", "input_conv.", "linear.", "blocks.", "output_layer."),
+    *("conv1.", "conv2.", "conv3.", "conv4.", "conv_sc.", "bn1.", "bn2.", "bn3.", "bn4."),
+    *("gain.", "bias.", "bn.", "theta.", "phi.", "g.", "o."),
 ]
-LATE_LINEAR = [name for name in ORDER if name != "linear"] + ["linear", "embed"]
+LATE_LINEAR = [*(name for name in ORDER if name != "linear."), "linear.", "embed."]
 
 
 def _dotted(*parts: str) -> str:

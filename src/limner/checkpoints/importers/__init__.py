@@ -3,4 +3,6 @@
 # Modules are imported on first use, by name, so that listing the formats costs nothing.
 IMPORTERS: dict[str, str] = {
     "dcgan-mmgen": "limner.checkpoints.importers.dcgan_mmgen",
+    "tfhub-biggan": "limner.checkpoints.importers.tfhub_biggan",
+    "huggingface-biggan": "limner.checkpoints.importers.huggingface_biggan",
 }

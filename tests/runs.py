@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from PIL import Image
 
 from limner.checkpoints import RunDirectory, load_state
 from limner.core.config import Config
@@ -18,6 +19,7 @@ from limner.training.controllers import Controller, Ema, LearningRate
 from limner.training.fit import Fit, Hooks
 from toys import ToyGenerator, toy_config
 
+CROPPED = DataConfig(resolution=4, channels=1, labels="none", flip=True, crop="random", pad=1)
 # Log fields that say how long a step took and not what it computed.
 MEASURED = ("seconds", "images_per_second", "memory_mb", "data_wait_share")
 
@@ -84,6 +86,17 @@ def toy_data(directory: Path, num: int = 32) -> PreparedData:
     source = toy_pictures(directory / f"pictures-{num}.npz", num)
     config = DataConfig(resolution=4, channels=1, labels="none")
     return prepare(str(source), directory / f"prepared-{num}", config)
+
+
+def cropped_data(directory: Path, num: int = 32) -> PreparedData:
+    """Landscapes and portraits that keep their aspect, 4 pixels at the short side."""
+    folder, rng = directory / "landscapes", np.random.default_rng(1)
+    folder.mkdir()
+    for i in range(num):
+        size = (4, 4 + i % 5) if i % 2 else (4 + i % 5, 4)
+        pixels = rng.integers(0, 256, size, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:03}.png")
+    return prepare(str(folder), directory / "kept", CROPPED)
 
 
 def fit_of(

@@ -19,7 +19,17 @@ from limner.data import PreparedData, open_data
 from limner.objectives import R1
 from limner.training import Intervals, RunConfig, Update
 from limner.training.fit import Fit
-from runs import computed_log, digest, eventful_config, fit_of, learned, result, toy_data
+from runs import (
+    CROPPED,
+    computed_log,
+    cropped_data,
+    digest,
+    eventful_config,
+    fit_of,
+    learned,
+    result,
+    toy_data,
+)
 
 EVENTS = {
     1: "the first step",
@@ -118,6 +128,18 @@ def test_resume_is_exact_at_events(eventful, tmp_path, step):
 def test_resume_is_exact_with_loader_workers(eventful, tmp_path, step):
     resumed_at(eventful, step, tmp_path, workers=2)()
     assert result(tmp_path) == result(eventful.path), EVENTS[step]
+
+
+@pytest.mark.parametrize(("step", "workers"), [(4, 0), (5, 2)])
+def test_random_crops_resume_exactly(tmp_path, step, workers):
+    """Squares are a function of seed, epoch and picture, like the order of the pictures."""
+    config = eventful_config(data=CROPPED)
+    whole = whole_run(tmp_path, config, cropped_data(tmp_path))
+    resumed_at(whole, step, tmp_path / "resumed", workers)()
+    assert result(tmp_path / "resumed") == result(whole.path)
+    centred = fit_of(tmp_path / "centred", eventful_config(), whole.data)
+    centred()
+    assert result(tmp_path / "centred")[0]["generator"] != result(whole.path)[0]["generator"]
 
 
 def test_a_run_of_many_interruptions_is_exact(eventful, tmp_path):

@@ -182,6 +182,7 @@ def test_slerp_keeps_the_length_that_a_straight_line_loses():
     assert straight[4] < 0.95 * circle[4]
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("num_classes", "arguments", "message"),
     [

@@ -13,19 +13,33 @@ from limner.core.config import decode
 from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
 from limner.core.protocols import z_dim_of
-from limner.data import DataConfig, open_alike
-from limner.sampling import Model, generate, latents_from_seeds, load
+from limner.data import DataConfig, PreparedData, open_alike
+from limner.sampling import (
+    Model,
+    StandingPlan,
+    generate_batches,
+    latents_from_seeds,
+    load,
+    standing_statistics,
+    using_statistics,
+)
 
 
 def evaluation_sampler(
-    generator: nn.Module, num_classes: int
+    generator: nn.Module, num_classes: int, standing: StandingPlan | None = None
 ) -> Callable[[int, int], tuple[Tensor, Tensor | None]]:
-    """sample(num, seed) -> (uint8 [N, C, H, W], labels or None), the classes in equal shares."""
+    """sample(num, seed) -> (uint8 [N, C, H, W], labels or None), the classes in equal shares.
+
+    With `standing` the generator has standing statistics of its own latents meanwhile.
+    """
 
     def sample(num: int, seed: int) -> tuple[Tensor, Tensor | None]:
         z = latents_from_seeds(range(seed, seed + num), z_dim_of(generator))
         y = torch.arange(num) % num_classes if num_classes else None
-        return to_uint8(generate(generator, z, y)), y
+        statistics = standing_statistics(generator, standing, num_classes) if standing else {}
+        with using_statistics(generator, statistics):
+            pieces = [to_uint8(images).cpu() for images in generate_batches(generator, z, y)]
+        return torch.cat(pieces), y
 
     return sample
 
@@ -57,17 +71,32 @@ def evaluate(
     loaded = model if isinstance(model, Model) else load(model)
     if recipe is None and not isinstance(model, Model):
         recipe = recipe_of(model)
-    labels = "classes" if loaded.num_classes else "none"
-    prepared = open_alike(loaded.image_shape, labels, data, recipe, on_prepare)
-    if loaded.num_classes not in (0, prepared.num_classes):
-        raise LimnerError(
-            f"the model has {loaded.num_classes} classes, the data {prepared.num_classes}; "
-            "give the data that it was trained on"
-        )
+    prepared = data_for(loaded, data, recipe, on_prepare)
     evaluator = make_evaluator(
         prepared, list(metrics), num or min(len(prepared), 10_000), features, seed
     )
     return evaluator(evaluation_sampler(loaded.generator, loaded.num_classes))
+
+
+def data_for(
+    model: Model,
+    data: str | Path,
+    recipe: DataConfig | None = None,
+    on_prepare: Callable[[int, int | None], None] | None = None,
+) -> PreparedData:
+    """The pictures in the model's size.
+
+    Raises:
+        LimnerError: another number of classes than the model's.
+    """
+    labels = "classes" if model.num_classes else "none"
+    prepared = open_alike(model.image_shape, labels, data, recipe, on_prepare)
+    if model.num_classes not in (0, prepared.num_classes):
+        raise LimnerError(
+            f"the model has {model.num_classes} classes, the data {prepared.num_classes}; "
+            "give the data that it was trained on"
+        )
+    return prepared
 
 
 def recipe_of(spec: str | Path) -> DataConfig | None:

@@ -31,7 +31,7 @@ from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import write_atomically
 from limner.core.protocols import z_dim_of
 from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
-from limner.sampling import FixedSamples, save_png, sheet
+from limner.sampling import FixedSamples, StandingPlan, TrainingSheets, save_png, sheet
 from limner.training.config import CHANGEABLE, RunConfig
 from limner.training.fit import Fit, Hooks, Outcome, data_facts, rounding_notes
 from limner.training.rollback import OnDivergence
@@ -358,6 +358,15 @@ class _Training:
                 class_names=self.data.class_names,
                 seed=self.config.seed,
             )
+            self._sheets = TrainingSheets(
+                z_dim=z_dim_of(generator),
+                image_size=max(self.data.image_shape[1:]),
+                num_classes=self.data.num_classes,
+                seed=self.config.seed,
+                class_names=self.data.class_names,
+            )
+        for name, picture in self._sheets(generator, step // max(self.config.intervals.sample, 1)):
+            save_png(picture, path.with_name(f"{name}-{path.name}"), {"step": str(step)})
         save_png(self._fixed(generator), path, {"step": str(step)})
 
     @cached_property
@@ -367,7 +376,9 @@ class _Training:
         return make_evaluator(self.data, list(self.config.metrics), self.config.num_evaluate)
 
     def _evaluate(self, generator: nn.Module) -> list[dict[str, Any]]:
-        sample = evaluation_sampler(generator, self.data.num_classes)
+        passes, batch_size = self.config.standing_passes, max(self.config.batch_size, 2)
+        standing = StandingPlan(passes, batch_size) if passes else None
+        sample = evaluation_sampler(generator, self.data.num_classes, standing)
         return [encode(result) for result in self._evaluator(sample)]
 
     # --- the end -----------------------------------------------------------

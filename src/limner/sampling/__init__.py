@@ -1,11 +1,17 @@
 """From seeds to pictures: latents, truncation, generation, loaded models, sheets, animations."""
 
-from limner.sampling.animate import interpolate, parse_endpoint, save_animation
-from limner.sampling.fixed import FixedSamples
+from limner.sampling.animate import (
+    interpolate,
+    interpolation_rows,
+    parse_endpoint,
+    save_animation,
+)
+from limner.sampling.archives import NpzWriter, save_npz
+from limner.sampling.fixed import FixedSamples, TrainingSheets
 from limner.sampling.generate import generate, generate_batches
 from limner.sampling.latents import latents_from_seeds, parse_classes, parse_seeds
 from limner.sampling.model import Model, SamplePlan, load
-from limner.sampling.sheets import class_sheet, save_npz, save_png, sheet
+from limner.sampling.sheets import class_sheet, save_png, sheet
 from limner.sampling.standing import (
     StandingPlan,
     StandingSets,
@@ -14,18 +20,24 @@ from limner.sampling.standing import (
     standing_statistics,
     using_statistics,
 )
+from limner.sampling.walks import Walk, WalkStyle, walk
 
 __all__ = [
     "FixedSamples",
     "Model",
+    "NpzWriter",
     "SamplePlan",
     "StandingPlan",
     "StandingSets",
+    "TrainingSheets",
+    "Walk",
+    "WalkStyle",
     "accumulate",
     "class_sheet",
     "generate",
     "generate_batches",
     "interpolate",
+    "interpolation_rows",
     "latents_from_seeds",
     "load",
     "parse_classes",
@@ -38,4 +50,5 @@ __all__ = [
     "sheet",
     "standing_statistics",
     "using_statistics",
+    "walk",
 ]

@@ -4,21 +4,17 @@ import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-from limner.core.config import nearest
 from limner.core.errors import LimnerError, MissingExtra
 from limner.core.files import sync_directory, sync_file, temporary_name
-from limner.sampling.latents import TruncationMode, check_classes, latents_from_seeds, parse_classes
+from limner.sampling.latents import TruncationMode, check_classes, parse_classes
 from limner.sampling.model import Model, SamplePlan
 from limner.sampling.sheets import sheet
+from limner.sampling.walks import Along, Walk, WalkStyle, neighbouring_walks, walk
 
-Along = Literal["z", "y", "zy"]
 Endpoint = tuple[int, int | None]
 
 
@@ -55,11 +51,7 @@ def interpolate(
         model: with or without classes.
         from_, to: (seed, class) or "SEED:CLASS". Without a class: seed % num_classes at the start,
             the start's class at the end.
-        steps: number of images, at least 2.
-        along: "z" walks the latent and keeps the first class; "y" keeps the first latent and mixes
-            the classes (straight line between their one-hot rows); "zy" does both.
-        slerp: walk z on the great circle with interpolated length, not on the straight line, whose
-            middle is shorter than any latent the generator was trained on.
+        steps, along, slerp: see WalkStyle.
         truncation, truncation_mode: as in Model.sample.
 
     Returns:
@@ -68,49 +60,44 @@ def interpolate(
     Raises:
         LimnerError: fewer than 2 steps, an unknown path, classes for a model without them.
     """
-    if steps < 2:
-        raise LimnerError(f"steps {steps}: a walk has at least 2 images")
-    if along not in get_args(Along):
-        raise LimnerError(f"along '{along}' is unknown{nearest(along, get_args(Along))}")
+    style = WalkStyle(steps, along, slerp, truncation, truncation_mode)
     start = parse_endpoint(from_, model) if isinstance(from_, str) else from_
     end = parse_endpoint(to, model) if isinstance(to, str) else to
-    z = latents_from_seeds([start[0], end[0]], model.z_dim, truncation, truncation_mode)
-    share = torch.linspace(0, 1, steps)[:, None]
-    walked = _between(z[0], z[1], share, slerp) if "z" in along else z[:1].repeat(steps, 1)
-    labels = _label_walk(model, start, end, share, along)
-    plan = SamplePlan(walked, labels, None, truncation, truncation_mode)
-    return model.draw(plan, batch_size=max(1, min(steps, 64)))
-
-
-def _between(first: Tensor, last: Tensor, share: Tensor, slerp: bool) -> Tensor:
-    straight = torch.lerp(first, last, share)
-    if not slerp:
-        return straight
-    lengths = first.norm(), last.norm()
-    a, b = first / lengths[0], last / lengths[1]
-    angle = torch.arccos((a @ b).clamp(-1, 1))
-    if angle.sin().abs() < 1e-6:  # the same or opposite directions: no great circle is singled out
-        return straight
-    circle = (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / angle.sin()
-    walked = circle * torch.lerp(lengths[0], lengths[1], share)
-    walked[0], walked[-1] = first, last  # the ends are their seeds' latents bit for bit
-    return walked
-
-
-def _label_walk(
-    model: Model, start: Endpoint, end: Endpoint, share: Tensor, along: Along
-) -> Tensor | None:
+    first, last = start[1], end[1]
     if model.num_classes == 0:
-        if along == "y" or start[1] is not None or end[1] is not None:
+        if along == "y" or first is not None or last is not None:
             raise LimnerError("this model has no classes: walk along z, from SEED to SEED")
-        return None
-    first = start[0] % model.num_classes if start[1] is None else start[1]
-    last = first if end[1] is None else end[1]
-    check_classes([first, last], model.num_classes)
-    if "y" not in along or first == last:
-        return torch.full((len(share),), first, dtype=torch.int64)
-    rows = torch.eye(model.num_classes)
-    return rows[first] + (rows[last] - rows[first]) * share
+    else:
+        first = start[0] % model.num_classes if first is None else first
+        last = first if last is None else last
+        check_classes([first, last], model.num_classes)
+    return _drawn(model, [Walk(start[0], end[0], first, last)], style)
+
+
+def interpolation_rows(
+    model: Model, from_: Endpoint | str, rows: int, style: WalkStyle
+) -> np.ndarray:
+    """Walks of their own seeds and classes, one a row: uint8 [rows x steps, H, W, C], row-major.
+
+    Row r walks from seed s + 2 r to s + 2 r + 1, s being that of `from_`. Each end has the class of
+    its seed, counted on from the class of `from_` where one is given (else seed % num_classes).
+
+    Raises:
+        LimnerError: no row, or a walk along the classes of a model without any.
+    """
+    if rows < 1:
+        raise LimnerError(f"rows {rows}: give at least 1")
+    seed, first = parse_endpoint(from_, model) if isinstance(from_, str) else from_
+    if model.num_classes == 0 and (style.along == "y" or first is not None):
+        raise LimnerError("this model has no classes: walk along z, from SEED")
+    walks = neighbouring_walks(rows, seed, model.num_classes, first)
+    return _drawn(model, walks, style)
+
+
+def _drawn(model: Model, walks: list[Walk], style: WalkStyle) -> np.ndarray:
+    z, y = walk(walks, model.z_dim, model.num_classes, style)
+    plan = SamplePlan(z, y, None, style.truncation, style.truncation_mode)
+    return model.draw(plan, batch_size=min(len(z), 64))
 
 
 # --- moving pictures -------------------------------------------------------

@@ -1,7 +1,6 @@
-"""Sheets of pictures, PNG files that say where they come from, and npz files."""
+"""Sheets of pictures, and PNG files that say where they come from."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -11,10 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from limner.core.errors import LimnerError
-from limner.core.files import sync_directory, sync_file, temporary_name, write_atomically
+from limner.core.files import write_atomically
 
 SMALLEST_SIDE = 64  # a picture with a shorter side is enlarged by a whole factor up to about this
 LARGEST_SHEET = 4096  # but not beyond this width or height of the sheet
+MOST_MARGIN = 160  # pixels left of the rows for their headings
 PAPER = (255, 255, 255)
 INK = (70, 70, 70)
 
@@ -26,6 +26,7 @@ def sheet(
     labels: Sequence[str] | None = None,
     headings: Sequence[str] | None = None,
     scale: int | None = None,
+    row_headings: Sequence[str] | None = None,
 ) -> Image.Image:
     """Lay pictures out in rows on white, in the order given.
 
@@ -37,6 +38,7 @@ def sheet(
         labels: one text a picture, written under it.
         headings: one text a column, written above it.
         scale: each pixel becomes scale x scale; None enlarges small pictures to about 64 pixels.
+        row_headings: one text a row, written left of it.
 
     Returns:
         An image of mode L (gray pictures) or RGB.
@@ -52,25 +54,31 @@ def sheet(
         raise LimnerError(f"{len(labels)} labels for {num} images; give one for each")
     if headings is not None and len(headings) != columns:
         raise LimnerError(f"{len(headings)} headings for {columns} columns; give one for each")
+    if row_headings is not None and len(row_headings) != rows:
+        raise LimnerError(f"{len(row_headings)} row headings for {rows} rows; give one for each")
     scale = scale or _fitting_scale(images.shape[1:3], rows, columns)
     pictures = _visible(images).repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = pictures.shape[1:3]
     gap = max(1, round(max(height, width) / 30)) if padding is None else padding
-    font_size = _fitting_font(list(labels or ()) + list(headings or ()), width)
+    font_size = _fitting_font([*(labels or ()), *(headings or ())], width)
     line = round(font_size * 1.4)
     top = line if headings is not None else 0
+    left = _margin(row_headings, font_size, max(2 * width, MOST_MARGIN)) if row_headings else 0
     step_x, step_y = width + gap, height + gap + (line if labels is not None else 0)
-    canvas = np.full((top + gap + rows * step_y, gap + columns * step_x, 3), PAPER, np.uint8)
+    size = (top + gap + rows * step_y, left + gap + columns * step_x, 3)
+    canvas = np.full(size, PAPER, np.uint8)
     for i, picture in enumerate(pictures):
-        y, x = top + gap + i // columns * step_y, gap + i % columns * step_x
+        y, x = top + gap + i // columns * step_y, left + gap + i % columns * step_x
         canvas[y : y + height, x : x + width] = picture
     paper = Image.fromarray(canvas)
-    texts = [
-        (text, i, top + gap + i // columns * step_y + height) for i, text in enumerate(labels or ())
-    ]
-    texts += [(text, i, gap // 2) for i, text in enumerate(headings or ())]
-    for text, i, y in texts:
-        _write(paper, text, (gap + i % columns * step_x, y, width, line), font_size)
+    for i, text in enumerate(labels or ()):
+        x, y = left + gap + i % columns * step_x, top + gap + i // columns * step_y + height
+        _write(paper, text, (x, y, width, line), font_size)
+    for i, text in enumerate(headings or ()):
+        _write(paper, text, (left + gap + i * step_x, gap // 2, width, line), font_size)
+    for i, text in enumerate(row_headings or ()):
+        y = top + gap + i * step_y + (height - line) // 2
+        _write(paper, text, (gap, y, left - gap, line), font_size)
     return paper.convert("L") if images.shape[3] <= 2 else paper
 
 
@@ -124,6 +132,11 @@ def _fitting_font(texts: Sequence[str], width: int) -> int:
     return 10
 
 
+def _margin(texts: Sequence[str], size: int, most: int) -> int:
+    font = ImageFont.load_default(size)
+    return min(math.ceil(max(font.getlength(text) for text in texts)) + size, most)
+
+
 def _write(paper: Image.Image, text: str, box: tuple[int, int, int, int], size: int) -> None:
     """Centre one line in the box (x, y, width, height); a text that is too long is cut."""
     x, y, width, height = box
@@ -168,32 +181,3 @@ def _picture(image: np.ndarray) -> Image.Image:
             "save an .npz"
         )
     return Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
-
-
-def save_npz(
-    path: Path,
-    images: np.ndarray,
-    y: np.ndarray | None,
-    z: np.ndarray,
-    images_float: np.ndarray | None = None,
-) -> None:
-    """Write samples for other programs, whole or not at all.
-
-    Holds `images` uint8 [N, H, W, C], `z` float32 [N, z_dim], `y` (integers [N] or rows
-    [N, classes]; zeros where the model has no classes, as prepared data has them) and, where given,
-    `images_float` float32 [N, C, H, W], unclipped.
-    """
-    path = Path(path)
-    arrays = {"images": images, "y": np.zeros(len(images), np.int64) if y is None else y, "z": z}
-    if images_float is not None:
-        arrays["images_float"] = images_float
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        sync_file(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)

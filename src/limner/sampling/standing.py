@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from limner.core.errors import LimnerError
-from limner.core.protocols import Labels, z_dim_of
+from limner.core.protocols import z_dim_of
 from limner.core.streams import stream
 from limner.sampling.latents import TruncationMode, latents_from_seeds
 
@@ -173,10 +172,9 @@ def standing_statistics(
     return accumulate(generator, batches)
 
 
-def accumulate(
-    generator: nn.Module, batches: Iterable[tuple[Float[Tensor, "n z"], Labels | None]]
-) -> Statistics:
-    """The plain average of the batch statistics of training-mode passes, one a batch.
+def accumulate(generator: nn.Module, batches: Iterable[tuple[Tensor, Tensor | None]]) -> Statistics:
+    """The plain average of the batch statistics of training-mode passes, one a batch of latents
+    [n, z_dim] and labels.
 
     The variance is the one that each norm stores (biased or unbiased). The generator, with its
     modes, all buffers (singular vectors too) and the random state, is afterwards as it was.

@@ -1,0 +1,151 @@
+"""Samples in one .npz file, written image by image as they are made."""
+
+import os
+import zipfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+from numpy.lib import format as npy
+
+from limner.core.errors import LimnerError
+from limner.core.files import sync_directory, sync_file, temporary_name
+
+NpzLayout = Literal["limner", "biggan-pytorch"]
+CHUNK = 1 << 22
+
+
+class NpzWriter:
+    """A context in which batches are appended; the file is there, whole, once it is left well.
+
+    Of the images only the batch at hand is in memory. "limner" holds `images` uint8 [N, H, W, C],
+    `z`, `y` and, with floats, `images_float` float32 [N, C, H, W]; "biggan-pytorch" holds `x`
+    uint8 [N, C, H, W] and `y` int64 [N], as its sample.py writes them.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        num: int,
+        image_shape: tuple[int, int, int],
+        with_floats: bool = False,
+        layout: NpzLayout = "limner",
+    ):
+        """Nothing is written yet.
+
+        Args:
+            path: the file; its folder is made.
+            num: images that will be added.
+            image_shape: (C, H, W).
+            with_floats: every batch comes with the network's output.
+            layout: see the class.
+        """
+        if with_floats and layout != "limner":
+            raise LimnerError(f"the layout '{layout}' of an .npz has no place for floats")
+        self.path, self.num, self.image_shape = Path(path), num, image_shape
+        self.with_floats, self.layout = with_floats, layout
+        self.num_added = 0
+        self._temporary = temporary_name(self.path)
+        self._spool = self._temporary.with_name(self._temporary.name + "-floats")
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "NpzWriter":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        channels, height, width = self.image_shape
+        if self.layout == "limner":
+            name, shape = "images", (self.num, height, width, channels)
+        else:
+            name, shape = "x", (self.num, channels, height, width)
+        try:
+            self._zip = self._stack.enter_context(
+                zipfile.ZipFile(self._temporary, "w", allowZip64=True)
+            )
+            self._images = self._stack.enter_context(self._begun(name, shape, np.uint8))
+            if self.with_floats:  # a zip grows by one member at a time: these wait in a file
+                self._floats = self._stack.enter_context(open(self._spool, "wb+"))
+        except BaseException:
+            self._abandon()
+            raise
+        return self
+
+    def add(self, images: np.ndarray, floats: np.ndarray | None = None) -> None:
+        """Append uint8 [n, H, W, C] and, with floats, float32 [n, C, H, W]."""
+        assert (floats is not None) == self.with_floats
+        if self.layout == "biggan-pytorch":
+            images = images.transpose(0, 3, 1, 2)
+        self._images.write(np.ascontiguousarray(images).data)
+        if floats is not None:
+            self._floats.write(np.ascontiguousarray(floats, np.float32).data)
+        self.num_added += len(images)
+
+    def finish(self, y: np.ndarray | None, z: np.ndarray) -> None:
+        """After the last batch: the labels (None: zeros, as prepared data has them) and latents."""
+        assert self.num_added == self.num, f"{self.num_added} of {self.num} images"
+        self._images.close()
+        labels = np.zeros(self.num, np.int64) if y is None else y
+        if self.layout == "limner":
+            self._whole("y", labels)
+            self._whole("z", z)
+        else:
+            if labels.ndim != 1:
+                raise LimnerError("mixed classes are no label in the layout 'biggan-pytorch'")
+            self._whole("y", labels.astype(np.int64))
+        if self.with_floats:
+            self._floats.seek(0)
+            chunks = iter(lambda: self._floats.read(CHUNK), b"")
+            self._copied("images_float", (self.num, *self.image_shape), np.float32, chunks)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None or self.num_added < self.num:
+            self._abandon()
+            return
+        try:
+            self._stack.close()
+            sync_file(self._temporary)
+            os.replace(self._temporary, self.path)
+        finally:
+            self._abandon()
+        sync_directory(self.path.parent)
+
+    def _abandon(self) -> None:
+        try:
+            self._stack.close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
+            self._spool.unlink(missing_ok=True)
+
+    def _begun(self, name: str, shape: tuple[int, ...], kind: type) -> IO[bytes]:
+        """A member with the header of an array that is to come."""
+        member = self._zip.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
+        descr = npy.dtype_to_descr(np.dtype(kind))
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        npy.write_array_header_2_0(member, header)
+        return member
+
+    def _whole(self, name: str, array: np.ndarray) -> None:
+        with self._zip.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+            npy.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+
+    def _copied(
+        self, name: str, shape: tuple[int, ...], kind: type, chunks: Iterable[bytes]
+    ) -> None:
+        with self._begun(name, shape, kind) as member:
+            for chunk in chunks:
+                member.write(chunk)
+
+
+def save_npz(
+    path: Path,
+    images: np.ndarray,
+    y: np.ndarray | None,
+    z: np.ndarray,
+    images_float: np.ndarray | None = None,
+) -> None:
+    """Write samples that are in memory; see NpzWriter."""
+    num, height, width, channels = images.shape
+    floats = images_float is not None
+    with NpzWriter(path, num, (channels, height, width), floats) as file:
+        file.add(images, images_float)
+        file.finish(y, z)

@@ -1,0 +1,115 @@
+"""BigGAN (Brock et al. 2019) by the launch scripts of BigGAN-PyTorch, constant by constant.
+
+They depart from the paper: the rates of SA-GAN with one discriminator step, statistics of each
+process for itself, running statistics for sampling, no regularization; biggan_paper.py has the
+paper's. Scores are off: `--set metrics='["fid","is"]'` takes them at the scripts' intervals.
+The number of steps is the repository's own claim for BigGAN (150,000, the best at 138,000), since
+its sampler shows the data more often than its 100 epochs say. Elsewhere it is epochs x steps.
+"""
+
+from limner.data.config import DataConfig
+from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
+from limner.objectives import HingeD, HingeG
+from limner.training import Adam, Intervals, Players, RunConfig, Update
+from limner.training.controllers import Ema
+
+
+def biggan_imagenet128_bs256x8() -> RunConfig:
+    """launch_BigGAN_bs256x8.sh: ImageNet at 128 px, 8 micro-batches of 256 a step."""
+    return RunConfig(
+        name="biggan-imagenet128-bs256x8",
+        generator=BigGanGenerator(
+            width=96,
+            z_dim=120,
+            shared_dim=128,
+            skip_z=True,
+            attention=(64,),
+            init="orthogonal",
+            batch_norm_eps=1e-5,
+            spectral_norm_eps=1e-6,
+        ),
+        discriminator=BigGanDiscriminator(
+            width=96, attention=(64,), init="orthogonal", spectral_norm_eps=1e-6
+        ),
+        data=DataConfig(resolution=128, channels=3, filter="bilinear", in_memory=True),
+        updates=(
+            Update(player="d", terms=(HingeD(),), repeats=1, accumulate=8, forwards="joint"),
+            Update(player="g", terms=(HingeG(),), accumulate=8),
+        ),
+        optim=Players(
+            g=Adam(lr=1e-4, betas=(0.0, 0.999), eps=1e-6),
+            d=Adam(lr=4e-4, betas=(0.0, 0.999), eps=1e-6),
+        ),
+        controllers=(Ema(decay=0.9999, start_step=20_000),),
+        batch_size=256,
+        steps=150_000,
+        intervals=Intervals(singular_values=10, sample=1000, save=1000, evaluate=2000),
+        num_evaluate=50_000,
+        keep_best=5,
+    )
+
+
+def biggan_imagenet128_bs512x4() -> RunConfig:
+    """launch_BigGAN_bs512x4.sh: the same 2048 images a step, 4 micro-batches of 512."""
+    config = biggan_imagenet128_bs256x8()
+    d, g = config.updates
+    return config.replace(
+        name="biggan-imagenet128-bs512x4",
+        updates=(d.replace(accumulate=4), g.replace(accumulate=4)),
+        batch_size=512,
+    )
+
+
+def biggan_imagenet128_ch64() -> RunConfig:
+    """launch_BigGAN_ch64.sh: 64 channels instead of 96."""
+    config = biggan_imagenet128_bs256x8()
+    return config.replace(
+        name="biggan-imagenet128-ch64",
+        generator=config.generator.replace(width=64),
+        discriminator=config.discriminator.replace(width=64),
+    )
+
+
+def biggan_cifar10() -> RunConfig:
+    """launch_cifar_ema.sh: CIFAR-10 at 32 px, batches of 50, four discriminator steps.
+
+    500 epochs of 250 steps. The script also samples with the statistics of the batch at hand;
+    limner always evaluates with running ones.
+    """
+    return RunConfig(
+        name="biggan-cifar10",
+        generator=BigGanGenerator(width=64, z_dim=128, init="normal", spectral_norm_eps=1e-8),
+        discriminator=BigGanDiscriminator(width=64, init="normal", spectral_norm_eps=1e-8),
+        data=DataConfig(resolution=32, channels=3),
+        updates=(
+            Update(player="d", terms=(HingeD(),), repeats=4, forwards="joint"),
+            Update(player="g", terms=(HingeG(),)),
+        ),
+        optim=Players(
+            g=Adam(lr=2e-4, betas=(0.0, 0.999), eps=1e-8),
+            d=Adam(lr=2e-4, betas=(0.0, 0.999), eps=1e-8),
+        ),
+        controllers=(Ema(decay=0.9999, start_step=1000),),
+        batch_size=50,
+        steps=125_000,
+        intervals=Intervals(singular_values=10, sample=2000, save=2000, evaluate=5000),
+        num_evaluate=50_000,
+        keep_best=5,
+    )
+
+
+def biggan_cifar10_mmgen() -> RunConfig:
+    """MMGeneration's biggan_cifar10_32x32_b25x2_500k: fake and real one after the other.
+
+    Its 500,000 iterations count discriminator steps; 25 images on each of two processes make the
+    batch of 50, whose statistics are those of each process. Buffers of its average are copies.
+    """
+    config = biggan_cifar10()
+    d, g = config.updates
+    return config.replace(
+        name="biggan-cifar10-mmgen",
+        updates=(d.replace(forwards="fake_then_real"), g),
+        controllers=(Ema(decay=0.9999, start_step=1000, buffers="copy"),),
+        intervals=Intervals(log=25, sample=1250, save=1250, evaluate=2500),
+        keep_best=1,
+    )

@@ -20,7 +20,7 @@ from limner.core.config import Config
 from limner.core.protocols import NetworkConfig
 from limner.data import Loader, open_data
 from limner.metrics import make_evaluator
-from limner.models import ResidualDiscriminator
+from limner.models import BigGanDiscriminator
 from limner.objectives import HingeD, HingeG, Term
 from limner.presets import digits_tiny
 from limner.training import RunConfig, Update
@@ -51,7 +51,7 @@ class WrongLabelsG(Config, Term, frozen=True):
 
 
 class UnconditionalD(Config, NetworkConfig, frozen=True):
-    inner: ResidualDiscriminator
+    inner: BigGanDiscriminator
 
     def build(self, image_shape, num_classes):
         return self.inner.build(image_shape, 0)

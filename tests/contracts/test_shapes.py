@@ -13,7 +13,7 @@ from limner.core.images import to_uint8, to_unit_range
 from limner.layers import convolve, downsample, lookup, upsample
 from limner.layers.spectral_norm import SNConv2d, power_iteration
 from limner.metrics import class_accuracy, frechet_distance, frechet_from_moments, moments
-from limner.models import DcganGenerator, ResidualDiscriminator
+from limner.models import BigGanDiscriminator, DcganGenerator
 from limner.sampling import generate, latents_from_seeds
 from limner.training.noise import Noise
 from shapes import SHAPED
@@ -67,7 +67,7 @@ def dcgan(z, y=None):
 
 
 def discriminator(x, y=None):
-    return ResidualDiscriminator(width=2).build((3, 8, 8), 2)(x, y)
+    return BigGanDiscriminator(width=2).build((3, 8, 8), 2)(x, y)
 
 
 @pytest.mark.parametrize("name", RIGHT)

@@ -14,10 +14,10 @@ from limner.core.config import Config
 from limner.data import DataConfig, Loader, PreparedData, open_data
 from limner.layers import CrossReplicaBatchNorm2d, cross_replica_batch_norm
 from limner.models import (
+    BigGanDiscriminator,
+    BigGanGenerator,
     DcganDiscriminator,
     DcganGenerator,
-    ResidualDiscriminator,
-    ResidualGenerator,
 )
 from limner.objectives import R1, HingeD, HingeG
 from limner.training import Adam, Intervals, Players, RunConfig, Update
@@ -141,14 +141,14 @@ class Gradients(Config, Controller, frozen=True):
 
 D, G = Update(player="d", terms=(HingeD(),)), Update(player="g", terms=(HingeG(),))
 LAZY = Update(player="d", terms=(R1(),), every=2)
-DISCRIMINATOR = ResidualDiscriminator(width=4, multipliers=(1, 2))
+DISCRIMINATOR = BigGanDiscriminator(width=4, multipliers=(1, 2))
 
 
-def residual(norm: Any, embedding_dim: int = 4, spectral_norm: bool = False) -> ResidualGenerator:
-    return ResidualGenerator(
+def residual(norm: Any, shared_dim: int = 4, spectral_norm: bool = False) -> BigGanGenerator:
+    return BigGanGenerator(
         width=4,
         z_dim=8,
-        embedding_dim=embedding_dim,
+        shared_dim=shared_dim,
         multipliers=(1, 2),
         norm=norm,
         spectral_norm=spectral_norm,

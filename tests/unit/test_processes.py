@@ -21,7 +21,7 @@ from limner.cli.main import main
 from limner.core import distributed
 from limner.core.config import Config
 from limner.data import Loader, PreparedData, open_data
-from limner.models import ResidualDiscriminator, ResidualGenerator
+from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import (
     R1,
     R2,
@@ -65,10 +65,10 @@ class Recorder(Config, Controller, frozen=True):
 def processes_config(**changes: Any) -> RunConfig:
     config = presets.get("digits-tiny")()
     config = config.replace(
-        generator=ResidualGenerator(
-            width=4, z_dim=8, embedding_dim=4, multipliers=(1, 2), norm="none"
+        generator=BigGanGenerator(
+            width=4, z_dim=8, shared_dim=4, multipliers=(1, 2), norm="none", spectral_norm=False
         ),
-        discriminator=ResidualDiscriminator(width=4, multipliers=(1, 2)),
+        discriminator=BigGanDiscriminator(width=4, multipliers=(1, 2)),
         data=config.data.replace(flip=True),
         controllers=(Ema(half_life_nimg=50.0), Recorder()),
         batch_size=16,

@@ -20,7 +20,6 @@ from limner.core.protocols import Labels, NetworkConfig, Scores
 from limner.layers import (
     ClassTable,
     NormKind,
-    PowerIteration,
     at_least_single,
     downsample,
     full_precision,
@@ -34,13 +33,14 @@ from limner.models.building import (
     GENERATOR_TABLE,
     GeneratorLayers,
     Layers,
-    NormOptions,
     channels_from_top,
     check_attention,
     check_epsilons,
     check_multipliers,
     check_singular_values,
+    generator_layers,
     multipliers_at,
+    power_of,
 )
 from limner.models.common import Init, check_latents, check_sizes, initialize, num_doublings
 
@@ -216,33 +216,6 @@ def part_of(z_dim: int, num_parts: int) -> int:
             f"the nearest that can: {nearest}"
         )
     return z_dim // num_parts
-
-
-def generator_layers(
-    config: BigGanGenerator, condition_dim: int, num_classes: int
-) -> GeneratorLayers:
-    """As the config asks."""
-    output_eps = config.output_norm_eps
-    return GeneratorLayers(
-        power_of(config),
-        NormOptions(
-            kind=config.norm,
-            channels_per_group=config.channels_per_group,
-            eps=config.batch_norm_eps,
-            output_eps=config.batch_norm_eps if output_eps is None else output_eps,
-        ),
-        condition_dim,
-        num_classes,
-    )
-
-
-def power_of(config: BigGanGenerator | BigGanDiscriminator) -> PowerIteration | None:
-    """How spectral norm is estimated; None without it."""
-    if not config.spectral_norm:
-        return None
-    return PowerIteration(
-        config.num_singular_values, config.num_iterations, config.spectral_norm_eps
-    )
 
 
 class GeneratorBlock(nn.Module):

@@ -16,9 +16,10 @@ from limner.core.config import Config
 from limner.core.errors import ConfigError
 from limner.core.protocols import Labels, NetworkConfig, Scores
 from limner.layers import ClassTable, NormKind, downsample, required, upsample
-from limner.models.biggan import bottom_of, check_bottom, generator_layers, power_of, projected
+from limner.models.biggan import bottom_of, check_bottom, projected
 from limner.models.building import (
     BOTTOM,
+    DISCRIMINATOR_TABLE,
     GENERATOR_TABLE,
     GeneratorLayers,
     Layers,
@@ -28,12 +29,13 @@ from limner.models.building import (
     check_grows,
     check_multipliers,
     check_singular_values,
+    generator_layers,
     multipliers_at,
+    power_of,
 )
 from limner.models.common import Init, check_latents, check_sizes, initialize, num_doublings
 
 REDUCTION = 4  # channels of a block over those inside it
-DISCRIMINATOR_TABLE = GENERATOR_TABLE | {64: (1, 2, 4, 8, 16)}
 
 
 class BigGanDeepGenerator(Config, NetworkConfig, frozen=True):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import Protocol
 
 from torch import nn
 
@@ -149,6 +150,41 @@ class Layers:
         return SelfAttention2d(num_channels, lambda i, o: self.conv(i, o, 1, bias=False))
 
 
+class SpectralFields(Protocol):
+    """What every config of the family says of spectral norm."""
+
+    @property
+    def spectral_norm(self) -> bool: ...
+    @property
+    def num_singular_values(self) -> int: ...
+    @property
+    def num_iterations(self) -> int: ...
+    @property
+    def spectral_norm_eps(self) -> float: ...
+
+
+class NormFields(SpectralFields, Protocol):
+    """What every generator's config of the family says of its norms."""
+
+    @property
+    def norm(self) -> NormKind: ...
+    @property
+    def channels_per_group(self) -> int: ...
+    @property
+    def batch_norm_eps(self) -> float: ...
+    @property
+    def output_norm_eps(self) -> float | None: ...
+
+
+def power_of(config: SpectralFields) -> PowerIteration | None:
+    """How spectral norm is estimated; None without it."""
+    if not config.spectral_norm:
+        return None
+    return PowerIteration(
+        config.num_singular_values, config.num_iterations, config.spectral_norm_eps
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class NormOptions:
     """Which norm a generator has, and its constants."""
@@ -207,3 +243,15 @@ class GeneratorLayers(Layers):
         if self.condition_dim:
             return self.linear(self.condition_dim, num_channels, bias=False)
         return ClassTable(self.num_classes, num_channels)
+
+
+def generator_layers(config: NormFields, condition_dim: int, num_classes: int) -> GeneratorLayers:
+    """As the config asks; see GeneratorLayers."""
+    output_eps = config.output_norm_eps
+    options = NormOptions(
+        kind=config.norm,
+        channels_per_group=config.channels_per_group,
+        eps=config.batch_norm_eps,
+        output_eps=config.batch_norm_eps if output_eps is None else output_eps,
+    )
+    return GeneratorLayers(power_of(config), options, condition_dim, num_classes)

@@ -91,7 +91,7 @@ class _Names:
         self.own_layer = norm in ("moments", "cross_replica")  # the statistics are those of a .bn
         self.renames_statistics = norm != "cross_replica"
         # On the image stands a block of its own kind, which limner does not count.
-        self.offset = 1 if role == "discriminator" and not deep else 0
+        self.offset = 1 if role == "discriminator" and not self.deep else 0
 
     def ours(self, key: str) -> str:
         match = re.fullmatch(r"blocks\.(\d+)\.(\d+)\.(.+)", key)

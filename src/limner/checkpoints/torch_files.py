@@ -1,4 +1,4 @@
-"""Reads files of torch.save, new (zip) and old, without torch.load: tensors, and else inert records.
+"""Reads files of torch.save, new (zip) and old, without torch.load: tensors, else inert records.
 
 `torch.load(weights_only=True)` reads plain tensors of both formats and refuses the rest: a saved
 config too. And a hostile file can hold it up, or make it fill the memory. See pickles.py.

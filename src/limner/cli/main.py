@@ -14,9 +14,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("limner.cli.sample", "images of a trained model: png, sheet or npz"),
     "interpolate": ("limner.cli.interpolate", "walk between two images: sheet, gif or mp4"),
     "evaluate": ("limner.cli.evaluate", "score a model or images against pictures"),
+    "curve": ("limner.cli.curve", "scores along the truncation: csv, plot, strip of samples"),
+    "statistics": ("limner.cli.statistics", "store batch norm statistics for truncations"),
     "data": ("limner.cli.data", "prepare pictures, or report what is wrong with them"),
     "presets": ("limner.cli.presets", "list presets, or show one with its sizes"),
     "import": ("limner.cli.import_model", "turn a checkpoint of another system into a model"),
+    "export": ("limner.cli.export", "write a model or run in another program's files"),
     "report": ("limner.cli.report", "write a run's page again"),
 }
 

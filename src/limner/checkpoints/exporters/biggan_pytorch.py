@@ -1,0 +1,147 @@
+"""BigGAN-PyTorch's weight folders: {G,G_ema,D}.pth, and of a run its optimizers and state_dict.pth.
+
+That program reads with torch.load, so its files are pickles. They hold tensors, dicts, lists, text
+and numbers only, so that torch.load(weights_only=True) reads them all. The older format is written,
+which every release of torch reads.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.checkpoints.exporters.biggan_configs import (
+    check_flags,
+    dataset_of,
+    flags_of_configs,
+    plain,
+)
+from limner.checkpoints.importers.biggan_flags import DEFAULTS
+from limner.checkpoints.importers.biggan_names import Role, to_reference
+from limner.checkpoints.importers.biggan_pytorch import COUNTERS, parameter_names
+from limner.checkpoints.model_folder import ModelRecord
+from limner.core.errors import DiskError
+from limner.core.files import make_directory, sync_directory, temporary_name, write_problem
+
+State = dict[str, Tensor]
+
+
+def write(
+    record: ModelRecord,
+    folder: str | Path,
+    tree: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write a model, or a training state with it, as that program would have.
+
+    Args:
+        record: of a network of the BigGAN family.
+        folder: weights/EXPERIMENT; made if missing. Files of these names are replaced.
+        tree: the training state that the record was taken from: then the optimizers are written.
+        flags: of the training, for state_dict.pth; the networks' follow from their configs.
+
+    Returns:
+        the files.
+
+    Raises:
+        CheckpointError: the networks are none that BigGAN-PyTorch can build.
+        DiskError: the disk refused a write.
+    """
+    folder = Path(folder)
+    all_flags = {
+        **DEFAULTS,
+        "dataset": dataset_of(record.config),
+        **saved_flags(record),
+        **(flags or {}),
+        **flags_of_configs(record.config),
+    }
+    check_flags(record.config, all_flags)
+    raw = record.generator_raw or record.generator
+    states = {"G": _renamed("generator", record, raw)}
+    if record.generator_raw is not None:
+        states["G_ema"] = _renamed("generator", record, record.generator)
+        all_flags |= {"ema": True, "use_ema": True}
+    if record.discriminator is not None:
+        states["D"] = _renamed("discriminator", record, record.discriminator)
+    contents: dict[str, Any] = dict(states)
+    if tree is not None:
+        contents["G_optim"] = _adam("generator", record, tree["optimizer_g"])
+        contents["D_optim"] = _adam("discriminator", record, tree["optimizer_d"])
+    contents["state_dict"] = _counters(record, tree) | {"config": all_flags}
+    return _written(folder, contents)
+
+
+def saved_flags(record: ModelRecord) -> dict[str, Any]:
+    """The flags of a model that was imported from that program."""
+    held = record.config.statistics.get("biggan_pytorch")
+    flags = held.get("flags") if isinstance(held, dict) else None
+    return {key: flags[key] for key in DEFAULTS if key in flags} if isinstance(flags, dict) else {}
+
+
+def _renamed(role: Role, record: ModelRecord, state: State) -> State:
+    renamed = to_reference(role, plain(role, record.config), state)
+    return {key: _own(value) for key, value in renamed.items()}
+
+
+def _own(value: Tensor) -> Tensor:
+    """With memory of its own, for torch.save writes the whole of what a tensor is a part of."""
+    return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def _adam(role: Role, record: ModelRecord, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Adam's state with the parameters in that program's order."""
+    network = plain(role, record.config)
+    with torch.device("meta"):
+        module = network.build(record.config.image_shape, record.config.num_classes)
+    own = {name: number for number, (name, _) in enumerate(module.named_parameters())}
+    places = to_reference(role, network, own)
+    names = parameter_names(role, network, record.config)
+    group = saved["param_groups"][0]
+    state = {
+        number: {key: _own(value) for key, value in saved["state"][places[name]].items()}
+        for number, name in enumerate(names)
+        if places[name] in saved["state"]
+    }
+    settings = {
+        "lr": float(group["lr"]),
+        "betas": tuple(group["betas"]),
+        "eps": float(group["eps"]),
+        "weight_decay": 0,
+        "amsgrad": False,
+    }
+    return {"state": state, "param_groups": [{**settings, "params": list(range(len(names)))}]}
+
+
+def _counters(record: ModelRecord, tree: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What that program calls its state; scores that nobody measured are its own first values."""
+    held = record.config.statistics.get("biggan_pytorch")
+    held = held if isinstance(held, dict) else {}
+    itr = held.get("itr", 0) if tree is None else tree["progress"]["step"]
+    kept = {name: held.get(name, 0) for name in COUNTERS}
+    return {**kept, "itr": int(itr), "best_IS": 0, "best_FID": 999999}
+
+
+def _written(folder: Path, contents: Mapping[str, Any]) -> list[Path]:
+    """Each file whole or not there."""
+    paths = []
+    try:
+        make_directory(folder)
+        for name, content in contents.items():
+            path = folder / f"{name}.pth"
+            temporary = temporary_name(path)
+            try:
+                with open(temporary, "wb") as file:
+                    torch.save(content, file, _use_new_zipfile_serialization=False)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            paths.append(path)
+        sync_directory(folder)
+    except OSError as error:
+        raise DiskError(write_problem(error, folder, 0)) from None
+    return paths

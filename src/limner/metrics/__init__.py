@@ -16,6 +16,7 @@ from limner.metrics.features import EXTRACTORS, Classifier, Extractor, make_extr
 from limner.metrics.frechet import frechet_distance, frechet_from_moments, moments
 from limner.metrics.inception_score import inception_score
 from limner.metrics.kernel import gaussian_kernel, kernel_distance, polynomial_kernel
+from limner.metrics.moments_file import Moments, read_moments
 from limner.metrics.neighbours import (
     Manifold,
     class_accuracy,
@@ -45,6 +46,7 @@ __all__ = [
     "Figure",
     "Manifold",
     "Metric",
+    "Moments",
     "Reference",
     "Result",
     "Sample",
@@ -63,5 +65,6 @@ __all__ = [
     "nearest_neighbour_score",
     "polynomial_kernel",
     "precision_recall_density_coverage",
+    "read_moments",
     "score",
 ]

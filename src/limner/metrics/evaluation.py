@@ -1,6 +1,7 @@
 """From images to results, and the evaluator that a training is handed."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from limner.core.config import nearest
 from limner.core.errors import LimnerError
 from limner.metrics.features import Extractor
 from limner.metrics.features.base import pixel_rows
+from limner.metrics.moments_file import Moments
 from limner.metrics.reference import OF_CLASSIFIER, Reference, Side, classified
 from limner.metrics.results import Metric, Result
 
@@ -34,6 +36,7 @@ def evaluate_images(
     extractor: str | Extractor | None = None,
     seed: int = 0,
     held_out: "PreparedData | None" = None,
+    moments: Moments | str | os.PathLike[str] | None = None,
 ) -> list[Result]:
     """Score generated images against a data set, each figure with its real-against-real floor.
 
@@ -46,6 +49,8 @@ def evaluate_images(
             `random-conv` for the rest. The results say which it was.
         seed: of the reference's order and of subsets.
         held_out: real images that the generator has not seen, to compare with in place of `data`.
+        moments: a file of mu and sigma in the place of the real images, for the Frechet distance;
+            the figure's name ends in the file's hash.
 
     Returns:
         one Result a figure, in the order of `metrics`.
@@ -54,7 +59,8 @@ def evaluate_images(
         LimnerError: an unknown metric, one that lacks labels, images that do not fit the data.
     """
     check_metrics(metrics, data, extractor)
-    return score(Reference(data, extractor, seed, held_out), fake_images, fake_labels, metrics)
+    reference = Reference(data, extractor, seed, held_out, moments)
+    return score(reference, fake_images, fake_labels, metrics)
 
 
 def make_evaluator(
@@ -113,10 +119,12 @@ def _results(reference: Reference, name: str, metric: Metric, fake: Side) -> lis
     floors = reference.floors(name, metric, len(fake.rows))
     used = reference.used_by(metric)
     extractor = "pixels" if used is None else used.name
+    moments = reference.moments_for(metric)
+    whose = extractor if moments is None else f"{extractor}-{moments.name}"
     return [
         Result(
             metric=name,
-            name=f"{key}-{extractor}" if metric.named_by_features else key,
+            name=f"{key}-{whose}" if metric.named_by_features else key,
             value=figure.value,
             std=figure.std,
             extractor=extractor,

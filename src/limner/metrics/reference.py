@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import os
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from limner.core.files import cache_directory, write_atomically
 from limner.core.streams import stream
 from limner.metrics.features import Classifier, Extractor, classifier_of, make_extractor
 from limner.metrics.features.base import features_of, images_at, pixel_rows
+from limner.metrics.moments_file import Moments, read_moments
 from limner.metrics.results import Comparison, Figure, Metric
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Reference:
         extractor: str | Extractor | None = None,
         seed: int = 0,
         held_out: "PreparedData | None" = None,
+        moments: Moments | str | os.PathLike[str] | None = None,
     ):
         """Choose the images.
 
@@ -70,9 +73,13 @@ class Reference:
             extractor: see `make_extractor`.
             seed: of the order.
             held_out: compare with these and not with `data`, which the generator has seen.
+            moments: an .npz of mu and sigma (see `read_moments`) that takes the place of the real
+                images where a metric needs no more than that: the Frechet distance. The floor then
+                sets real images against the moments.
 
         Raises:
-            LimnerError: the held-out images do not fit the data; see `make_extractor`.
+            LimnerError: the held-out images do not fit the data; see `make_extractor` and
+                `read_moments`.
         """
         self.data = data
         self.real = data if held_out is None else held_out
@@ -86,6 +93,9 @@ class Reference:
             )
         self.extractor = make_extractor(extractor, data)
         self.seed = seed
+        if moments is not None and not isinstance(moments, Moments):
+            moments = read_moments(moments)
+        self.moments = moments
         order = torch.randperm(len(self.real), generator=stream(seed, "metrics", "reference"))
         self.order = order[:NUM_REAL_MAX]
 
@@ -134,7 +144,9 @@ class Reference:
             # the classifier knows the real images by heart: only its held-out part is honest
             return dict.fromkeys(metric.figures, self.classifier.held_out_accuracy)
         num = min(num, len(self) // 2)
-        path = self._cached("json", f"floor {name} {num}", self.used_by(metric))
+        moments = self.moments_for(metric)
+        against = "" if moments is None else f" {moments.sha256}"
+        path = self._cached("json", f"floor {name} {num}{against}", self.used_by(metric))
         if path is not None and path.exists():
             return json.loads(path.read_text())
         real = self._side(metric)
@@ -152,7 +164,20 @@ class Reference:
             write_atomically(path, json.dumps(floors))
         return floors
 
+    def moments_for(self, metric: Metric) -> Moments | None:
+        """The moments that a metric compares with; None where it compares with images."""
+        return None if metric.from_moments is None else self.moments
+
     def _compute(self, metric: Metric, fake: Side, real: Side) -> Mapping[str, Figure]:
+        moments = self.moments_for(metric)
+        if moments is not None and metric.from_moments is not None:
+            width = fake.rows.shape[1]
+            if width != len(moments.mean):
+                raise LimnerError(
+                    f"{moments.path}: moments of {len(moments.mean)} features, but "
+                    f"'{self.extractor.name}' has {width}; they belong to another network"
+                )
+            return metric.from_moments(fake.rows, moments)
         most = len(fake.rows) + len(real.rows) if metric.num_max is None else metric.num_max
         if metric.equal_numbers:
             most = min(most, len(fake.rows), len(real.rows))

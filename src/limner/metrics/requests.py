@@ -1,8 +1,11 @@
 """What each requested name computes from the two sides."""
 
-from limner.metrics.frechet import frechet_distance
+from torch import Tensor
+
+from limner.metrics.frechet import frechet_distance, frechet_from_moments, moments
 from limner.metrics.inception_score import inception_score
 from limner.metrics.kernel import kernel_distance
+from limner.metrics.moments_file import Moments
 from limner.metrics.neighbours import (
     class_accuracy,
     nearest_neighbour_score,
@@ -16,6 +19,10 @@ NUM_IN_FEATURES_MAX, NUM_IN_PIXELS_MAX = 10_000, 5_000
 
 def _fd(sides: Comparison) -> dict[str, Figure]:
     return {"fd": Figure(frechet_distance(sides.fake, sides.real))}
+
+
+def _fd_from_moments(rows: Tensor, real: Moments) -> dict[str, Figure]:
+    return {"fd": Figure(frechet_from_moments(*moments(rows), real.mean, real.covariance))}
 
 
 def _kd(sides: Comparison) -> dict[str, Figure]:
@@ -43,7 +50,13 @@ def _cas(sides: Comparison) -> dict[str, Figure]:
     return {"cas-1nn": Figure(share)}
 
 
-fid = Metric(_fd, ("fd",), higher_is_better=False, named_by_features=True)
+fid = Metric(
+    _fd,
+    ("fd",),
+    higher_is_better=False,
+    named_by_features=True,
+    from_moments=_fd_from_moments,
+)
 kid = Metric(_kd, ("kd",), higher_is_better=False, named_by_features=True)
 is_ = Metric(_is, ("is",), higher_is_better=True, reads="probabilities", named_by_features=True)
 prdc = Metric(

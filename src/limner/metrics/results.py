@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 from limner.core.config import Config
+from limner.metrics.moments_file import Moments
 
 
 class Result(Config, frozen=True, kw_only=True):
@@ -68,6 +69,7 @@ class Metric:
         named_by_features: the result's name ends in the extractor's, for the figure belongs to it.
         num_max: more images than these are not looked at on either side, as the cost is quadratic.
         equal_numbers: the larger side is cut to the smaller, as the figure depends on their ratio.
+        from_moments: the figures of rows against the moments of a file, where that is possible.
     """
 
     compute: Callable[[Comparison], Mapping[str, Figure]]
@@ -78,3 +80,4 @@ class Metric:
     named_by_features: bool = False
     num_max: int | None = None
     equal_numbers: bool = False
+    from_moments: Callable[[Tensor, Moments], Mapping[str, Figure]] | None = None

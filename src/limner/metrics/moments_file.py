@@ -1,0 +1,92 @@
+"""Means and covariances of real features in a file, as BigGAN-PyTorch and others keep them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from limner.core.errors import LimnerError
+from limner.core.files import sha256_of
+from limner.data.npy import read_npy_header
+from limner.data.sources.zips import opened, problem_of_member, problems_as
+
+NUM_FEATURES_MAX = 16_384
+SYMMETRY = 1e-4  # largest difference of sigma and its transpose, against its largest value
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and covariance of the features of real images, and the sha256 of the two.
+
+    A file is known by its content: two data sets of one name, or one whose pictures changed, are
+    never taken for each other.
+    """
+
+    mean: Float64[Tensor, " d"]
+    covariance: Float64[Tensor, "d d"]
+    sha256: str
+    path: str
+
+    @property
+    def name(self) -> str:
+        """What scores against these moments are named after."""
+        return f"moments-{self.sha256[:8]}"
+
+
+def read_moments(path: str | os.PathLike[str]) -> Moments:
+    """BigGAN-PyTorch's `<dataset>_inception_moments.npz`: "mu" [D] and "sigma" [D, D].
+
+    They belong to the features of one network (there torchvision's Inception); a file does not say
+    which, so that only the width can be checked.
+
+    Raises:
+        LimnerError: no such file, damaged, other arrays than these, or values that are no moments.
+    """
+    place = Path(path).expanduser()
+    if not place.is_file():
+        raise LimnerError(f"{place}: no such file; give an .npz with 'mu' and 'sigma'")
+    mean, covariance = _array(place, "mu", 1), _array(place, "sigma", 2)
+    if covariance.shape != (len(mean), len(mean)):
+        raise LimnerError(
+            f"{place}: mu is {mean.shape}, sigma {covariance.shape}; they are of different features"
+        )
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise LimnerError(f"{place}: holds values that are not finite; compute the moments again")
+    largest = np.abs(covariance).max()
+    if (
+        np.abs(covariance - covariance.T).max() > SYMMETRY * largest
+        or (np.diag(covariance) < 0).any()
+    ):
+        raise LimnerError(f"{place}: sigma is no covariance; compute the moments again")
+    return Moments(
+        torch.from_numpy(mean), torch.from_numpy(covariance), sha256_of(place), str(place)
+    )
+
+
+def _array(path: Path, key: str, num_axes: int) -> np.ndarray:
+    where = f"{path}: {key}"
+    with (
+        opened(str(path), "an .npz") as archive,
+        problems_as(LimnerError, where, "compute the moments again"),
+    ):
+        names = archive.namelist()
+        if f"{key}.npy" not in names:
+            raise LimnerError(f"{path}: no '{key}' in it; moments are 'mu' [D] and 'sigma' [D, D]")
+        member = archive.getinfo(f"{key}.npy")
+        problem = problem_of_member(member)
+        if problem:
+            raise LimnerError(f"{where}: {problem}")
+        with archive.open(member) as file:
+            header = read_npy_header(file, where)
+            shape = header.shape
+            if len(shape) != num_axes or header.dtype.kind != "f" or 0 in shape:
+                raise LimnerError(f"{where}: {header.dtype} {shape}; mu is [D] and sigma [D, D]")
+            if max(shape) > NUM_FEATURES_MAX or member.file_size != header.num_bytes:
+                raise LimnerError(f"{where}: shape {shape} does not fit the file; compute it again")
+            values = np.frombuffer(file.read(), header.dtype)
+    order = "F" if header.is_fortran else "C"
+    return np.array(values.reshape(shape, order=order), np.float64, order="C")

@@ -185,8 +185,9 @@ def record_from(
     needed = list(others.values())
     for theirs, has_bias in layers.values():
         needed += [f"{theirs}.weight_orig"] + [f"{theirs}.bias"] * has_bias
-    optional = {f"{theirs}.{kind}" for theirs, _ in layers.values() for kind in VECTORS}
-    foreign = [name for name in values if name not in optional.union(needed)]
+    known = {f"{theirs}.{kind}" for theirs, _ in layers.values() for kind in VECTORS}
+    known.update(needed)
+    foreign = [name for name in values if name not in known]
     require_names(needed, values, foreign, where, WHAT)
     parts = {name: values[theirs].float() for name, theirs in others.items()}
     computed = []

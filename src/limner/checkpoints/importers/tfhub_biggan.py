@@ -70,7 +70,7 @@ def read(
         raise ConfigError(f"weights: '{weights}' must be ema or raw")
     with open_variables(path) as variables:
         try:
-            record = _record(variables, str(path), weights, _pixels(attention))
+            record = record_from(variables, str(path), weights, _pixels(attention))
         except RuntimeError as error:  # of torch, about shapes
             reason = str(error).splitlines()[0][:200]
             raise CheckpointError(f"{path}: its shapes fit no {WHAT} ({reason})") from None
@@ -80,7 +80,7 @@ def read(
     return record
 
 
-def _record(
+def record_from(
     variables: Mapping[str, Tensor], where: str, weights: str, attention: int | None
 ) -> ModelRecord:
     if any(name.startswith("Generator/GenZ/") for name in variables):
@@ -221,7 +221,6 @@ class _HubNames:
             name
             for name in self.values
             if name.startswith(("Generator/", "linear/"))
-            and name not in needed
             and re.sub(r"/ema_[^/]+$", "", name) not in bases
             and not name.endswith("/accumulation_counter")
             and not re.fullmatch(r".+/u\d+", name)
@@ -280,9 +279,9 @@ class _PortNames:
 
     def check(self, layers: list[Layer], norms: list[Norm], where: str) -> None:
         needed = self.needed(layers, norms)
-        ignored = {f"{layer.port}.weight_v" for layer in layers}
-        ignored |= {f"{norm.port}.num_batches_tracked" for norm in norms}
-        foreign = [name for name in self.values if name not in ignored.union(needed)]
+        known = {f"{layer.port}.weight_v" for layer in layers}
+        known.update(needed, (f"{norm.port}.num_batches_tracked" for norm in norms))
+        foreign = [name for name in self.values if name not in known]
         require_names(needed, self.values, foreign, where, WHAT)
 
     def shared(self) -> Tensor:

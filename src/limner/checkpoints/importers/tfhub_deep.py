@@ -49,7 +49,6 @@ def record_from(values: Mapping[str, Tensor], where: str, weights: str) -> Model
         name
         for name in values
         if name.startswith(("Generator/", "linear/"))
-        and name not in needed
         and re.sub(r"/ema_[^/]+$", "", name) not in bases
         and not re.fullmatch(r".+/u\d+", name)
     ]

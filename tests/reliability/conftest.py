@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch._dynamo  # noqa: F401 - the first optimizer would import it, in every fork again
 
 from faults import fast_directory
+from warm import Warm, warmed
 
 
 @pytest.fixture(scope="module")
@@ -13,3 +15,10 @@ def place() -> Iterator[Path]:
     """A directory in memory where there is one, for tests that write thousands of files."""
     with fast_directory() as directory:
         yield directory
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Runs the public command without importing torch each time."""
+    with warmed(tmp_path_factory.mktemp("warm")) as made:
+        yield made

@@ -23,6 +23,7 @@ from limner.core.errors import CheckpointError
 from limner.training import Intervals
 from runs import eventful_config, result, toy_pictures
 from sizes import sized, tallied
+from warm import Warm
 
 pytestmark = pytest.mark.reliability
 
@@ -188,13 +189,18 @@ def loads_plainly(state: Path, load: Callable) -> bool:
     return True
 
 
+def words(run: Path, pictures: Path, config: Path) -> list[str]:
+    places = ("--data", str(pictures), "--run", str(run))
+    return ["train", str(config), *places, "--device", "cpu", "--json"]
+
+
 def command(run: Path, pictures: Path, config: Path, *more: str) -> int:
-    words = [str(config), "--data", str(pictures), "--run", str(run), "--device", "cpu", "--json"]
-    return main(["train", *words, *more])
+    return main([*words(run, pictures, config), *more])
 
 
-def test_t6_the_public_command_takes_the_one_before(place, half, whole, pictures, capsys):
-    """It ends where a run without damage does; the events hold one warning and the resumed step."""
+def test_t6_the_public_command_takes_the_one_before(place, half, whole, pictures, warm: Warm):
+    """In processes of its own it ends where a run without damage does; the events hold one warning
+    and the resumed step."""
     cases = list(damages(half / "checkpoints" / NEWEST).items())
     chosen = random.Random(SEED).sample(cases, NUM_COMMANDS)
     with tallied("T6 public command", seed=SEED) as tally:
@@ -202,14 +208,16 @@ def test_t6_the_public_command_takes_the_one_before(place, half, whole, pictures
             run = place / f"damaged-{number}"
             shutil.copytree(half, run)
             damage(run / "checkpoints" / NEWEST)
-            assert command(run, pictures, whole / "config.json") == 0, name
+            warm.start(name, words(run, pictures, whole / "config.json"))
+        for number, (name, _) in enumerate(chosen):
+            run, ended = place / f"damaged-{number}", warm.end(name)
+            assert (ended.code, "Traceback" in ended.err) == (0, False), (name, ended.err)
             events = RunDirectory(run).read_log("events")
             warned = [event for event in events if event["event"] == "warning"]
             resumed = [event["message"] for event in events if event["event"] == "resumed"]
             good = len(warned) == 1 and resumed == ["at step 3"] and result(run) == result(whole)
             tally.count(good)
             shutil.rmtree(run)
-    capsys.readouterr()
     assert tally.failures == 0
 
 

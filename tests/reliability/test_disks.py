@@ -37,6 +37,7 @@ from limner.core.errors import CheckpointError, DiskError
 from limner.training import Intervals
 from runs import eventful_config, result, toy_pictures
 from sizes import sized, tallied
+from warm import Warm
 
 pytestmark = [
     pytest.mark.reliability,
@@ -557,7 +558,7 @@ def test_t4_one_failed_save_too_many_ends_the_run(place, pictures):
     assert list_states(run / "checkpoints") == []
 
 
-def test_t4_a_real_full_disk(place, pictures, whole, tmp_path):
+def test_t4_a_real_full_disk(place, pictures, whole, tmp_path, warm: Warm):
     """A memory disk of 1 MB, through the public command in a process of its own."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -566,27 +567,20 @@ def test_t4_a_real_full_disk(place, pictures, whole, tmp_path):
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting is refused here")
-    tests = str(Path(__file__).resolve().parents[1])
-    path = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
     words = [str(whole / "config.json"), "--data", str(pictures), "--run", str(disk / "run")]
     try:
         filler = disk / "filler"
         filler.write_bytes(bytes(990_000))
-        done = subprocess.run(
-            [sys.executable, "-m", "limner", "train", *words, "--device", "cpu", "--json"],
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-        )
+        done = warm(["train", *words, "--device", "cpu", "--json"])
         with tallied("T4 real full disk") as tally:
-            last = done.stderr.strip().split("\n")[-1]
-            good = done.returncode == 1 and "bytes needed" in last and str(disk) in last
-            good = good and "Traceback" not in done.stderr and torn(disk / "run") == []
+            last = done.err.strip().split("\n")[-1]
+            good = done.code == 1 and "bytes needed" in last and str(disk) in last
+            good = good and "Traceback" not in done.err and torn(disk / "run") == []
             filler.unlink()
             again = command(disk / "run", pictures, whole / "config.json")
             good = good and again == 0 and result(disk / "run") == result(whole)
             tally.count(good)
             tally.more["message"] = last.replace(str(disk), "DISK")
-        assert good, done.stderr
+        assert good, done.err
     finally:
         subprocess.run(["umount", str(disk)], check=True)

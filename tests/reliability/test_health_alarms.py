@@ -11,6 +11,7 @@ from limner.data import open_data
 from limner.presets import digits_tiny
 from limner.training.fit import Hooks
 from planted import COLLAPSES, collapsing, small_convolutions, watched
+from processes import side_by_side
 from runs import eventful_config, fit_of, learned, toy_data
 from sizes import sized, tallied
 
@@ -31,42 +32,57 @@ def alarms_of(path, config) -> list[str]:
     return [e["message"] for e in fit.run.read_log("events") if e["event"] == "alarm"]
 
 
-def test_collapsing_runs_are_told(tmp_path):
+def collapses() -> list[tuple]:
+    """(what goes wrong, config): three seeded ways to collapse."""
     tame, tiny = small_convolutions(), digits_tiny().replace(batch_size=16)
     # Batch norm survives a rate that ends the spectrally normalized pair within fifty steps.
-    cases = [(tiny if kind == "rate too high" else tame, kind, 0, 72) for kind in COLLAPSES]
+    fast = [(tiny if kind == "rate too high" else tame, kind, 0, 72) for kind in COLLAPSES]
     # Longer than the fast runs: a collapse in the last steps needs three figures to be told.
-    full = [(base, kind, seed, 144) for base, kind, _, _ in cases for seed in range(3)]
-    full += [(digits_tiny(), kind, seed, 240) for kind in COLLAPSES for seed in range(1)]
+    full = [(base, kind, seed, 144) for base, kind, _, _ in fast for seed in range(3)]
+    full += [(digits_tiny(), kind, 0, 240) for kind in COLLAPSES]
+    return [
+        (kind, watched(collapsing(base, kind), seed, steps, 20 if base.batch_size > 32 else 6))
+        for base, kind, seed, steps in sized(fast, full)
+    ]
+
+
+def healthy() -> list[tuple]:
+    steps, every = sized((200, 20), (2000, 50))
+    fast = (digits_tiny().replace(batch_size=16),)
+    full = (digits_tiny(), digits_tiny(), small_convolutions())
+    bases = sized(fast, full)
+    return [(None, watched(base, seed, steps, every)) for seed, base in enumerate(bases)]
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> list[tuple]:
+    """(what goes wrong or None, the alarms) of every run; the long ones first, two at a time."""
+    root, cases = tmp_path_factory.mktemp("alarms"), [*healthy(), *collapses()]
+    alarms = side_by_side(lambda k: alarms_of(root / str(k), cases[k][1]), range(len(cases)))
+    return [(kind, told) for (kind, _), told in zip(cases, alarms, strict=True)]
+
+
+def test_collapsing_runs_are_told(heard):
     with tallied("T15 collapses") as tally:
-        missed = {}
-        for number, (base, kind, seed, steps) in enumerate(sized(cases, full)):
-            config = watched(collapsing(base, kind), seed, steps, 20 if base.batch_size > 32 else 6)
-            alarms = alarms_of(tmp_path / str(number), config)
-            told = any(words in alarm for words in EXPECTED[kind] for alarm in alarms)
-            tally.count(told)
-            if not told:
-                missed[base.name, kind, seed] = alarms
-        assert missed == {}
+        missed = []
+        for kind, alarms in heard:
+            if kind is not None:
+                told = any(words in alarm for words in EXPECTED[kind] for alarm in alarms)
+                tally.count(told)
+                missed += [] if told else [(kind, alarms)]
+        assert missed == []
+    assert tally.n == len(collapses())
 
 
-def test_healthy_runs_raise_no_alarm(tmp_path):
-    steps = sized(200, 2000)
+def test_healthy_runs_raise_no_alarm(heard):
     with tallied("T15 false alarms", seed=0) as tally:
-        false = {}
-        for seed, base in enumerate(
-            sized(
-                (digits_tiny().replace(batch_size=16),),
-                (digits_tiny(), digits_tiny(), small_convolutions()),
-            )
-        ):
-            every = sized(20, 50)
-            alarms = alarms_of(tmp_path / str(seed), watched(base, seed, steps, every))
-            tally.count(not alarms)
-            if alarms:
-                false[seed] = alarms
-        tally.more["steps"] = steps
-        assert false == {}
+        false = [alarms for kind, alarms in heard if kind is None and alarms]
+        for kind, alarms in heard:
+            if kind is None:
+                tally.count(not alarms)
+        tally.more["steps"] = sized(200, 2000)
+        assert false == []
+    assert tally.n == len(healthy())
 
 
 def test_an_alarm_reaches_display_events_and_report(tmp_path, capsys):

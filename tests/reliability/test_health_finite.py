@@ -1,9 +1,6 @@
 """T15: a number that is not finite stops a run before the update, and no checkpoint holds one."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from limner.training.health import nonfinite_in_state
 from planted import PLACES, Plant, planted_command, planted_config
 from runs import fit_of, toy_data
 from sizes import sized, tallied
+from warm import Warm
 
 # Planted pictures are floats, where the trainer expects uint8.
 pytestmark = [pytest.mark.reliability, pytest.mark.usefixtures("unchecked")]
@@ -104,26 +102,26 @@ def test_a_planted_nan_stops_before_the_update(tmp_path, capsys):
         assert found == {}
 
 
-def test_the_verdict_of_the_command_itself(tmp_path):
-    cases = [(place, player) for player in "dg" for place in PLACES]
+def test_the_verdict_of_the_command_itself(tmp_path, warm: Warm):
+    """Five places, the players in turn; at full size each place in either player, at two steps."""
+    both = [(place, player, at) for at in (2, 4) for player in "dg" for place in PLACES]
+    turns = [(place, "dg"[number % 2], 2) for number, place in enumerate(PLACES)]
+    planted = {}
     with tallied("T15 divergence, through the command") as tally:
+        for place, player, at in sized(turns, both):
+            name = f"{place}-{player}-{at}"
+            (tmp_path / name).mkdir()
+            planted[name] = (place, player, planted_config(place, player, at=at))
+            warm.start(name, planted_command(tmp_path / name, planted[name][2]))
         found = {}
-        tests = Path(__file__).resolve().parents[1]
-        path = os.pathsep.join([str(tests), *filter(None, [os.environ.get("PYTHONPATH")])])
-        for place, player in sized(cases[3:4], cases):
-            directory = tmp_path / f"{place}-{player}"
-            directory.mkdir()
-            config = planted_config(place, player, at=2)
-            words = [sys.executable, "-m", "limner", *planted_command(directory, config)]
-            done = subprocess.run(
-                words, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
-                timeout=120, check=False,
-            )  # fmt: skip
-            wrong = judge(directory, config, done.returncode, done.stderr, place, player)
+        for name, (place, player, config) in planted.items():
+            ended = warm.end(name)
+            wrong = judge(tmp_path / name, config, ended.code, ended.err, place, player)
             tally.count(not wrong)
-            if wrong or "Traceback" in done.stderr:
-                found[directory.name] = [*wrong, done.stderr[-500:]]
+            if wrong or "Traceback" in ended.err:
+                found[name] = [*wrong, ended.err[-500:]]
         assert found == {}
+    assert tally.n == sized(5, 20)
 
 
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path, capsys):

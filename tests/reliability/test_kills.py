@@ -13,8 +13,6 @@ import random
 import select
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,7 +21,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch._dynamo  # the first step would import it, in every forked process again
 
 import noise
 from faults import Call, exit_code, forked, leftovers, watched
@@ -32,8 +29,10 @@ from limner.checkpoints import RunDirectory, list_states, load_state, protocol
 from limner.training import Intervals
 from limner.training.fit import Fit
 from noise import SAVE_EVERY, STEPS
+from processes import side_by_side
 from runs import eventful_config, result, toy_pictures
 from sizes import sized, tallied
+from warm import Warm
 
 pytestmark = [
     pytest.mark.reliability,
@@ -229,43 +228,12 @@ def killed_in_save(run: Path, whole: Whole, moment: Moment) -> Child:
     return child
 
 
-class Commands:
-    """`limner train` in processes of their own, two at a time (no thread: this process forks)."""
-
-    def __init__(self, whole: Whole):
-        self.whole, self.running = whole, {}
-        self.problems: dict[int, list[str]] = {}
-
-    def start(self, trial: int, run: Path) -> None:
-        while len(self.running) >= 2:
-            self.finish_one()
-        command = [
-            *(sys.executable, "-m", "limner", "train", f"{noise.__file__}:config"),
-            *("--data", str(self.whole.data), "--device", "cpu", "--run", str(run), "--json"),
-        ]
-        tests = str(Path(noise.__file__).parent)
-        path = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            text=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        self.running[trial] = (run, process)
-
-    def finish_one(self) -> None:
-        trial = next(iter(self.running))
-        run, process = self.running.pop(trial)
-        errors = process.communicate(timeout=300)[1]
-        found = [f"exit {process.returncode}: {errors}"] if process.returncode else []
-        self.problems[trial] = found or differences(run, self.whole)
-
-    def finish(self) -> dict[int, list[str]]:
-        while self.running:
-            self.finish_one()
-        return self.problems
+def words(run: Path, whole: Whole) -> list[str]:
+    """The public command that goes on with a killed run."""
+    return [
+        *("train", f"{noise.__file__}:config", "--data", str(whole.data), "--device", "cpu"),
+        *("--run", str(run), "--json"),
+    ]
 
 
 def judged(run: Path, whole: Whole, killed: Child) -> list[str]:
@@ -291,39 +259,70 @@ def differences(run: Path, whole: Whole) -> list[str]:
     return problems
 
 
-def test_t1_kills_at_any_moment(place, whole):
+@dataclass(frozen=True)
+class Trial:
+    """One kill: after so many seconds, or inside a save; judged by the command, or in a fork."""
+
+    number: int
+    when: float | Moment
+    by_command: bool
+
+
+def trials(whole: Whole) -> list[Trial]:
+    """Every second kill is inside a save; of each kind some are judged by the command."""
+    draw, block, planned = random.Random(SEED), NUM_KILLS // NUM_COMMANDS, []
+    for number in range(NUM_KILLS):
+        when: float | Moment = draw.uniform(0, whole.seconds)
+        if number % 2:
+            save = draw.randrange(len(whole.calls))
+            when = Moment(save, draw.randrange(whole.calls[save]))
+        planned.append(Trial(number, when, number % block == number // (2 * block) % 2))
+    return planned
+
+
+def killed(trial: Trial, place: Path, whole: Whole) -> tuple[list[str], bool, bool]:
+    """What was not as promised, as far as it is judged here; whether the kill met a save, and
+    whether it came after the end."""
+    run = place / f"killed-{trial.number}"
+    if isinstance(trial.when, Moment):
+        child = killed_in_save(run, whole, trial.when)
+    else:
+        child = killed_at(run, whole, trial.when)
+    after = child.end() == 0
+    in_save = len(child.numbers("saving")) > len(child.numbers("returned"))
+    if not isinstance(trial.when, Moment):
+        in_save = bool(list(run.glob("checkpoints/.tmp-step-*")))
+    if trial.by_command:
+        return [], in_save, after
+    problems = judged(run, whole, child)
+    shutil.rmtree(run)
+    return problems, in_save, after
+
+
+def test_t1_kills_at_any_moment(place: Path, whole: Whole, warm: Warm):
     """100 kills, 50 of them inside saves: every run ends with the bits of the uninterrupted one."""
-    draw, problems, in_save, after = random.Random(SEED), {}, 0, 0
-    commands, block = Commands(whole), NUM_KILLS // NUM_COMMANDS
+    planned, commands = trials(whole), 0
     with tallied("T1 kills", seed=SEED) as tally:
-        for trial in range(NUM_KILLS):
-            run, forced = place / f"killed-{trial}", trial % 2 == 1
-            if forced:
-                save = draw.randrange(len(whole.calls))
-                killed = killed_in_save(run, whole, Moment(save, draw.randrange(whole.calls[save])))
-            else:
-                killed = killed_at(run, whole, draw.uniform(0, whole.seconds))
-            after += killed.end() == 0
-            inside = len(killed.numbers("saving")) > len(killed.numbers("returned"))
-            in_save += inside if forced else bool(list(run.glob("checkpoints/.tmp-step-*")))
-            if trial % block == trial // (2 * block) % 2:
-                commands.start(trial, run)
-            else:
-                problems[trial] = judged(run, whole, killed)
-                shutil.rmtree(run)
-        problems |= commands.finish()
-        for found in problems.values():
-            tally.count(not found)
+        found = side_by_side(lambda trial: killed(trial, place, whole), planned)
+        for trial in (trial for trial in planned if trial.by_command):
+            warm.start(f"{trial.number}", words(place / f"killed-{trial.number}", whole))
+        for trial, (problems, _, _) in zip(planned, found, strict=True):
+            if trial.by_command:
+                ended_so = warm.end(f"{trial.number}")
+                problems += [] if not ended_so.code else [f"exit {ended_so.code}: {ended_so.err}"]
+                problems += differences(place / f"killed-{trial.number}", whole)
+                commands += 1
+            tally.count(not problems)
+        in_save = sum(inside for _, inside, _ in found)
         tally.more.update(
             in_a_save=in_save,
-            after_the_end=after,
-            by_public_command=len(commands.problems),
+            after_the_end=sum(after for _, _, after in found),
+            by_public_command=commands,
             run_seconds=round(whole.seconds, 2),
             calls_of_a_save=max(whole.calls),
         )
-    assert not {trial: found for trial, found in problems.items() if found}
-    assert tally.n == NUM_KILLS
-    assert len(commands.problems) == NUM_COMMANDS
+    assert not {k: problems for k, (problems, _, _) in enumerate(found) if problems}
+    assert (tally.n, commands) == (NUM_KILLS, NUM_COMMANDS)
     assert in_save >= NUM_KILLS // 2
 
 
@@ -407,26 +406,27 @@ def test_t2_every_point_of_the_protocol(place, tiny):
     third = saves[2]  # it prunes, and the model follows
     chosen = [k for k in range(1, len(points) + 1) if k >= third or (k < saves[1] and k % 3 == 1)]
     expected, problems, torn = result(whole), {}, 0
+
+    def trial(k: int) -> tuple[bool, int, bool]:
+        run = place / f"crashed-{k}"
+
+        def train(at: int) -> None:
+            os.environ[protocol.CRASH_VARIABLE] = str(at)
+            api.train(TINY, pictures, run, api.TrainOptions(device="cpu"))
+
+        assert exit_code(forked(lambda: train(k))) == 137, points[k - 1]
+        was_torn, code = is_torn(run), exit_code(forked(lambda: train(10**6)))
+        good = code == 0 and result(run) == expected and not leftovers(run)
+        shutil.rmtree(run)
+        return was_torn, code, good
+
     with tallied("T2 exact points") as tally:
-        for k in sized(chosen, range(1, len(points) + 1)):
-            name = points[k - 1]
-            run = place / f"crashed-{k}"
-
-            def crash(k: int = k, run: Path = run) -> None:
-                os.environ[protocol.CRASH_VARIABLE] = str(k)
-                api.train(TINY, pictures, run, api.TrainOptions(device="cpu"))
-
-            def resume(run: Path = run) -> None:
-                api.train(TINY, pictures, run, api.TrainOptions(device="cpu"))
-
-            assert exit_code(forked(crash)) == 137, name
-            torn += is_torn(run)
-            code = exit_code(forked(resume))
-            good = code == 0 and result(run) == expected and not leftovers(run)
+        trials = sized(chosen, range(1, len(points) + 1))
+        for k, (was_torn, code, good) in zip(trials, side_by_side(trial, trials), strict=True):
+            torn += was_torn
             tally.count(good)
             if not good:
-                problems[k] = f"{name}: exit code {code}"
-            shutil.rmtree(run)
+                problems[k] = f"{points[k - 1]}: exit code {code}"
         tally.more.update(points_in_all=len(points), torn_for_a_naive_loader=torn)
     assert not problems
     assert torn > tally.n / 2

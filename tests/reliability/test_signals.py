@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch._dynamo  # the first optimizer does it: once here and not in every fork
 
 from commands import PYTHON, environment, train_words, until
 from limner import api
@@ -26,8 +25,10 @@ from limner.checkpoints import RunDirectory, list_states, newest_verified
 from limner.cli.main import main
 from limner.training import Intervals
 from limner.training.signals import StopRequests
+from processes import side_by_side
 from runs import eventful_config, result, toy_pictures
 from sizes import sized, tallied
+from warm import Warm
 
 pytestmark = [
     pytest.mark.reliability,
@@ -194,12 +195,20 @@ def test_signals_in_steps_saves_and_evaluations(whole, pictures, tmp_path):
     """The control answers no signal: its run ends without a checkpoint of the step."""
     slowest, wrong = 0.0, []
     with tallied("T13 signals") as tally:
-        for number, case in enumerate([*CASES, *TWICE]):
-            run = tmp_path / str(number)
+        cases = [*CASES, *TWICE]
+
+        def trial(number: int) -> tuple[bool, float]:
+            run, case = tmp_path / str(number), cases[number]
+            os.environ["LIMNER_TEST_SENT"] = str(tmp_path / f"sent-{number}")
             good, seconds = obeys(case, run, pictures)
-            slowest = max(slowest, seconds if case.code else 0.0)
             good = good and trained(pictures, run) == 0
             good = good and everything(run) == whole and not list(run.rglob(".tmp-*"))
+            return good, seconds
+
+        for case, (good, seconds) in zip(
+            cases, side_by_side(trial, range(len(cases))), strict=True
+        ):
+            slowest = max(slowest, seconds if case.code else 0.0)
             tally.count(good)
             wrong += [] if good else [case]
         deaf = lambda: setattr(StopRequests, "__enter__", lambda self: self)  # noqa: E731
@@ -248,7 +257,7 @@ class Terminal:
 
 
 @pytest.mark.parametrize("number", sized([INT], [INT, TERM]))
-def test_the_command_itself_with_workers_and_live_display(tmp_path, number):
+def test_the_command_itself_with_workers_and_live_display(tmp_path, number, warm: Warm):
     """From outside: Ctrl-C as a terminal sends it, to all processes of the command."""
     run, other = tmp_path / "run", tmp_path / "other"
     words = [word for word in train_words(run, 100_000, "--workers", "2") if word != "--json"]
@@ -266,7 +275,7 @@ def test_the_command_itself_with_workers_and_live_display(tmp_path, number):
     assert list(run.rglob(".tmp-*")) == []
     # What the shell's next command computes is what one command would have: in this process.
     words = train_words(run, stopped + 3)
-    assert subprocess.run([*PYTHON, *words], env=environment(), capture_output=True).returncode == 0
+    assert warm(words).code == 0
     assert torch.get_num_threads() == 1
     assert main(train_words(other, stopped + 3)) == 0
     assert result(run) == result(other)

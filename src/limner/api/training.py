@@ -22,7 +22,6 @@ from limner.checkpoints import (
     RunLock,
     find_model,
     list_states,
-    newest_verified,
     write_model,
 )
 from limner.core import distributed
@@ -34,7 +33,7 @@ from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
 from limner.sampling import FixedSamples, StandingPlan, TrainingSheets, save_png, sheet
 from limner.training.config import CHANGEABLE, RunConfig
 from limner.training.fit import Fit, Hooks, Outcome, data_facts, rounding_notes
-from limner.training.rollback import OnDivergence
+from limner.training.rollback import OnDivergence, newest_for_all
 from limner.training.trackers import TensorBoard
 
 Notice = Callable[[str, str], None]
@@ -260,7 +259,7 @@ class _Training:
 
     def _take_state(self, fit: Fit) -> int:
         warnings: list[str] = []
-        checkpoint = newest_verified(self.run.checkpoints, warnings.append)
+        checkpoint = newest_for_all(self.run.checkpoints, warnings.append)
         if checkpoint is not None:
             self._check_origin()
             fit.resume(checkpoint)

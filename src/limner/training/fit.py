@@ -16,7 +16,6 @@ from limner.checkpoints import (
     RunDirectory,
     load_rank_state,
     load_state,
-    newest_verified,
     read_manifest,
 )
 from limner.core import distributed
@@ -31,6 +30,7 @@ from limner.training.rollback import (
     OnDivergence,
     forget_after,
     move_on,
+    newest_for_all,
     rate_factor,
     salted,
 )
@@ -204,9 +204,9 @@ class Fit:
 
     def _roll_back(self, error: DivergenceError, rollbacks: int) -> None:
         """Go on from the newest checkpoint that verifies, with another seed and lower rates."""
-        self._keeper.finish()
+        distributed.first_process(self._keeper.finish)
         warnings: list[str] = []
-        checkpoint = newest_verified(self.run.checkpoints, warnings.append)
+        checkpoint = newest_for_all(self.run.checkpoints, warnings.append)
         if checkpoint is None:
             raise error
         self.resume(checkpoint, rollbacks=rollbacks)

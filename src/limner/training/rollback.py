@@ -5,9 +5,13 @@ rollback gives the run another seed (not its weights) and half the learning rate
 went back is part of the state, and so is everything that follows from it.
 """
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from limner.checkpoints import RunDirectory
+from limner.checkpoints import RunDirectory, newest_verified
+from limner.core import distributed
+from limner.core.errors import CheckpointError
 from limner.core.streams import stream
 
 if TYPE_CHECKING:
@@ -28,6 +32,24 @@ def salted(seed: int, rollbacks: int) -> int:
 def rate_factor(rollbacks: int) -> float:
     """What the learning rates of the config are multiplied by."""
     return RATE_FACTOR**rollbacks
+
+
+def newest_for_all(checkpoints: Path, warn: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that verifies, or None; the same one on all processes, which call it.
+
+    Raises:
+        CheckpointError: they see different ones, so that their weights would never be equal again.
+    """
+    path = newest_verified(checkpoints, warn)
+    step = -1 if path is None else int(path.name.removeprefix("step-"))
+    newest, oldest = distributed.largest(step), -distributed.largest(-step)
+    if newest != oldest:
+        shown = " and ".join("none" if k < 0 else f"step {k}" for k in (oldest, newest))
+        raise CheckpointError(
+            f"{checkpoints}: the processes see different checkpoints ({shown}); give a --run on a "
+            "file system that all of them share, then run the same command again"
+        )
+    return path
 
 
 def forget_after(run: RunDirectory, step: int) -> None:

@@ -69,6 +69,45 @@ def test_the_report_of_a_source_and_of_its_prepared_form(limner, photos, tmp_pat
     assert "warning: only 6 pictures" in answer.out
 
 
+def test_whole_pictures_for_random_crops(limner, photos, tmp_path):
+    Image.new("RGB", (24, 12), (1, 2, 3)).save(photos / "cat" / "wide.png")
+    words = ("--out", tmp_path / "p", "--resolution", 8, "--keep-aspect")
+    answer = limner("data", "prepare", photos, *words)
+    assert answer.code == 0, answer.err
+    assert "7 pictures 3x8x8, 2 classes" in answer.out
+    data = PreparedData(tmp_path / "p")
+    assert {data.picture(i).shape for i in range(7)} == {(8, 8, 3), (8, 16, 3)}
+    assert limner("data", "report", tmp_path / "p").code == 0
+
+
+def test_hdf5_and_zip_there_and_back(limner, photos, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    answer = limner("data", "prepare", photos, "--out", tmp_path / "p")
+    assert answer.code == 0, answer.err
+    expected = PreparedData(tmp_path / "p")
+    words = ("--format", "hdf5", "--chunk", 4, "--compression", "gzip", "--json")
+    answer = limner("data", "prepare", photos, "--out", tmp_path / "a.hdf5", *words)
+    assert answer.code == 0, answer.err
+    facts = json.loads(answer.out)
+    assert (facts["out"], facts["num_images"]) == (str(tmp_path / "a.hdf5"), 6)
+    with h5py.File(tmp_path / "a.hdf5") as file:
+        assert (file["imgs"].chunks, file["imgs"].compression) == ((4, 3, 12, 12), "gzip")
+    for source, kind in ((tmp_path / "a.hdf5", "zip"), (tmp_path / "p", "zip")):
+        out = tmp_path / f"{source.stem}.{kind}"
+        answer = limner("data", "prepare", source, "--out", out, "--format", kind)
+        assert answer.code == 0, answer.err
+        assert f"{out}: 6 pictures 3x12x12, 2 classes" in answer.out
+        again = tmp_path / f"{source.stem}-again"
+        assert limner("data", "prepare", out, "--out", again).code == 0
+        assert (PreparedData(again).images == expected.images).all()
+        assert (PreparedData(again).labels == expected.labels).all()
+    assert not list(tmp_path.glob(".tmp-*"))
+    words = ("--out", tmp_path / "b.zip", "--format", "zip", "--resolution", 8)
+    answer = limner("data", "prepare", tmp_path / "p", *words)
+    assert answer.code != 0
+    assert "--resolution 8: " in answer.err
+
+
 def test_help_lists_both(limner):
     answer = limner("data", "--help")
     assert answer.code == 0

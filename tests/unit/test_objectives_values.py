@@ -185,6 +185,16 @@ def test_orthogonal_is_the_gradient_of_its_penalty(variant):
     assert net.unused.weight.grad is None
 
 
+@pytest.mark.parametrize("variant", ["modified", "plain"])
+def test_orthogonal_of_a_tall_weight_is_that_of_all_pairs_of_rows(variant):
+    weight = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gram = weight @ weight.T
+    eye = torch.eye(40, dtype=torch.float64)
+    pairs = gram * (1 - eye) if variant == "modified" else gram - eye
+    found = Orthogonal(variant=variant).gradient(weight)
+    torch.testing.assert_close(found, 2 * pairs @ weight, rtol=1e-10, atol=1e-10)
+
+
 def test_orthogonal_excludes_whole_names_only():
     net = Net()
     Orthogonal(exclude=("share", "weight.conv"))(net, Memory())

@@ -71,12 +71,31 @@ def stop() -> None:
 
 def rank() -> int:
     """This process's number, 0 for a single one."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if _in_group() else 0
 
 
 def world_size() -> int:
     """The number of processes, 1 without a process group."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if _in_group() else 1
+
+
+_working_alone = False
+
+
+def _in_group() -> bool:
+    return dist.is_initialized() and not _working_alone
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this process counts as the only one: what it computes (a network in training mode
+    whose statistics are those of all processes) waits for no other."""
+    global _working_alone
+    before, _working_alone = _working_alone, True
+    try:
+        yield
+    finally:
+        _working_alone = before
 
 
 def barrier() -> None:

@@ -92,7 +92,7 @@ def gather(directory: RunDirectory) -> dict[str, Any]:
         "reals": reals,
         "earlier": earlier,
         "training_charts": training_charts(log),
-        "health_charts": health_charts(log),
+        "health_charts": health_charts(log, monotonic(directory.read_log("spectra"))),
         "score_charts": score_charts(scores),
         "score_rows": _score_rows(scores),
         "history": _history(scores),

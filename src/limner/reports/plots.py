@@ -23,6 +23,7 @@ BLUE, ORANGE, GREEN, VIOLET, RED, GRAY = (
 )  # fmt: skip
 COLORS = (BLUE, ORANGE, GREEN, VIOLET, RED, GRAY)
 MOST_POINTS = 300
+MOST_OF_A_LAYER = 100  # where dozens of layers share a chart
 LOG_SCALE_FROM = 50.0  # a positive curve that spans more than this factor gets a logarithmic axis
 
 STYLE: Any = {
@@ -72,13 +73,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes; `level` is a dashed horizontal line with its words."""
+    """One pair of axes; `level` is a dashed horizontal line with its words. Without bands, that
+    is among dozens of curves, those without a name are thin."""
 
     curves: list[Curve]
     label: str = ""
     level: tuple[float, str] | None = None
     from_zero: bool = False
     markers: bool = False
+    most_points: int = MOST_POINTS
+    bands: bool = True
     other: dict[str, Any] = field(default_factory=dict)
 
 
@@ -112,8 +116,8 @@ def training_charts(log: Records) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
-def health_charts(log: Records) -> list[Chart]:
-    """The charts of the health figures, which not every record has."""
+def health_charts(log: Records, spectra: Records = ()) -> list[Chart]:
+    """The charts of the health figures, which not every record has, and of spectra.jsonl."""
     charts = [
         _lines(
             log,
@@ -130,7 +134,7 @@ def health_charts(log: Records) -> list[Chart]:
             {"diversity": "all pairs", "diversity_within": "pairs of one class"},
         ),
         *(
-            _singular_values(log, player, name)
+            _spectra(spectra, player, name) or _singular_values(log, player, name)
             for player, name in (("g", "generator"), ("d", "discriminator"))
         ),
     ]
@@ -203,6 +207,59 @@ def _singular_values(log: Records, player: str, name: str) -> Chart | None:
         {key: key.removeprefix(prefix) for key in keys},
         may_be_logarithmic=True,
     )
+
+
+def _spectra(spectra: Records, player: str, name: str) -> Chart | None:
+    """A line a layer in colors from the first to the last; those that stand out are named."""
+    prefix = f"{player}."
+    keys = list(dict.fromkeys(key for line in spectra for key in line if key.startswith(prefix)))
+    found = {key.removeprefix(prefix): series(spectra, key) for key in keys}
+    found = {layer: points for layer, points in found.items() if len(points[0])}
+    if not found:
+        return None
+    named = _outstanding({layer: points[1] for layer, points in found.items()})
+    curves = [
+        Curve(layer if layer in named else "", points, color)
+        for (layer, points), color in zip(found.items(), _ramp(len(found)), strict=True)
+    ]
+    values = np.concatenate([points[1] for points in found.values()])
+    spans = values.min() > 0 and values.max() / values.min() > LOG_SCALE_FROM
+    return _chart(
+        f"Singular values, {name}",
+        f"The largest of each of the {len(found)} normalized layers, before the normalization: "
+        "light the first layer, dark the last. A sudden rise often comes before a collapse.",
+        [
+            Panel(
+                curves,
+                other={"yscale": "log"} if spans else {},
+                most_points=MOST_OF_A_LAYER,
+                bands=False,
+            )
+        ],
+    )
+
+
+def _outstanding(values: Mapping[str, np.ndarray]) -> set[str]:
+    """First and last layer, and those that are largest, smallest and moved most."""
+    if len(values) <= len(COLORS):
+        return set(values)
+    layers = list(values)
+    last = {layer: series_[-1] for layer, series_ in values.items()}
+    moved = {layer: np.ptp(series_) for layer, series_ in values.items()}
+    return {
+        layers[0], layers[-1], max(last, key=last.__getitem__), min(last, key=last.__getitem__),
+        max(moved, key=moved.__getitem__),
+    }  # fmt: skip
+
+
+def _ramp(num: int) -> list[str]:
+    """Colors from light blue over violet to dark red."""
+    stops = np.array(
+        [[0x8C, 0xC4, 0xF7], [0x1F, 0x6F, 0xEB], [0x82, 0x50, 0xDF], [0x7A, 0x10, 0x30]]
+    )
+    places = np.linspace(0, len(stops) - 1, num)
+    channels = [np.interp(places, np.arange(len(stops)), stops[:, c]) for c in range(3)]
+    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in np.round(channels).astype(int).T.tolist()]
 
 
 def _learning_rates(log: Records) -> Chart | None:
@@ -279,13 +336,17 @@ def _draw(axes: "Axes", panel: Panel) -> None:
 
     axes.patch.set_alpha(0)
     for curve in panel.curves:
-        steps, means, lowest, highest = thin(curve.points)
+        steps, means, lowest, highest = thin(curve.points, panel.most_points)
         if curve.spread is not None:
             lowest, highest = means - curve.spread, means + curve.spread
-        if (lowest < highest).any():
+        if panel.bands and (lowest < highest).any():
             axes.fill_between(steps, lowest, highest, color=curve.color, alpha=0.18, linewidth=0)
         marker = "o" if panel.markers or len(steps) < 3 else None
-        axes.plot(steps, means, color=curve.color, label=curve.name, marker=marker, markersize=4.5)
+        width = None if curve.name or panel.bands else 0.8
+        axes.plot(
+            steps, means, color=curve.color, label=curve.name, marker=marker, markersize=4.5,
+            linewidth=width,
+        )  # fmt: skip
     if panel.level is not None:
         value, words = panel.level
         axes.axhline(value, color=GRAY, linestyle=(0, (4, 3)), linewidth=1.2)

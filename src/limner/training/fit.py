@@ -349,7 +349,7 @@ class Fit:
         if any(line["step"] == step for line in self.run.read_log("scores")):
             return
         try:
-            with self._requests.at_once():
+            with self._requests.at_once(), distributed.alone():
                 results = self.hooks.evaluate(self.generator)
         except StopNow:  # the state is saved; the next call evaluates it
             return

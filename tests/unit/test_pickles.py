@@ -200,7 +200,7 @@ def tensor_program(offset=0, shape=(2,), strides=(1,), numel=2, kind="FloatStora
 
 
 def test_the_tensor_program_is_read(tmp_path):
-    content = as_torch_zip(tensor_program(), {"0": np.float32([1, 2]).tobytes()})
+    content = as_torch_zip(tensor_program(), {"0": np.array([1, 2], np.float32).tobytes()})
     assert read_torch(written(tmp_path / "a.pth", content)).tolist() == [1, 2]
 
 
@@ -223,7 +223,7 @@ def test_the_tensor_program_is_read(tmp_path):
     ],
 )
 def test_a_tensor_that_is_not_in_the_file_is_refused(tmp_path, change, message):
-    content = as_torch_zip(tensor_program(**change), {"0": np.float32([1, 2]).tobytes()})
+    content = as_torch_zip(tensor_program(**change), {"0": np.array([1, 2], np.float32).tobytes()})
     with pytest.raises(CheckpointError, match=message):
         read_torch(written(tmp_path / "a.pth", content))
 

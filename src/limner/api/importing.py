@@ -49,12 +49,11 @@ def import_run(
     """
     record = read_training(source, suffix, settings)
     directory = RunDirectory(run)
-    name = record.model.config.origin["folder"]
-    config = run_config(record, name)
-    prepared = open_data(data, config.data, on_prepare)
+    prepared = open_data(data, _data(record.flags), on_prepare)
     classes = record.model.config.num_classes
     if prepared.num_classes != classes:
         raise ConfigError(f"{data}: it has {prepared.num_classes} classes, the weights {classes}")
+    config = run_config(record, record.model.config.origin["folder"], len(prepared))
     config = resolved(config, prepared)
     if prepared.image_shape != record.model.config.image_shape:
         raise ConfigError(f"{data}: its pictures are {list(prepared.image_shape)}")
@@ -81,8 +80,9 @@ def take(fit: Fit, record: TrainingRecord) -> None:
     fill(trainer.networks["d"], model.discriminator, "the discriminator")
     if trainer.generator_ema is not None:
         fill(trainer.generator_ema, model.generator, "the average")
-    for player, role in (("g", "generator"), ("d", "discriminator")):
-        _fill_adam(trainer.optimizers[player], trainer.networks[player], record.optimizers[role])
+    for role, moments in record.optimizers.items():
+        player = role[0]
+        _fill_adam(trainer.optimizers[player], trainer.networks[player], moments)
     itr = record.counters["itr"]
     nimg = round(itr * trainer.config.images_per_step())
     trainer.progress = Progress(step=itr, nimg=nimg)
@@ -107,8 +107,13 @@ def _fill_adam(
     )
 
 
-def run_config(record: TrainingRecord, name: str) -> RunConfig:
-    """That program's flags as a run.
+def run_config(record: TrainingRecord, name: str, num_images: int) -> RunConfig:
+    """That program's flags as a run of its number of epochs.
+
+    Args:
+        record: the training.
+        name: of the run.
+        num_images: in the data.
 
     Raises:
         ConfigError: its latents have another deviation than 1.
@@ -118,7 +123,7 @@ def run_config(record: TrainingRecord, name: str) -> RunConfig:
         raise ConfigError(f"z_var: {flags['z_var']}; limner trains on latents of deviation 1")
     if model.discriminator is None:
         raise CheckpointError("the training has no discriminator")
-    return RunConfig(
+    config = RunConfig(
         name=name,
         generator=model.generator,
         discriminator=model.discriminator,
@@ -130,10 +135,12 @@ def run_config(record: TrainingRecord, name: str) -> RunConfig:
         ),
         controllers=_average(flags),
         batch_size=flags["batch_size"],
-        steps=max(record.counters["itr"] + 1, _steps(flags, record.counters)),
+        steps=1,
         seed=flags["seed"],
         intervals=Intervals(save=flags["save_every"], sample=flags["save_every"]),
     )
+    length = int(flags["num_epochs"] * num_images / config.images_per_step())
+    return config.replace(steps=max(record.counters["itr"] + 1, length))
 
 
 def _data(flags: Flags) -> DataConfig:
@@ -178,12 +185,6 @@ def _average(flags: Flags) -> tuple[Ema, ...]:
     if not flags["ema"]:
         return ()
     return (Ema(decay=flags["ema_decay"], start_step=flags["ema_start"]),)
-
-
-def _steps(flags: Flags, counters: Mapping[str, int]) -> int:
-    """Its length is in epochs, of which it has counted those done; an epoch's steps follow."""
-    done = max(counters["epoch"], 1)
-    return round(counters["itr"] / done * flags["num_epochs"])
 
 
 # --- the way back ----------------------------------------------------------

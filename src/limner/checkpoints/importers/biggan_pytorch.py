@@ -200,8 +200,9 @@ class _Folder:
         if not self.saved:
             require(checked(self.settings, "--set"), FOR_TRAINING, str(self.path))
         model = self.model()
-        optimizers = {}
-        for role, name in (("generator", "G"), ("discriminator", "D")):
+        optimizers: dict[Role, Moments] = {}
+        roles: dict[Role, str] = {"generator": "G", "discriminator": "D"}
+        for role, name in roles.items():
             config = getattr(model.config, role)
             names = parameter_names(role, config, model.config)
             own = to_limner(role, config, dict.fromkeys(names))

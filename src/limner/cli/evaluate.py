@@ -35,7 +35,7 @@ class Evaluate:
     """The real pictures: built-in name, prepared directory, or any source that train takes."""
 
     metrics: str = "fid,kid,prdc"
-    """Names from fid, kid, prdc, accuracy, cas (the last two need classes)."""
+    """Names from fid, kid, is, prdc, accuracy, cas (the last two need classes)."""
 
     num: int | None = None
     """Images to score; by default as many as there are pictures, at most 10,000, or all given."""

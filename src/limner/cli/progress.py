@@ -46,17 +46,17 @@ class Live:
 
 
 class Counter(Live):
-    """Counts images on stderr. Use as a context manager and call it with (done, total or None)."""
+    """Counts on stderr. Use as a context manager and call it with (done, total or None)."""
 
-    def __init__(self, verb: str, quiet: bool = False):
+    def __init__(self, verb: str, quiet: bool = False, unit: str = "images"):
         super().__init__(Console(stderr=True, quiet=quiet), transient=True)
-        self._verb = verb
+        self._verb, self._unit = verb, unit
         self._task: TaskID | None = None
         self._last_plain = time.monotonic()
 
     def __call__(self, done: int, total: int | None) -> None:
-        """So many images of so many are done."""
-        count = f"{done:,}" + (f"/{total:,}" if total else "") + " images"
+        """So many of so many are done."""
+        count = f"{done:,}" + (f"/{total:,}" if total else "") + f" {self._unit}"
         if self._live:
             if self._task is None:
                 self._task = self._progress.add_task(self._verb, total=total, count="")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from limner.sampling import Model, SamplePlan
+    from limner.sampling import Model, SamplePlan, StandingPlan
 
 EXAMPLE = "limner sample runs/digits --seeds 0-7 --classes all --grid --out sheet.png"
 MOST_SHEET_PIXELS = 89_000_000  # beyond it Pillow warns, or refuses, when the file is opened
@@ -51,8 +51,11 @@ class Sample:
     truncation: float | None = None
     """Threshold of the latents' values; smaller is cleaner and less varied."""
 
-    truncation_mode: Literal["resample", "scale"] = "resample"
-    """Draw values beyond the threshold again, or multiply all of them by it."""
+    truncation_mode: Literal["resample", "scale", "statistics"] = "resample"
+    """Draw values beyond it again; multiply all by it; or that with stored statistics."""
+
+    standing: str | None = None
+    """Accumulate standing statistics first: PASSES or PASSESxBATCH, for example 16x64."""
 
     z: Path | None = None
     """Latents to use as they are: .npy [N, z_dim], or an .npz that holds z."""
@@ -83,6 +86,7 @@ def main(argv: Sequence[str]) -> int:
     """Make the images and write them; 0."""
     options = parse(Sample, argv, "sample", EXAMPLE)
     kind = kind_of_output(options)
+    standing = None if options.standing is None else parsed_standing(options.standing)
 
     model = load_model(options.model, options.device, options.module, "sample")
     plan = model.plan(
@@ -94,6 +98,8 @@ def main(argv: Sequence[str]) -> int:
         z=None if options.z is None else load_array(options.z, "z"),
         y=None if options.y is None else load_array(options.y, "y"),
     )
+    if standing is not None:
+        model.accumulate(standing, options.truncation, options.truncation_mode)
     with Counter("sampling", quiet=options.json) as counter:
         write = {"png": _write_png, "npz": _write_npz, "folder": _write_folder}[kind]
         write(options, model, plan, counter)
@@ -127,6 +133,17 @@ def kind_of_output(options: Sample) -> str:
     if options.float_ and kind != "npz":
         raise LimnerError(f"--float stores numbers, but --out is {path}; give FILE.npz")
     return kind
+
+
+def parsed_standing(text: str) -> "StandingPlan":
+    """The plan of --standing.
+
+    Raises:
+        LimnerError: another text.
+    """
+    from limner.sampling import StandingPlan
+
+    return StandingPlan.parse(text)
 
 
 def load_array(path: Path, key: str) -> "np.ndarray":
@@ -172,10 +189,9 @@ def _batches(
 ) -> Iterator[tuple["Tensor", "np.ndarray"]]:
     """The network's output on the CPU and its uint8 [n, H, W, C], batch after batch."""
     from limner.core.images import to_uint8
-    from limner.sampling import generate_batches
 
     done = 0
-    for images in generate_batches(model.generator, plan.z, plan.y, options.batch_size):
+    for images in model.batches(plan, options.batch_size):
         done += len(images)
         counter(done, len(plan))
         yield images.cpu(), to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
@@ -191,22 +207,12 @@ def _all_pixels(
 
 
 def _write_npz(options: Sample, model: "Model", plan: "SamplePlan", counter: Counter) -> None:
-    import numpy as np
+    from limner.sampling import NpzWriter
 
-    from limner.sampling import save_npz
-
-    floats, pixels = [], []
-    for output, images in _batches(options, model, plan, counter):
-        pixels.append(images)
-        if options.float_:
-            floats.append(output.numpy())
-    save_npz(
-        Path(options.out),
-        np.ascontiguousarray(np.concatenate(pixels)),
-        None if plan.y is None else plan.y.numpy(),
-        plan.z.numpy(),
-        np.ascontiguousarray(np.concatenate(floats)) if options.float_ else None,
-    )
+    with NpzWriter(options.out, len(plan), model.image_shape, options.float_) as file:
+        for output, images in _batches(options, model, plan, counter):
+            file.add(images, output.numpy() if options.float_ else None)
+        file.finish(None if plan.y is None else plan.y.numpy(), plan.z.numpy())
 
 
 def _write_png(options: Sample, model: "Model", plan: "SamplePlan", counter: Counter) -> None:
@@ -227,6 +233,8 @@ def _write_png(options: Sample, model: "Model", plan: "SamplePlan", counter: Cou
         text["seeds"] = options.seeds or f"0-{len(set(plan.seeds)) - 1}"
     if options.classes is not None:
         text["classes"] = options.classes
+    if options.standing is not None:
+        text["standing"] = options.standing
     save_png(_sheet(options, model, plan, images), Path(options.out), text)
 
 
@@ -243,7 +251,10 @@ def _sheet(options: Sample, model: "Model", plan: "SamplePlan", images: "np.ndar
         if len(classes) <= MOST_COLUMNS:
             return class_sheet(images, classes, model.class_names)
         num_seeds = len(images) // len(classes)
-        return sheet(images, columns=num_seeds if 1 < num_seeds <= MOST_COLUMNS else None)
+        if num_seeds == 1 or num_seeds > MOST_COLUMNS:
+            return sheet(images)
+        names = [model.class_name(index) for index in classes]
+        return sheet(images, columns=num_seeds, row_headings=names)
     num_classes = model.num_classes
     if plan.y is None or plan.y.ndim != 1 or not 1 < num_classes <= min(MOST_COLUMNS, len(images)):
         return sheet(images)

@@ -1,0 +1,125 @@
+"""`limner curve`: fidelity and diversity along the truncation."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from limner.cli.loading import load_model, warnings_as_lines
+from limner.cli.parsing import parse
+from limner.cli.progress import Counter
+from limner.core.errors import LimnerError
+
+EXAMPLE = "limner curve runs/digits --data digits --truncations 0.25:2:0.25 --out curve/"
+
+
+@dataclasses.dataclass(frozen=True)
+class CurveCommand:
+    """Scores along truncations: curve.csv, curve.png, and strip.png of the same seeds along them.
+
+    With the scores comes the share of saturated pixels (beyond +-0.99).
+    """
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """Run, RUN@best-fid, RUN@step-N, RUN:raw (weights without averaging), or a model folder."""
+
+    data: str
+    """The real pictures: built-in name, prepared directory, or any source that train takes."""
+
+    out: Path
+    """Folder of the three files."""
+
+    truncations: str = "0.05:1.0:0.05"
+    """FIRST:LAST:STEP, the last included, or numbers: 0.04,0.5,1,2."""
+
+    truncation_mode: Literal["resample", "scale", "statistics"] = "resample"
+    """Draw values beyond it again; multiply all by it; or that with stored statistics."""
+
+    standing: str | None = None
+    """Accumulate standing statistics for each point: PASSES or PASSESxBATCH, for example 16x64."""
+
+    standing_at: float | None = None
+    """Accumulate them once, at this truncation, for all points."""
+
+    metrics: str = "fid,is"
+    """Names as in evaluate; is needs classes."""
+
+    num: int | None = None
+    """Images a point; by default as many as there are pictures, at most 10,000."""
+
+    features: str | None = None
+    """Feature extractor: classifier, random-conv, or module:Class of your own."""
+
+    seed: int = 0
+    """First seed of the latents, and seed of the choice of pictures."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    module: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Module or FILE.py with classes of your own that the model names; may be repeated."""
+
+    json: bool = False
+    """Print the points as one JSON object on stdout."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure and write; 0."""
+    options = parse(CurveCommand, argv, "curve", EXAMPLE)
+    if options.out.exists() and not options.out.is_dir():
+        raise LimnerError(f"--out {options.out}: it is a file; give a folder")
+
+    from limner import api
+    from limner.api.curve import (
+        CurveOptions,
+        figures,
+        parse_truncations,
+        truncation_curve,
+        write_curve,
+    )
+    from limner.metrics import find_metric
+    from limner.sampling import StandingPlan
+
+    names = [name.strip() for name in options.metrics.split(",") if name.strip()]
+    for name in names:
+        find_metric(name)
+    asked = CurveOptions(
+        truncations=parse_truncations(options.truncations),
+        truncation_mode=options.truncation_mode,
+        metrics=names,
+        num=options.num,
+        features=options.features,
+        seed=options.seed,
+        standing=None if options.standing is None else StandingPlan.parse(options.standing),
+        standing_at=options.standing_at,
+    )
+    model = load_model(options.model, options.device, options.module, "curve")
+    recipe = api.recipe_of(options.model)
+    with (
+        warnings_as_lines("curve"),
+        Counter("measuring", quiet=options.json, unit="truncations") as counter,
+    ):
+        curve = truncation_curve(model, options.data, asked, recipe, counter)
+        paths = write_curve(curve, options.out, f"{options.model} against {options.data}")
+    if options.json:
+        files = [str(path) for path in paths.values()]
+        print(json.dumps({"points": curve.points, "files": files}))
+    else:
+        _show(figures(curve))
+        print(f"{len(curve.points)} points: {options.out}")
+    return 0
+
+
+def _show(columns: dict[str, list[float]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for name in columns:
+        table.add_column(name, justify="right")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*(f"{value:.4g}" for value in row))
+    Console(width=None).print(table, markup=False)

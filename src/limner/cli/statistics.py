@@ -1,0 +1,77 @@
+"""`limner statistics`: batch norm statistics for truncations, stored in a model folder."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from limner.cli.loading import warnings_as_lines
+from limner.cli.parsing import parse
+from limner.core.errors import LimnerError
+
+EXAMPLE = "limner statistics runs/photos --truncations 0.02:1:0.02 --out photos-model"
+
+
+@dataclasses.dataclass(frozen=True)
+class StatisticsCommand:
+    """Standing statistics: batch norm statistics averaged over passes in training mode.
+
+    With --truncations a set for each is stored, from a normal cut at 2 times the truncation, for
+    sample --truncation-mode statistics. Without, they replace the running statistics.
+    """
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """Run, RUN@best-fid, RUN@step-N, RUN:raw (weights without averaging), or a model folder."""
+
+    out: Path
+    """Model folder to write."""
+
+    truncations: str | None = None
+    """FIRST:LAST:STEP, the last included, or numbers: 0.04,0.5,1."""
+
+    passes: int = 16
+    """Passes to average, for each truncation."""
+
+    batch_size: int = 64
+    """Latents a pass."""
+
+    seed: int = 0
+    """Of latents and labels."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    module: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Module or FILE.py with classes of your own that the model names; may be repeated."""
+
+    json: bool = False
+    """Print what was written as one JSON object on stdout."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Accumulate and write; 0."""
+    options = parse(StatisticsCommand, argv, "statistics", EXAMPLE)
+
+    from limner.api.curve import parse_truncations
+    from limner.api.standing import with_standing_statistics
+    from limner.checkpoints import find_model, write_model
+    from limner.core.config import load_module
+    from limner.sampling import StandingPlan
+
+    truncations = parse_truncations(options.truncations) if options.truncations else []
+    if any(truncation <= 0 for truncation in truncations):
+        raise LimnerError(f"--truncations {options.truncations}: give numbers above 0")
+    plan = StandingPlan(options.passes, options.batch_size, options.seed)
+    for name in options.module:
+        load_module(name)
+    with warnings_as_lines("statistics"):
+        record = find_model(options.model)
+    made = with_standing_statistics(record, plan, truncations, options.device)
+    write_model(options.out, made)
+    facts = {"out": str(options.out), "truncations": truncations, "standing": str(plan)}
+    sets = f"{len(truncations)} sets of statistics" if truncations else "standing statistics"
+    print(json.dumps(facts) if options.json else f"{sets}: {options.out}")
+    return 0

@@ -13,10 +13,12 @@ import argparse
 import gzip
 import hashlib
 import json
+import math
 import shutil
 import subprocess
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +94,16 @@ def from_idx(images: Path, labels: Path) -> Arrays:
 
 def read_idx(path: Path, magic: int) -> np.ndarray:
     """A uint8 array of the idx format: a magic number, the sizes (big-endian), the bytes."""
-    content = path.read_bytes()
-    content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-    num_axes = magic & 0xFF
-    sizes = np.frombuffer(content[4 : 4 + 4 * num_axes], dtype=">u4").tolist()
-    start = 4 + 4 * num_axes
-    if content[:4] != magic.to_bytes(4, "big") or len(content) != start + int(np.prod(sizes)):
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    start = 4 + 4 * (magic & 0xFF)
+    sizes = np.frombuffer(content[4:start], dtype=">u4") if len(content) >= start else [0]
+    if content[:4] != magic.to_bytes(4, "big") or len(content) != start + math.prod(
+        map(int, sizes)
+    ):
         raise DataError(f"{path}: not an idx file of the kind {magic:#010x}, or cut short")
     return np.frombuffer(content, np.uint8, offset=start).reshape(sizes)
 

@@ -147,10 +147,11 @@ def test_both_roll_back_together_to_the_same_weights(tmp_path, pictures, place, 
         assert len({line[3] for line in first}) == 7  # the control: other steps have others
         assert first[6][4] != second[6][4]  # each has statistics of its own
         tally.count(True)
-    assert [e["event"] for e in events(tmp_path, "diverged", "rolled back")] == [
-        "diverged",
-        "rolled back",
-    ]
+    diverged, rolled = events(tmp_path, "diverged", "rolled back")
+    assert (diverged["event"], rolled["event"]) == ("diverged", "rolled back")
+    # The first process writes it, whichever has met the fault.
+    named = {"input": "the real pictures (rows 2 of the batch", "weight": "generator weight first"}
+    assert f"process {planted}: {named[place]}" in diverged["message"]
 
 
 def test_a_stop_after_the_rollback_of_two_resumes_exactly(tmp_path, pictures):

@@ -15,6 +15,8 @@ from limner.training.watch import Seen, Watch
 
 PLAYERS = {"g": "generator", "d": "discriminator"}
 MOST_SHOWN = 8  # pictures that a message lists
+MOST_BYTES = 1024  # of a message to the other processes
+ELSEWHERE = "the loss or a gradient of another process or micro-batch, or their sum"
 
 
 def checked_norm(
@@ -56,12 +58,33 @@ def _raise_diverged(
     bad = [seen for seen in watch.batches if not bool(torch.isfinite(seen.loss))]
     pictures = _listed([i for seen in bad or watch.batches for i in seen.indices.tolist()])
     where = first_nonfinite(update.player, networks, watch.batches)
+    if distributed.world_size() > 1:
+        # What every process has after the sum over them says nothing of where it began.
+        is_own = bool(bad) or not (where == ELSEWHERE or " gradient of " in where)
+        where, pictures = _from_the_first(is_own, where, pictures, loss.device)
     raise DivergenceError(
         f"step {progress.step + 1} (image {progress.nimg}): the {PLAYERS[update.player]}'s update "
         f"({terms}) is not finite: {where}; loss {loss.item():.4g}, last real pictures "
         f"{pictures or 'none'}; the newest checkpoint is from before it: lower the learning rate "
         "or look at those pictures, then run the same command again"
     )
+
+
+def _from_the_first(
+    is_own: bool, where: str, pictures: str, device: torch.device
+) -> tuple[str, str]:
+    """Tensor and pictures as the first process names them that has found its own; on every process,
+    and all call it. Where none has, those of this one."""
+    words = f"process {distributed.rank()}: {where}\n{pictures}".encode()[:MOST_BYTES]
+    own = torch.zeros(MOST_BYTES, dtype=torch.uint8, device=device)
+    if is_own:
+        own[: len(words)] = torch.tensor(list(words), dtype=torch.uint8, device=device)
+    for row in distributed.gather(own).cpu():
+        said = bytes(row.tolist()).rstrip(b"\0").decode(errors="replace")
+        if said:
+            first, _, rest = said.partition("\n")
+            return first, rest
+    return where, pictures
 
 
 def _listed(numbers: list[int]) -> str:
@@ -91,7 +114,7 @@ def first_nonfinite(player: str, networks: Mapping[str, nn.Module], batches: lis
     for name, parameter in networks[player].named_parameters():
         if parameter.grad is not None and not is_finite(parameter.grad):
             return f"{PLAYERS[player]} gradient of {name}"
-    return "the loss or a gradient of another process or micro-batch, or their sum"
+    return ELSEWHERE
 
 
 def _bad_rows(values: Tensor) -> list[int]:

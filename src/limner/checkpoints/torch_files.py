@@ -74,7 +74,8 @@ class _Storages:
             return pid[1]  # a class with its source text, which nobody reads
         if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
             raise RefusedFile("it refers to something outside the file")
-        kind, key, numel, view = pid[1], pid[2], pid[4], pid[5:]
+        parts: tuple[Any, ...] = pid
+        kind, key, numel, view = parts[1], parts[2], parts[4], parts[5:]
         if not isinstance(kind, Name) or kind.name not in DTYPES or not isinstance(key, str):
             raise RefusedFile(f"it holds a storage of the kind {shown(str(kind))}")
         dtype = DTYPES[kind.name]

@@ -261,4 +261,13 @@ def test_the_comparison_sees_the_ordinary_batch_norm(shares):
 def test_alone_the_option_changes_nothing(name):
     left, right = trained(name, "cross_replica"), trained(name, "batch")
     for part in STATE:
-        torch.testing.assert_close(left[part], right[part], rtol=0.0, atol=0.0)
+        torch.testing.assert_close(
+            without_counters(left[part]), without_counters(right[part]), rtol=0.0, atol=0.0
+        )
+
+
+def without_counters(state):
+    """BigGAN-PyTorch's cross-replica layer has a counter of forwards that its own layer lacks."""
+    if not isinstance(state, dict):
+        return state
+    return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}

@@ -58,9 +58,10 @@ def fused_attention(
     The kernel wants one width: zeros added to query and key (c < d) change no product.
     """
     missing = value.shape[2] - query.shape[2]
-    query, key = (F.pad(part, (0, missing)) for part in (query, key))
-    heads = (part[:, None] for part in (query, key, value))
-    return F.scaled_dot_product_attention(*heads, scale=1.0)[:, 0]
+    query, key = F.pad(query, (0, missing)), F.pad(key, (0, missing))
+    # One head of all channels.
+    mixed = F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], scale=1.0)
+    return mixed[:, 0]
 
 
 class _Attention(torch.autograd.Function):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def full_precision(device: torch.device) -> contextlib.AbstractContextManager[None]:
+def full_precision(device: torch.device) -> contextlib.AbstractContextManager[object, bool | None]:
     """Switches automatic mixed precision off, where the device has it."""
     if not torch.amp.is_autocast_available(device.type):
         return contextlib.nullcontext()

@@ -277,10 +277,12 @@ class BigGanDiscriminatorNetwork(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:
         """Logits of images in [-1, 1]."""
+        if self.embed is not None:
+            y = required(y, self.num_classes)
         h = self.first(x.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             h = block(h)
-        return projected(self, h, y)
+        return Scores(projected(h, y, self.linear, self.embed))
 
 
 def bottom_of(bottom: int | None, num_last_blocks: int | None, resolution: int) -> tuple[int, int]:
@@ -292,17 +294,19 @@ def bottom_of(bottom: int | None, num_last_blocks: int | None, resolution: int) 
     return bottom, num_last_blocks
 
 
-def projected(net: nn.Module, h: Float[Tensor, "n c h w"], y: Labels | None) -> Scores:
+def projected(
+    h: Float[Tensor, "n c h w"], y: Labels | None, linear: nn.Module, embed: nn.Module | None
+) -> Float[Tensor, " n"]:
     """linear(s) + <embed(y), s> of the features s, summed over relu'd pixels, in float32 at least.
 
-    `net` has num_classes, `linear` and `embed` (None without classes).
+    y is not None where there is an `embed`.
     """
     with full_precision(h.device):
         features = at_least_single(F.relu_(h)).sum((2, 3))
-        logits = net.linear(features).squeeze(1)
-        if net.embed is not None:
-            logits = logits + (net.embed(required(y, net.num_classes)) * features).sum(1)
-        return Scores(logits)
+        logits = linear(features).squeeze(1)
+        if embed is not None:
+            logits = logits + (embed(y) * features).sum(1)
+        return logits
 
 
 class FirstBlock(nn.Module):

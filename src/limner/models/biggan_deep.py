@@ -189,7 +189,7 @@ class DeepGeneratorBlock(nn.Module):
         super().__init__()
         in_channels, self.out_channels = channels
         inner = inner_channels(in_channels)
-        self.double = double
+        self.doubles = double
         self.norm1 = make.norm(in_channels)
         self.conv1 = make.conv(in_channels, inner, 1)
         self.norm2 = make.norm(inner)
@@ -209,7 +209,7 @@ class DeepGeneratorBlock(nn.Module):
         h = self.conv3(F.relu_(self.norm3(h, condition)))
         h = self.conv4(F.relu_(self.norm4(h, condition)))
         kept = x[:, : self.out_channels]
-        h = h.add_(upsample(kept) if self.double else kept)
+        h = h.add_(upsample(kept) if self.doubles else kept)
         return h if self.attention is None else self.attention(h)
 
 
@@ -255,10 +255,12 @@ class BigGanDeepDiscriminatorNetwork(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:
         """Logits of images in [-1, 1]."""
+        if self.embed is not None:
+            y = required(y, self.num_classes)
         h = self.first(x.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             h = block(h)
-        return projected(self, h, y)
+        return Scores(projected(h, y, self.linear, self.embed))
 
 
 class DeepDiscriminatorBlock(nn.Module):

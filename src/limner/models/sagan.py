@@ -4,6 +4,8 @@ BigGAN's networks with a table of gains and biases for every layer and one self-
 the image's resolution and at most at 64 pixels (the paper's place at 128).
 """
 
+from typing import Any
+
 from torch import nn
 
 from limner.core.config import Config
@@ -37,8 +39,9 @@ class SaganGenerator(Config, NetworkConfig, frozen=True):
 
     def network(self, attention: tuple[int, ...]) -> BigGanGenerator:
         """The same network as a BigGAN's config, with attention at these resolutions."""
-        fields = {name: getattr(self, name) for name in self.__struct_fields__}
-        return BigGanGenerator(**fields | {"attention": attention})
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__struct_fields__}
+        fields["attention"] = attention
+        return BigGanGenerator(**fields)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """forward(z [N, z_dim], y) -> images [N, C, H, W] in [-1, 1]; see NetworkConfig."""
@@ -69,8 +72,9 @@ class SaganDiscriminator(Config, NetworkConfig, frozen=True):
 
     def network(self, attention: tuple[int, ...]) -> BigGanDiscriminator:
         """The same network as a BigGAN's config, with attention at these resolutions."""
-        fields = {name: getattr(self, name) for name in self.__struct_fields__}
-        return BigGanDiscriminator(**fields | {"attention": attention})
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__struct_fields__}
+        fields["attention"] = attention
+        return BigGanDiscriminator(**fields)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""

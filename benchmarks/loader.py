@@ -4,8 +4,11 @@
 
 "gather" is the copy of shuffled rows from the memory map into a fresh uint8 batch, "loader" is
 `Loader.next` (order, gather, labels, views) in this process, "workers" the same through two worker
-processes, counted over the CPU time of all three. All in images per core-second: CPU time (user and
-system) of the process and its children, not wall time. The pictures lie in the page cache.
+processes, counted over the CPU time of all three. "crop" is the loader taking random squares out of
+pictures that keep their aspect (128 x 160), "padded" pad-and-crop by 4 pixels. "hdf5" is `prepare`
+from BigGAN-PyTorch's HDF5 with gzip in chunks of 500, "hdf5_random" one picture at a time in random
+order from the same file, as that program reads it. All in images per core-second: CPU time (user
+and system) of the process and its children, not wall time. The pictures lie in the page cache.
 """
 
 import json
@@ -19,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from limner.data import DataConfig, Loader, indices, prepare
+from limner.data import Crop, DataConfig, Loader, indices, prepare, write_hdf5
 
 SECONDS, REPEATS = 1.0, 5
-TARGETS = {"gather": 20_000, "loader": 10_000}
+TARGETS = {"gather": 20_000, "loader": 10_000, "crop": 5_000, "hdf5": 1_000}
 
 
 def core_seconds(children: bool = False) -> float:
@@ -54,6 +57,46 @@ def rate_with_workers(data, batch_size: int, num_workers: int, num_images: int) 
     return count / (core_seconds(children=True) - begin)
 
 
+def smooth(num_images: int, width: int) -> np.ndarray:
+    """uint8 [N, 128, width, 3] that compresses about as photographs do: noise on slow waves."""
+    generator = np.random.default_rng(0)
+    waves = 100 + 60 * np.sin(np.arange(width) / 9)
+    noise = generator.integers(0, 24, (num_images, 128, width, 3))
+    return (waves[:, None] + noise).astype(np.uint8)
+
+
+def rates_of_crops(folder: Path, num_images: int, batch_size: int) -> dict[str, float]:
+    """Random squares of wide pictures, and padded crops of square ones."""
+    config = DataConfig(resolution=128, crop="random")
+    rates = {}
+    for name, width, crop in (("crop", 160, Crop(random=True)), ("padded", 128, Crop(pad=4))):
+        np.savez(folder / f"{name}.npz", images=smooth(num_images, width))
+        kind = config if crop.random else config.replace(crop="center")
+        data = prepare(folder / f"{name}.npz", folder / name, kind)
+        loader = Loader(data, batch_size, seed=0, crop=crop)
+        rates[name] = rate(lambda loader=loader: len(loader.next().labels))
+    return rates
+
+
+def rates_of_hdf5(folder: Path, num_images: int) -> dict[str, float]:
+    """Preparing from gzip in chunks of 500, and the same file picture by picture."""
+    import h5py
+
+    config = DataConfig(resolution=128)
+    np.savez(folder / "smooth.npz", images=smooth(num_images, 128))
+    made = prepare(folder / "smooth.npz", folder / "smooth", config)
+    write_hdf5(made, folder / "a.hdf5", 500, "gzip")
+    begin = core_seconds()
+    prepare(folder / "a.hdf5", folder / "from-hdf5", config)
+    rates = {"hdf5": num_images / (core_seconds() - begin)}
+    order = np.random.default_rng(0).permutation(num_images)[:10].tolist()
+    begin = core_seconds()
+    with h5py.File(folder / "a.hdf5") as file:
+        for row in order:
+            file["imgs"][row]
+    return {**rates, "hdf5_random": len(order) / (core_seconds() - begin)}
+
+
 def main() -> None:
     num_images = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
     batch_size = int(sys.argv[2]) if len(sys.argv) > 2 else 64
@@ -81,6 +124,8 @@ def main() -> None:
             "gather": rate(gather),
             "loader": rate(lambda: len(loader.next().labels)),
             "workers": rate_with_workers(data, batch_size, 2, 20 * num_images),
+            **rates_of_crops(Path(folder), num_images // 2, batch_size),
+            **rates_of_hdf5(Path(folder), num_images // 2),
         }
     result = {
         "benchmark": "loader",

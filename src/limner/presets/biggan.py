@@ -7,6 +7,7 @@ The number of steps is the repository's own claim for BigGAN (150,000, the best 
 its sampler shows the data more often than its 100 epochs say. Elsewhere it is epochs x steps.
 """
 
+from limner.core.config import override
 from limner.data.config import DataConfig
 from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import HingeD, HingeG
@@ -62,12 +63,8 @@ def biggan_imagenet128_bs512x4() -> RunConfig:
 
 def biggan_imagenet128_ch64() -> RunConfig:
     """launch_BigGAN_ch64.sh: 64 channels instead of 96."""
-    config = biggan_imagenet128_bs256x8()
-    return config.replace(
-        name="biggan-imagenet128-ch64",
-        generator=config.generator.replace(width=64),
-        discriminator=config.discriminator.replace(width=64),
-    )
+    config = biggan_imagenet128_bs256x8().replace(name="biggan-imagenet128-ch64")
+    return override(config, ["generator.width=64", "discriminator.width=64"])
 
 
 def biggan_cifar10() -> RunConfig:

@@ -11,6 +11,7 @@ they collapsed: after 732, 295, 185, 152 and 165 thousand from batch 2048 on. Th
 120 entries in every rung (in the paper 128 before skip-z) so that skip-z can cut it.
 """
 
+from limner.core.config import override
 from limner.data.config import DataConfig
 from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import HingeD, HingeG, Orthogonal
@@ -69,28 +70,20 @@ def biggan_ladder_batch2048() -> RunConfig:
 
 def biggan_ladder_width96() -> RunConfig:
     """Table 1, row 5: half as many channels again, in both networks."""
-    config = biggan_ladder_batch2048()
-    return config.replace(
-        name="biggan-ladder-width96",
-        generator=config.generator.replace(width=96),
-        discriminator=config.discriminator.replace(width=96),
-    )
+    config = biggan_ladder_batch2048().replace(name="biggan-ladder-width96")
+    return override(config, ["generator.width=96", "discriminator.width=96"])
 
 
 def biggan_ladder_shared() -> RunConfig:
     """Table 1, row 6: one class vector of 128 entries for all layers."""
-    config = biggan_ladder_width96()
-    return config.replace(
-        name="biggan-ladder-shared", generator=config.generator.replace(shared_dim=128)
-    )
+    config = biggan_ladder_width96().replace(name="biggan-ladder-shared")
+    return override(config, ["generator.shared_dim=128"])
 
 
 def biggan_ladder_skip_z() -> RunConfig:
     """Table 1, row 7: a part of the latent vector for every block."""
-    config = biggan_ladder_shared()
-    return config.replace(
-        name="biggan-ladder-skip-z", generator=config.generator.replace(skip_z=True)
-    )
+    config = biggan_ladder_shared().replace(name="biggan-ladder-skip-z")
+    return override(config, ["generator.skip_z=true"])
 
 
 def biggan_ladder_ortho() -> RunConfig:
@@ -113,12 +106,15 @@ def biggan_paper_imagenet256() -> RunConfig:
 
     The paper gives no number of steps here; this is that of 128 px.
     """
-    config = biggan_paper_imagenet128()
-    return config.replace(
-        name="biggan-paper-imagenet256",
-        generator=config.generator.replace(z_dim=140, attention=(128,)),
-        discriminator=config.discriminator.replace(attention=(128,)),
-        data=config.data.replace(resolution=256),
+    config = biggan_paper_imagenet128().replace(name="biggan-paper-imagenet256")
+    return override(
+        config,
+        [
+            "data.resolution=256",
+            "generator.z_dim=140",
+            "generator.attention=[128]",
+            "discriminator.attention=[128]",
+        ],
     )
 
 
@@ -127,10 +123,5 @@ def biggan_paper_imagenet512() -> RunConfig:
 
     The paper gives no number of steps here; this is that of 128 px.
     """
-    config = biggan_paper_imagenet128()
-    return config.replace(
-        name="biggan-paper-imagenet512",
-        generator=config.generator.replace(z_dim=128, attention=(64,)),
-        discriminator=config.discriminator.replace(attention=(64,)),
-        data=config.data.replace(resolution=512),
-    )
+    config = biggan_paper_imagenet128().replace(name="biggan-paper-imagenet512")
+    return override(config, ["data.resolution=512", "generator.z_dim=128"])

@@ -77,8 +77,17 @@ def sngan_imagenet128_mmgen() -> RunConfig:
     config = sngan_cifar10_mmgen()
     return config.replace(
         name="sngan-imagenet128-mmgen",
-        generator=config.generator.replace(width=64, multipliers=()),
-        discriminator=config.discriminator.replace(width=64, multipliers=()),
+        generator=SnganGenerator(
+            width=64,
+            z_dim=128,
+            norm="cross_replica",
+            spectral_norm=False,
+            init="orthogonal",
+            batch_norm_eps=1e-4,
+        ),
+        discriminator=SnganDiscriminator(
+            width=64, wide=True, init="orthogonal", spectral_norm_eps=1e-12
+        ),
         data=DataConfig(resolution=128, channels=3, filter="bilinear", flip=True, crop="random"),
         optim=Players(
             g=Adam(lr=2e-4, betas=(0.0, 0.999), eps=1e-8),

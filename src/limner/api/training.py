@@ -240,7 +240,7 @@ class _Training:
         changed = [
             key
             for key in differences(encode(saved), encode(self.config))
-            if key.partition(".")[0] not in CHANGEABLE
+            if key not in CHANGEABLE and key.partition(".")[0] not in CHANGEABLE
         ]
         known = json.loads((self.run.path / "data.json").read_text())
         if known["sha256"] != self.data.sha256:

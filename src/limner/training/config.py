@@ -141,4 +141,5 @@ CHANGEABLE = (
     "keep_best",
     "failed_saves",
     "intervals",
+    "data.in_memory",
 )

@@ -228,14 +228,18 @@ def test_gradient_penalty_and_penalties_train(d, g):
     assert trainer.meters.drain()["term.d.GradientPenalty"] > 0
 
 
-def test_direct_parts_add_to_the_gradient_once():
+@pytest.mark.parametrize("player", ["g", "d"])
+def test_direct_parts_add_to_the_gradient_of_either_player_once(player):
     strength, trainers = 0.1, []
     for direct in ((), (Orthogonal(strength=strength),)):
-        trainer = trainer_of(updates=(D, G.replace(direct=direct, accumulate=2)))
+        changed = {"direct": direct, "accumulate": 2}
+        trainer = trainer_of(
+            updates=(D, G.replace(**changed)) if player == "g" else (D.replace(**changed), G)
+        )
         trainer.step()
         trainers.append(trainer)
-    plain, regular = (t.networks["g"].first.weight.grad for t in trainers)
-    initial = trainer_of().networks["g"].first.weight.detach()
+    plain, regular = (t.networks[player].first.weight.grad for t in trainers)
+    initial = trainer_of().networks[player].first.weight.detach()
     gram = (initial @ initial.T) * (1 - torch.eye(len(initial)))
     torch.testing.assert_close(regular - plain, strength * 2 * gram @ initial)
 

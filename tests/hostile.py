@@ -105,8 +105,7 @@ HARMFUL: dict[str, bytes] = {
 
 def _doubling(levels: int) -> bytes:
     """A tuple of a tuple of ... each twice: hashing or unfolding it takes 2^levels steps."""
-    body = b")q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(levels))
-    return body
+    return b")" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(levels))
 
 
 BOMBS: dict[str, bytes] = {

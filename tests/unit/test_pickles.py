@@ -316,6 +316,32 @@ def test_a_bomb_ends_in_one_line(tmp_path, name, form):
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tuples as a key", "a key of a dictionary is a tuple"),
+        ("unfolding", "unfolds to more than"),
+        ("deep lists", "nested more than 200 deep"),
+        ("deep tuples", "nested more than 200 deep"),
+        ("holds itself", "or holds itself"),
+        ("a huge integer", "an integer of"),
+        ("a text encoded often", "encodes more text"),
+        ("an array of objects", "'O8', not of plain numbers"),
+        ("a huge array", "cannot reshape"),
+        ("bytes of a number", "makes bytes of something"),
+        ("an extension", "the instruction EXT1"),
+        ("a call of a record", "calls something that it made"),
+        ("a call of a text", "calls something that it made"),
+        ("a state for a list", "a state for something"),
+        ("more after its end", "goes on after its end"),
+        ("a future protocol", "protocol 255"),
+    ],
+)
+def test_a_bomb_is_refused_for_what_it_is(tmp_path, name, message):
+    with pytest.raises(CheckpointError, match=message):
+        read_pickle(written(tmp_path / "a", BOMBS[name]))
+
+
 @pytest.mark.parametrize("name", EMPTY_THREATS)
 def test_a_large_number_reserves_nothing(tmp_path, name):
     path = written(tmp_path / "a", EMPTY_THREATS[name])

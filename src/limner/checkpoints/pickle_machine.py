@@ -10,7 +10,7 @@ from typing import Any
 from limner.core.errors import RefusedFile
 
 MAX_OPCODES = 5_000_000
-MAX_NODES = 5_000_000  # values of a tree, those that are shared counted each time
+MAX_NODES = 1_000_000  # values of a tree, those that are shared counted each time
 MAX_DEPTH = 200
 MAX_INT_BITS = 256
 KEY_TYPES = (str, bytes, int, float, bool, type(None))  # hashing a nested tuple can take 2^n steps

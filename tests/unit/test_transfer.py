@@ -19,7 +19,7 @@ from limner.checkpoints import (
 )
 from limner.core.errors import CheckpointError
 from limner.data import DataConfig
-from limner.models import BigGanDiscriminator, BigGanGenerator
+from limner.models import ARCHITECTURES, BigGanDiscriminator, BigGanGenerator
 from limner.objectives import HingeD, HingeG
 from limner.training import Adam, Intervals, Players, RunConfig, Update
 from limner.training.controllers import Ema
@@ -242,3 +242,17 @@ def test_a_failed_refill_leaves_the_network_alone():
         refill(target, state, target, "here")
     assert all(torch.equal(value, own[name]) for name, value in target.state_dict().items())
     fill(target, own, "here")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(("before", "after"), [(3, 5), (3, 0), (0, 3)])
+def test_every_architecture_declares_what_belongs_to_classes(name: str, before: int, after: int):
+    for kind in ARCHITECTURES[name]:
+        shape = (1, 64, 64) if name == "dcgan" else (1, 32, 32)
+        config = kind(width=8)
+        source, target = config.build(shape, before), config.build(shape, after)
+        anew = refill(target, source.state_dict(), source, "here", bool(before and after))
+        kept = set(target.state_dict()) - {one.name for one in anew}
+        assert all(torch.equal(target.state_dict()[n], source.state_dict()[n]) for n in kept)
+        assert anew
+        assert any("conv" in n and n.endswith("weight") for n in kept)

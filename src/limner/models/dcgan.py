@@ -99,6 +99,8 @@ def channels_from_top(width: int, max_channels: int, num: int) -> list[int]:
 class DcganGeneratorNetwork(nn.Module):
     """See DcganGenerator. `y` is needed with classes and ignored without."""
 
+    conditioned = ("blocks.0.conv",)  # takes the class vector too, where there is one
+
     def __init__(self, config: DcganGenerator, image_shape: tuple[int, int, int], num_classes: int):
         super().__init__()
         num = num_doublings(image_shape, BOTTOM)

@@ -82,12 +82,20 @@ def table(pairs, per_block: int = 4, kind: int = 0) -> bytes:
 def bundle(variables: dict[str, np.ndarray], num_shards: int = 1) -> dict[str, bytes]:
     """File ending -> content: ".index" and ".data-..." """
     shards = [b""] * num_shards
+    for i, (_, array) in enumerate(sorted(variables.items())):
+        shards[i % num_shards] += array.tobytes()
+    files = {f".data-{i:05d}-of-{num_shards:05d}": shard for i, shard in enumerate(shards)}
+    return {".index": table(pairs_of(variables, num_shards)), **files}
+
+
+def pairs_of(variables: dict[str, np.ndarray], num_shards: int = 1) -> list[tuple[bytes, bytes]]:
+    """What stands in the index."""
+    sizes = [0] * num_shards
     pairs = [(b"", header(num_shards))]
     for i, (name, array) in enumerate(sorted(variables.items())):
         number = i % num_shards
         content = array.tobytes()
-        value = entry(NUMBERS[str(array.dtype)], array.shape, number, len(shards[number]), content)
-        shards[number] += content
+        value = entry(NUMBERS[str(array.dtype)], array.shape, number, sizes[number], content)
+        sizes[number] += len(content)
         pairs.append((name.encode(), value))
-    files = {f".data-{i:05d}-of-{num_shards:05d}": shard for i, shard in enumerate(shards)}
-    return {".index": table(pairs), **files}
+    return pairs

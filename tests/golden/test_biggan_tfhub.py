@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from limner.checkpoints import read_model, write_model
 from limner.checkpoints.importers import tfhub_biggan
 from limner.checkpoints.importers.variables import open_variables
+from limner.cli.main import main
 from limner.core.errors import CheckpointError, ConfigError, RefusedFile
 
 ATOL = 2e-5  # the fixture's own
@@ -109,6 +110,15 @@ def test_sigma_is_the_modules_own(module, fixture):
     stated = fixture["out/v1_image"] - fixture["out/converted_image"]
     assert stated.abs().max() > 10 * ATOL
     assert gap(record, fixture, "converted_image") > 10 * ATOL
+
+
+def test_the_command(module, tmp_path, capsys):
+    words = ["import", "tfhub-biggan", str(module), "--out", str(tmp_path / "m"), "--json"]
+    assert main([*words, "--set", "weights=raw"]) == 0
+    assert json.loads(capsys.readouterr().out)["origin"]["weights"] == "raw"
+    assert read_model(tmp_path / "m").config.image_shape == (3, 128, 128)
+    assert main([*words, "--set", "weight=raw"]) == 1
+    assert "tfhub-biggan: has no --set weight; nearest is 'weights'" in capsys.readouterr().err
 
 
 # --- what converter.py makes of it -----------------------------------------------
@@ -322,8 +332,6 @@ def test_hdf5_that_points_elsewhere(module, tmp_path):
 def test_wrong_options_say_what_is_allowed(module):
     with pytest.raises(ConfigError, match="weights: 'best' must be ema or raw"):
         tfhub_biggan.read(module, weights="best")
-    with pytest.raises(CheckpointError, match="--suffix best0"):
-        tfhub_biggan.read(module, suffix="best0")
     with pytest.raises(ConfigError, match="attention: 'x' must be a resolution"):
         tfhub_biggan.read(module, attention="x")
 

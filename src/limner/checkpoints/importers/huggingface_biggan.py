@@ -31,18 +31,12 @@ ATTENTION = ("theta", "phi", "g", "o_conv")
 VECTORS = ("weight_u", "weight_v")
 
 
-def read(
-    path: str | Path,
-    bgr: bool = False,
-    suffix: str | None = None,
-    statistics_rule: str = "linear",
-) -> ModelRecord:
+def read(path: str | Path, statistics_rule: str = "linear") -> ModelRecord:
     """Read a generator into a record.
 
     Args:
         path: a folder with config.json and pytorch_model.bin, or the .bin with its config beside
             it; names that begin with the model's, as the published files have, are found too.
-        bgr, suffix: not used by this format.
         statistics_rule: "linear" interpolates the statistics rightly; "huggingface" as the port
             does, with the weights of the two rows swapped.
 
@@ -51,11 +45,6 @@ def read(
         RefusedFile: the weights hold something other than tensors.
     """
     path = Path(path)
-    if bgr or suffix is not None:
-        given = "--bgr" if bgr else f"--suffix {suffix}"
-        raise CheckpointError(
-            f"{path}: huggingface-biggan makes RGB, has no suffixes; drop {given}"
-        )
     if statistics_rule not in ("linear", "huggingface"):
         raise ConfigError(f"statistics_rule: '{statistics_rule}' must be linear or huggingface")
     weights_path, config_path = _files(path)

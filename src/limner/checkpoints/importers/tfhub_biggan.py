@@ -40,19 +40,12 @@ MAX_BLOCKS = 10
 WHAT = "BigGAN generator of TF Hub"
 
 
-def read(
-    path: str | Path,
-    bgr: bool = False,
-    suffix: str | None = None,
-    weights: str = "ema",
-    attention: int | str | None = None,
-) -> ModelRecord:
+def read(path: str | Path, weights: str = "ema", attention: int | str | None = None) -> ModelRecord:
     """Read a generator into a record.
 
     Args:
         path: the module's folder or .tar.gz, its `variables` folder, an HDF5 or .npz dump of the
             variables, or a .pth of BigGAN-PyTorch's TFHub folder.
-        bgr, suffix: not used by this format.
         weights: "ema" for the moving average that is published to sample from, "raw" for the
             weights that were trained.
         attention: resolution after whose block self-attention stands; only for modules of other
@@ -63,9 +56,6 @@ def read(
         RefusedFile, MissingExtra: see `open_variables`.
     """
     path = Path(path)
-    if bgr or suffix is not None:
-        given = "--bgr" if bgr else f"--suffix {suffix}"
-        raise CheckpointError(f"{path}: tfhub-biggan makes RGB and has no suffixes; drop {given}")
     if weights not in ("ema", "raw"):
         raise ConfigError(f"weights: '{weights}' must be ema or raw")
     with open_variables(path) as variables:
@@ -75,7 +65,7 @@ def read(
             reason = str(error).splitlines()[0][:200]
             raise CheckpointError(f"{path}: its shapes fit no {WHAT} ({reason})") from None
     origin = {"kind": "import", "importer": "tfhub-biggan", "file": path.name}
-    origin |= {"sha256": hashes_of(path)} | record.config.origin
+    origin |= {"sha256": hashes_of(path), "weights": weights} | record.config.origin
     record.config = record.config.replace(origin=origin)
     return record
 
@@ -83,6 +73,7 @@ def read(
 def record_from(
     variables: Mapping[str, Tensor], where: str, weights: str, attention: int | None
 ) -> ModelRecord:
+    """The record of named tensors, which may be without memory (device "meta"); see `read`."""
     if any(name.startswith("Generator/GenZ/") for name in variables):
         return tfhub_deep.record_from(variables, where, weights)
     if any(name.startswith("blocks.0.0.") for name in variables):
@@ -95,11 +86,10 @@ def record_from(
     raise CheckpointError(f"{where}: not a {WHAT}: it holds {held} and the like")
 
 
-def _pixels(attention: int | str | None) -> int | None:
-    try:
-        return None if attention is None else int(attention)
-    except ValueError:
-        raise ConfigError(f"attention: '{attention}' must be a resolution in pixels") from None
+def _pixels(attention: object) -> int | None:
+    if attention is None or type(attention) is int:
+        return attention
+    raise ConfigError(f"attention: '{attention}' must be a resolution in pixels")
 
 
 # --- names -------------------------------------------------------------------

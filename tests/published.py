@@ -1,0 +1,79 @@
+"""Published BigGAN generators as small as they can be, in each form that an importer reads."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+import bundles
+
+
+def hub_arrays() -> dict[str, np.ndarray]:
+    """A BigGAN generator of 8 px, 2 classes and one channel under TF Hub's names."""
+    shapes = {"linear/w": (2, 3), "Generator/G_Z/G_linear/w": (2, 16)}
+    shapes |= {"Generator/G_Z/G_linear/b": (16,), "Generator/conv_2d/b": (3,)}
+    shapes["Generator/conv_2d/w"] = (3, 3, 1, 3)
+    for kind in ("gamma", "beta"):
+        shapes[f"Generator/ScaledCrossReplicaBN/{kind}"] = (1, 1, 1, 1)
+        for end in ("", "_1"):
+            shapes[f"Generator/GBlock/HyperBN{end}/{kind}/w"] = (5, 1)
+    for conv, size in (("conv0", 3), ("conv1", 3), ("conv_sc", 1)):
+        shapes[f"Generator/GBlock/{conv}/w"] = (size, size, 1, 1)
+        shapes[f"Generator/GBlock/{conv}/b"] = (1,)
+    arrays = {f"{name}/ema_b999900": np.ones(shape, "f4") for name, shape in shapes.items()}
+    for name, shape in shapes.items():
+        if name.endswith("/w") and name != "linear/w":
+            arrays[f"{name[:-1]}u0"] = np.ones((1, shape[-1]), "f4")
+    for norm in ("GBlock/CrossReplicaBN", "GBlock/CrossReplicaBN_1", "ScaledCrossReplicaBNbn"):
+        for kind in ("mean", "var"):
+            arrays[f"Generator/{norm}/accumulated_{kind}"] = np.ones(1, "f4")
+    return arrays
+
+
+def hub_files(root: Path) -> dict[str, bytes]:
+    """The module's folder (written below root), its archive and dumps: name -> content."""
+    arrays = hub_arrays()
+    bundle = bundles.bundle(arrays, 2)
+    files = {f"variables/variables{end}": content for end, content in bundle.items()}
+    (root / "variables").mkdir()
+    for name, content in files.items():
+        (root / name).write_bytes(content)
+    packed, dump = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(root / "variables", "variables")
+    np.savez(dump, **arrays)
+    with h5py.File(root / "dump.h5", "w") as file:
+        for name, array in arrays.items():
+            file[f"module/{name}:0"] = array
+    files |= {"module.tar.gz": packed.getvalue(), "dump.npz": dump.getvalue()}
+    return {**files, "dump.h5": (root / "dump.h5").read_bytes()}
+
+
+def huggingface_files() -> dict[str, bytes]:
+    """A BigGAN-deep of 8 px, 2 classes and four channels: name -> content."""
+    config = {
+        "z_dim": 2, "channel_width": 4, "num_classes": 2, "n_stats": 3, "eps": 1e-4,
+        "layers": [[True, 1, 1]], "attention_layer_position": 9,
+    }  # fmt: skip
+    state = {"embeddings.weight": torch.ones(2, 2)}
+    layers = {"generator.gen_z": (64, 4), "generator.conv_to_rgb": (4, 4, 3, 3)}
+    norms = {"generator.bn": 4}
+    kernels = [(1, 4, 1, 1), (1, 1, 3, 3), (1, 1, 3, 3), (4, 1, 1, 1)]
+    for i, shape in enumerate(kernels):
+        layers[f"generator.layers.0.conv_{i}"] = shape
+        norms[f"generator.layers.0.bn_{i}"] = shape[1]
+        for kind in ("scale", "offset"):
+            state[f"generator.layers.0.bn_{i}.{kind}.weight_orig"] = torch.ones(shape[1], 4)
+    for name, shape in layers.items():
+        state[f"{name}.weight_orig"] = torch.ones(shape)
+        state[f"{name}.bias"] = torch.ones(shape[0])
+    for name, channels in norms.items():
+        state[f"{name}.running_means"] = state[f"{name}.running_vars"] = torch.ones(3, channels)
+    state |= {f"generator.bn.{kind}": torch.ones(4) for kind in ("weight", "bias")}
+    file = io.BytesIO()
+    torch.save(state, file)
+    return {"config.json": json.dumps(config).encode(), "pytorch_model.bin": file.getvalue()}

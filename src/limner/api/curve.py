@@ -243,7 +243,7 @@ def _plot(curve: Curve, title: str) -> Image.Image:
     panels = [("truncation", truncations, name, columns[name]) for name in [*names, "saturated"]]
     if len(names) > 1:
         panels.insert(0, (names[0], columns[names[0]], names[1], columns[names[1]]))
-    num_columns = min(len(panels), 3)
+    num_columns = 2 if len(panels) in (2, 4) else min(len(panels), 3)
     num_rows = -(-len(panels) // num_columns)
     with matplotlib.rc_context(STYLE):
         drawing = Figure((4.2 * num_columns, 3.2 * num_rows), dpi=100, layout="constrained")
@@ -256,7 +256,9 @@ def _plot(curve: Curve, title: str) -> Image.Image:
                 axes.fill_between(x, y - spread, y + spread, color=BLUE, alpha=0.15, linewidth=0)
             if x_name != "truncation":
                 for place in {0, len(x) - 1}:
-                    axes.annotate(f"{truncations[place]:g}", (x[place], y[place]))
+                    text, point = f"T = {truncations[place]:g}", (x[place], y[place])
+                    axes.annotate(text, point, (6, -9), textcoords="offset points")
+                axes.margins(x=0.15)
             axes.set_xlabel(x_name)
             axes.set_ylabel("share of pixels beyond 0.99" if y_name == "saturated" else y_name)
         drawing.suptitle(title)

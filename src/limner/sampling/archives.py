@@ -58,16 +58,15 @@ class NpzWriter:
             name, shape = "images", (self.num, height, width, channels)
         else:
             name, shape = "x", (self.num, channels, height, width)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._abandon)
             self._zip = self._stack.enter_context(
                 zipfile.ZipFile(self._temporary, "w", allowZip64=True)
             )
             self._images = self._stack.enter_context(self._begun(name, shape, np.uint8))
             if self.with_floats:  # a zip grows by one member at a time: these wait in a file
                 self._floats = self._stack.enter_context(open(self._spool, "wb+"))
-        except BaseException:
-            self._abandon()
-            raise
+            undo.pop_all()
         return self
 
     def add(self, images: np.ndarray, floats: np.ndarray | None = None) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
+import bundles
+import published
 from limner import presets
 from limner.checkpoints import (
     RunDirectory,
@@ -26,7 +28,7 @@ from limner.checkpoints import (
     newest_verified,
     save_state,
 )
-from limner.checkpoints.importers import dcgan_mmgen
+from limner.checkpoints.importers import dcgan_mmgen, huggingface_biggan, tfhub_biggan
 from limner.checkpoints.manifest import render_manifest, sha256_of_bytes
 from limner.core.config import from_json, override, to_json
 from limner.core.errors import LimnerError
@@ -405,9 +407,55 @@ class Pictures(Reader):
             path.unlink()
 
 
+class Hubs(Reader):
+    """TF Hub's BigGAN in each of its forms. "sealed N" is an entry of the index whose damage the
+    checksums fit, as one who means harm would make them."""
+
+    name = "tfhub"
+    SEALED = "sealed "
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        self.pairs = bundles.pairs_of(published.hub_arrays(), 2)
+        sealed = {f"{self.SEALED}{number}": self.pairs[number][1] for number in (0, 1, 5)}
+        self.files = {**published.hub_files(root), **sealed}
+
+    def read(self, name: str, content: bytes) -> None:
+        if name.startswith(self.SEALED):
+            number = int(name.removeprefix(self.SEALED))
+            changed = {number: (self.pairs[number][0], content)}
+            pairs = [changed.get(i, pair) for i, pair in enumerate(self.pairs)]
+            name, content = "variables/variables.index", bundles.table(pairs)
+        (self.root / name).write_bytes(content)
+        try:
+            tfhub_biggan.read(self.root if "/" in name else self.root / name)
+        finally:
+            (self.root / name).write_bytes(self.files[name])
+
+
+class Huggings(Reader):
+    """HuggingFace's BigGAN-deep: config.json and the weights."""
+
+    name = "huggingface"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        self.files = published.huggingface_files()
+        for name, content in self.files.items():
+            (root / name).write_bytes(content)
+
+    def read(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
+        try:
+            huggingface_biggan.read(self.root)
+        finally:
+            (self.root / name).write_bytes(self.files[name])
+
+
 READERS: dict[str, type[Reader]] = {
     reader.name: reader
     for reader in (
         Configs, Checkpoints, Logs, Models, Zips, Npzs, Cifars, Prepared, Pictures, Foreign,
+        Hubs, Huggings,
     )
 }  # fmt: skip

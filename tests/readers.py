@@ -21,6 +21,8 @@ import bundles
 import published
 from limner import presets
 from limner.checkpoints import (
+    ModelConfig,
+    ModelRecord,
     RunDirectory,
     find_model,
     load_rank_state,
@@ -28,11 +30,14 @@ from limner.checkpoints import (
     newest_verified,
     save_state,
 )
+from limner.checkpoints.exporters import biggan_pytorch as biggan_export
+from limner.checkpoints.importers import biggan_pytorch as biggan_import
 from limner.checkpoints.importers import dcgan_mmgen, huggingface_biggan, tfhub_biggan
 from limner.checkpoints.manifest import render_manifest, sha256_of_bytes
 from limner.core.config import from_json, override, to_json
 from limner.core.errors import LimnerError
 from limner.data import DataConfig, PreparedData, prepare, report
+from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
 from limner.sampling import load
 from limner.training import RunConfig
@@ -257,6 +262,38 @@ class Foreign(Reader):
     def read(self, name: str, content: bytes) -> None:
         (self.root / name).write_bytes(content)
         dcgan_mmgen.read(self.root / name)
+
+
+class WeightFolders(Reader):
+    """A weight folder of BigGAN-PyTorch, in both formats of torch.save."""
+
+    name = "biggan-pytorch"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        g, d = BigGanGenerator(width=1, z_dim=2), BigGanDiscriminator(width=1)
+        config = ModelConfig(generator=g, discriminator=d, image_shape=(3, 8, 8), num_classes=2)
+        states = [network.build((3, 8, 8), 2).state_dict() for network in (g, d)]
+        biggan_export.write(ModelRecord(config, states[0], None, states[1]), root)
+        for path in sorted(root.iterdir()):
+            tree = torch.load(path, weights_only=True)
+            if path.stem == "state_dict":
+                tree["config"]["G_activation"] = torch.nn.ReLU(inplace=True)
+            for name, zipped in (("", True), ("_copy0", False)):
+                file = io.BytesIO()
+                torch.save(tree, file, _use_new_zipfile_serialization=zipped)
+                self.files[f"{path.stem}{name}.pth"] = file.getvalue()
+        for name, content in self.files.items():
+            (root / name).write_bytes(content)
+        for suffix in (None, "copy0"):
+            biggan_import.read(root, suffix)
+
+    def read(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
+        try:
+            biggan_import.read(self.root, "copy0" if name.endswith("_copy0.pth") else None)
+        finally:
+            (self.root / name).write_bytes(self.files[name])
 
 
 def look_at(path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 import bundles
 import published
@@ -36,12 +37,13 @@ from limner.checkpoints.importers import dcgan_mmgen, huggingface_biggan, tfhub_
 from limner.checkpoints.manifest import render_manifest, sha256_of_bytes
 from limner.core.config import from_json, override, to_json
 from limner.core.errors import LimnerError
-from limner.data import DataConfig, PreparedData, prepare, report
+from limner.data import Crop, DataConfig, Loader, PreparedData, prepare, report
+from limner.metrics import read_moments
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
 from limner.sampling import load
 from limner.training import RunConfig
-from pictures import ACCEPTED, PNG
+from pictures import ACCEPTED, COLOR, PNG, saved
 
 
 class Reader:
@@ -368,6 +370,24 @@ class Npzs(Reader):
         look_at(path)
 
 
+class Moments(Reader):
+    """BigGAN-PyTorch's moments of Inception features."""
+
+    name = "moments"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        for name, save in (("stored", np.savez), ("deflated", np.savez_compressed)):
+            file = io.BytesIO()
+            save(file, mu=np.zeros(3), sigma=np.eye(3, dtype=np.float32))
+            self.files[f"{name}.npz"] = file.getvalue()
+
+    def read(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
+        found = read_moments(self.root / name)
+        assert found.covariance.shape == (len(found.mean), len(found.mean))
+
+
 class Cifars(Reader):
     """CIFAR's pickles, which are programs."""
 
@@ -397,14 +417,16 @@ class Prepared(Reader):
     """A prepared directory."""
 
     name = "prepared"
+    config = DataConfig(resolution=8)
+    picture = PNG
 
     def __init__(self, root: Path):
         super().__init__(root)
         (root / "a").mkdir()
         (root / "b").mkdir()
         for name in ("a/1.png", "b/2.png"):
-            (root / name).write_bytes(PNG)
-        made = prepare(root, root.parent / "prepared-set", DataConfig(resolution=8))
+            (root / name).write_bytes(self.picture)
+        made = prepare(root, root.parent / f"{self.name}-set", self.config)
         shutil.rmtree(root)
         made.directory.rename(root)
         self.files = {path.name: path.read_bytes() for path in root.iterdir()}
@@ -420,9 +442,22 @@ class Prepared(Reader):
 
     def _open(self) -> None:
         data = PreparedData(self.root)
-        assert len(data.names()) == len(data) == int((data.images.sum((1, 2, 3)) >= 0).sum())
+        assert len(data.names()) == len(data) == int((data.images[:].sum((1, 2, 3)) >= 0).sum())
         assert not data.num_classes or data.labels.max() < data.num_classes
         data.verify()
+
+
+class Kept(Prepared):
+    """A prepared directory of pictures that keep their aspect, cropped as in training."""
+
+    name = "kept"
+    config = DataConfig(resolution=4, crop="random")
+    picture = saved(Image.fromarray(COLOR[:5]), "PNG")
+
+    def _open(self) -> None:
+        data = PreparedData(self.root)
+        Loader(data, 4, 0, crop=Crop(random=True, pad=1)).next()
+        super()._open()
 
 
 class Pictures(Reader):
@@ -492,7 +527,7 @@ class Huggings(Reader):
 READERS: dict[str, type[Reader]] = {
     reader.name: reader
     for reader in (
-        Configs, Checkpoints, Logs, Models, Zips, Npzs, Cifars, Prepared, Pictures, Foreign,
-        Hubs, Huggings,
+        Configs, Checkpoints, Logs, Models, Zips, Npzs, Cifars, Prepared, Kept, Moments, Pictures,
+        Foreign, Hubs, Huggings, WeightFolders,
     )
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def written(path: Path, images: np.ndarray, **options: object) -> dict[str, np.ndarray]:
+def written(path: Path, images: np.ndarray, **options: Any) -> dict[str, np.ndarray]:
     num, height, width, channels = images.shape
     floats = images.transpose(0, 3, 1, 2) / 7.0
     with NpzWriter(path, num, (channels, height, width), **options) as file:

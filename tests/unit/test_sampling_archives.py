@@ -57,10 +57,14 @@ def test_the_layout_of_biggan_pytorch(tmp_path: Path, images: np.ndarray):
 def test_what_breaks_off_leaves_no_file_and_the_old_one(tmp_path: Path, images: np.ndarray):
     written(tmp_path / "a.npz", images)
     before = (tmp_path / "a.npz").read_bytes()
-    writer = NpzWriter(tmp_path / "a.npz", 8, (3, 4, 6), with_floats=True)
-    with pytest.raises(AssertionError, match="2 of 8"), writer:
-        writer.add(images[:2], np.zeros((2, 3, 4, 6), np.float32))
-        writer.finish(None, np.zeros((2, 5)))
+
+    def break_off() -> None:
+        with NpzWriter(tmp_path / "a.npz", 8, (3, 4, 6), with_floats=True) as writer:
+            writer.add(images[:2], np.zeros((2, 3, 4, 6), np.float32))
+            writer.finish(None, np.zeros((2, 5)))
+
+    with pytest.raises(AssertionError, match="2 of 8"):
+        break_off()
     assert os.listdir(tmp_path) == ["a.npz"]
     assert (tmp_path / "a.npz").read_bytes() == before
 

@@ -107,11 +107,13 @@ def shaped(function) -> bool:
 
 
 def functions_of(module):
-    """Functions and methods that a module defines, by name."""
+    """Functions and methods that a module's file defines, by name: none that dataclass made."""
     for owner in (module, *(v for v in vars(module).values() if inspect.isclass(v))):
         if owner is module or owner.__module__ == module.__name__:
             for name, value in vars(owner).items():
-                if inspect.isfunction(value) and value.__module__ == module.__name__:
+                if not inspect.isfunction(value) or value.__module__ != module.__name__:
+                    continue
+                if inspect.unwrap(value).__code__.co_filename != "<string>":
                     yield f"{owner.__name__}.{name}", value
 
 

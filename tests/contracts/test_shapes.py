@@ -107,13 +107,11 @@ def shaped(function) -> bool:
 
 
 def functions_of(module):
-    """Functions and methods that a module's file defines, by name: none that dataclass made."""
+    """Functions and methods that a module defines, by name."""
     for owner in (module, *(v for v in vars(module).values() if inspect.isclass(v))):
         if owner is module or owner.__module__ == module.__name__:
             for name, value in vars(owner).items():
-                if not inspect.isfunction(value) or value.__module__ != module.__name__:
-                    continue
-                if inspect.unwrap(value).__code__.co_filename != "<string>":
+                if inspect.isfunction(value) and value.__module__ == module.__name__:
                     yield f"{owner.__name__}.{name}", value
 
 
@@ -127,7 +125,9 @@ def test_the_modules_that_name_shapes_are_found():
 def test_modules_that_name_shapes_are_checked(name):
     functions = dict(functions_of(importlib.import_module(name)))
     assert [key for key, value in functions.items() if shaped(value)]
-    assert [key for key, value in functions.items() if not hasattr(value, "__wrapped__")] == []
+    # What dataclass makes has no file; jaxtyping checks its fields.
+    written = {k: v for k, v in functions.items() if v.__code__.co_filename != "<string>"}
+    assert [key for key, value in written.items() if not hasattr(value, "__wrapped__")] == []
 
 
 # --- users have no checks ----------------------------------------------------------------------

@@ -84,7 +84,10 @@ class Warm:
         self._environment = environment(
             PYTHONPATH=path
         )  # the tests' own modules: configs name them
-        self._server = None if FULL else self._popen("-c", SERVER, stdin=PIPE, stdout=PIPE)
+        self._server = None
+        if not FULL:
+            with open(self._directory / "server", "w") as said:
+                self._server = self._popen("-c", SERVER, stdin=PIPE, stdout=PIPE, stderr=said)
 
     def _popen(self, *words: str, **streams: Any) -> subprocess.Popen[str]:
         command = [sys.executable, *words]
@@ -96,6 +99,8 @@ class Warm:
         assert self._server is not None
         assert self._server.stdin is not None
         assert self._server.stdout is not None
+        code, said = self._server.poll(), self._directory / "server"
+        assert code is None, f"the server ended with {code}: {said.read_text()}"
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
         return int(self._server.stdout.readline())

@@ -72,17 +72,15 @@ def trained(kind, run):
     np.save(run + ".npy", measures)
     return code
 
-children = {}
 for kind in ("clean", "leaky"):
-    children[kind] = os.fork()
-    if not children[kind]:
+    child = os.fork()
+    if not child:
         code = 70
         try:
             code = trained(kind, kind)
         finally:
             sys.stderr.flush()
             os._exit(code)
-for kind, child in children.items():
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     left = [name for name in os.listdir("/dev/shm") if f"_{child}_" in name]
     for name in left:

@@ -363,3 +363,13 @@ def test_a_run_that_diverges_says_so_and_keeps_its_last_checkpoint(pictures, tmp
     assert newest.name == "step-00000002"
     weights = load_state(newest)["discriminator"].values()
     assert all(bool(torch.isfinite(weight).all()) for weight in weights)
+
+
+def test_a_run_that_was_refused_before_its_first_save_takes_another_config(pictures, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(CheckpointError, match="nowhere"):
+        train(eventful_config(intervals=QUIET), pictures, run, init=str(tmp_path / "nowhere"))
+    other = eventful_config(intervals=QUIET, seed=5)
+    train(other, pictures, run)
+    train(other, pictures, tmp_path / "straight")
+    assert result(run) == result(tmp_path / "straight")

@@ -221,12 +221,14 @@ class _Training:
             _set_aside(self.run)
         self.run.create()
         self.run.remove_leftovers()
-        if self.run.exists():
+        # A run that has saved nothing may still become another one: a refused --init, say.
+        begun = self.run.exists() and bool(list_states(self.run.checkpoints))
+        if begun:
             self._check_same_run()
         facts = data_facts(self.data, self.name)
         write_atomically(self.run.path / "data.json", facts)
         write_atomically(self.run.config, to_json(self.config))
-        if not (self.run.samples / "reals.png").exists():
+        if not begun or not (self.run.samples / "reals.png").exists():
             num = min(len(self.data), 80)
             places = [i * len(self.data) // num for i in range(num)]
             save_png(

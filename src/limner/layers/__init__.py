@@ -1,12 +1,15 @@
 """Layers that several architectures share."""
 
 from limner.layers.attention import SelfAttention2d
-from limner.layers.class_table import ClassTable, lookup, required
+from limner.layers.class_table import ClassTable, lookup, required, rows_of
 from limner.layers.cross_replica_batch_norm import (
     CrossReplicaBatchNorm2d,
     cross_replica_batch_norm,
 )
+from limner.layers.equalized import EqualizedConv2d, EqualizedLinear
+from limner.layers.minibatch_deviation import minibatch_deviation
 from limner.layers.norms import ConditionalNorm2d, NormKind, PlainNorm2d
+from limner.layers.pixel_norm import pixel_norm
 from limner.layers.precision import at_least_single, full_precision
 from limner.layers.resampling import ResampleConv2d, convolve, downsample, upsample
 from limner.layers.spectral_norm import PowerIteration, SNConv2d, SNEmbedding, SNLinear
@@ -15,6 +18,8 @@ __all__ = [
     "ClassTable",
     "ConditionalNorm2d",
     "CrossReplicaBatchNorm2d",
+    "EqualizedConv2d",
+    "EqualizedLinear",
     "NormKind",
     "PlainNorm2d",
     "PowerIteration",
@@ -29,6 +34,9 @@ __all__ = [
     "downsample",
     "full_precision",
     "lookup",
+    "minibatch_deviation",
+    "pixel_norm",
     "required",
+    "rows_of",
     "upsample",
 ]

@@ -1,5 +1,6 @@
 """Vectors of classes, looked up by integers or mixed by rows."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,25 +9,39 @@ from limner.core.errors import LimnerError
 from limner.core.protocols import Labels
 
 
+def check_labels(y: Labels, num_classes: int) -> None:
+    """Raises LimnerError unless y is integers [N] or float rows [N, num_classes]."""
+    if y.is_floating_point():
+        if y.ndim != 2 or y.shape[1] != num_classes:
+            raise LimnerError(
+                f"labels as rows must be [N, {num_classes}], got {list(y.shape)}; "
+                "give a row of class weights for each image, or integers [N]"
+            )
+    elif y.ndim != 1:
+        raise LimnerError(
+            f"integer labels must be [N], got {list(y.shape)}; "
+            f"convert one-hot rows of {num_classes} classes to a float type"
+        )
+
+
 def lookup(y: Labels, table: Float[Tensor, "classes d"]) -> Float[Tensor, "n d"]:
     """Rows of a table: a one-hot y gives the row of its class, a soft one the weighted sum.
 
     Raises:
         LimnerError: y has neither shape.
     """
-    if y.is_floating_point():
-        if y.ndim != 2 or y.shape[1] != len(table):
-            raise LimnerError(
-                f"labels as rows must be [N, {len(table)}], got {list(y.shape)}; "
-                "give a row of class weights for each image, or integers [N]"
-            )
-        return y.to(table.dtype) @ table
-    if y.ndim != 1:
-        raise LimnerError(
-            f"integer labels must be [N], got {list(y.shape)}; "
-            f"convert one-hot rows of {len(table)} classes to a float type"
-        )
-    return F.embedding(y, table)
+    check_labels(y, len(table))
+    return y.to(table.dtype) @ table if y.is_floating_point() else F.embedding(y, table)
+
+
+def rows_of(y: Labels, num_classes: int, dtype: torch.dtype) -> Float[Tensor, "n classes"]:
+    """Labels as rows of class weights: integers become one-hot, rows stay as they are.
+
+    Raises:
+        LimnerError: y has neither shape.
+    """
+    check_labels(y, num_classes)
+    return y.to(dtype) if y.is_floating_point() else F.one_hot(y, num_classes).to(dtype)
 
 
 class ClassTable(nn.Embedding):

@@ -3,6 +3,7 @@
 from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
 from limner.models.biggan_deep import BigGanDeepDiscriminator, BigGanDeepGenerator
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
+from limner.models.pggan import PgganDiscriminator, PgganGenerator
 from limner.models.sagan import SaganDiscriminator, SaganGenerator
 from limner.models.sngan import SnganDiscriminator, SnganGenerator
 
@@ -12,6 +13,7 @@ ARCHITECTURES: dict[str, tuple[type, type]] = {
     "sagan": (SaganGenerator, SaganDiscriminator),
     "biggan": (BigGanGenerator, BigGanDiscriminator),
     "biggan-deep": (BigGanDeepGenerator, BigGanDeepDiscriminator),
+    "pggan": (PgganGenerator, PgganDiscriminator),
 }
 
 NETWORKS: dict[str, type] = {cls.__name__: cls for pair in ARCHITECTURES.values() for cls in pair}
@@ -25,6 +27,8 @@ __all__ = [
     "BigGanGenerator",
     "DcganDiscriminator",
     "DcganGenerator",
+    "PgganDiscriminator",
+    "PgganGenerator",
     "SaganDiscriminator",
     "SaganGenerator",
     "SnganDiscriminator",

@@ -1,0 +1,12 @@
+"""Feature vectors of unit length, position by position."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from limner.layers.precision import at_least_single
+
+
+def pixel_norm(x: Float[Tensor, "n c ..."], eps: float = 1e-8) -> Float[Tensor, "n c ..."]:
+    """x / sqrt(mean over channels of x^2 + eps) (Karras et al. 2018, section 4.2)."""
+    scale = at_least_single(x).square().mean(1, keepdim=True).add(eps).rsqrt()
+    return x * scale.to(x.dtype)

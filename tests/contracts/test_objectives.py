@@ -8,6 +8,8 @@ from limner.core.config import Config, decode, encode
 from limner.core.protocols import Scores
 from limner.objectives import DIRECTS, TERMS, Direct, Memory, Term
 
+NUM_CLASSES = 2
+
 
 class Critic(nn.Module):
     """A small discriminator that is smooth, so that finite differences hold."""
@@ -15,11 +17,12 @@ class Critic(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(2, 4, 3, padding=1)
-        self.linear = nn.Linear(4, 1)
+        self.linear = nn.Linear(4, 1 + NUM_CLASSES)
 
     def forward(self, x, y=None):
         h = torch.tanh(self.conv(x)).sum((2, 3))
-        return Scores(self.linear(h).squeeze(1))
+        answers = self.linear(h)
+        return Scores(answers[:, 0], answers[:, 1:])
 
 
 class Noise:
@@ -41,6 +44,8 @@ class Batch:
         self._real = real.detach().requires_grad_(True) if term.real_grad else real
         fake = fake.detach().requires_grad_(True) if term.fake_grad else fake
         self._fake = fake
+        if labels is None:
+            labels = torch.arange(len(real)) % NUM_CLASSES
         self.real_labels = self.fake_labels = labels
         self._real_scores, self._fake_scores = critic(self._real), critic(self._fake)
 

@@ -12,6 +12,7 @@ from limner.objectives.adversarial import (
     WassersteinD,
     WassersteinG,
 )
+from limner.objectives.auxiliary import AuxiliaryClassifierD, AuxiliaryClassifierG
 from limner.objectives.base import Direct, Memory, Noise, Pass, Term
 from limner.objectives.orthogonal import Orthogonal
 from limner.objectives.penalties import R1, R2, Drift, GradientPenalty
@@ -27,6 +28,8 @@ TERMS: dict[str, type] = {
     "wasserstein-g": WassersteinG,
     "least-squares-d": LeastSquaresD,
     "least-squares-g": LeastSquaresG,
+    "auxiliary-classifier-d": AuxiliaryClassifierD,
+    "auxiliary-classifier-g": AuxiliaryClassifierG,
     "gradient-penalty": GradientPenalty,
     "r1": R1,
     "r2": R2,
@@ -42,6 +45,8 @@ __all__ = [
     "R1",
     "R2",
     "TERMS",
+    "AuxiliaryClassifierD",
+    "AuxiliaryClassifierG",
     "Direct",
     "Drift",
     "GradientPenalty",

@@ -14,14 +14,15 @@ from typing import NoReturn
 
 import numpy as np
 
-from limner.core.errors import CheckpointError, MissingExtra
+from limner.core.crc32c import masked_crc32c
+from limner.core.errors import CheckpointError
+from limner.core.protobuf import Fields, MessageError, bytes_in, fields_of, number_in, varint
 
 INDEX_SUFFIX = ".index"
 MAGIC = bytes.fromhex("57fb808b247547db")  # 0xdb4775248b80fb57, little endian
 FOOTER_BYTES, TRAILER_BYTES = 48, 5
 MAX_INDEX_BYTES = 2**23  # BigGAN's are 10 to 60 kB
 MAX_SHARDS, MAX_RANK = 4096, 8
-CHUNK_BYTES = 2**22
 BFLOAT16 = 14
 DTYPES = {
     1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 10: "?",
@@ -113,7 +114,7 @@ class TensorflowBundle:
 
     def _num_shards(self, value: bytes) -> int:
         fields = _fields(value, self.index)
-        num_shards, endianness = _number(fields, 1), _number(fields, 2)
+        num_shards, endianness = number_in(fields, 1), number_in(fields, 2)
         if endianness:
             raise CheckpointError(f"{self.index}: written on a big-endian machine; not supported")
         if not 1 <= num_shards <= MAX_SHARDS:
@@ -125,14 +126,14 @@ class TensorflowBundle:
 
     def _entry(self, value: bytes, name: str) -> Entry:
         fields = _fields(value, self.index)
-        shape = _shape(_message(fields, 2), self.index, name)
+        shape = _shape(bytes_in(fields, 2), self.index, name)
         entry = Entry(
-            dtype=_number(fields, 1),
+            dtype=number_in(fields, 1),
             shape=shape,
-            shard=_number(fields, 3),
-            offset=_number(fields, 4),
-            num_bytes=_number(fields, 5),
-            crc32c=_number(fields, 6),
+            shard=number_in(fields, 3),
+            offset=number_in(fields, 4),
+            num_bytes=number_in(fields, 5),
+            crc32c=number_in(fields, 6),
             is_sliced=7 in fields,
         )
         if entry.shard >= self.num_shards:
@@ -171,22 +172,6 @@ class TensorflowBundle:
                 )
                 raise CheckpointError(f"{path}: damaged ({reason}); download the checkpoint again")
             ends[entry.shard] = end
-
-
-def masked_crc32c(content: bytes | bytearray) -> int:
-    """CRC-32C, rotated and offset as LevelDB stores it, so that no CRC is taken of a CRC.
-
-    Raises:
-        MissingExtra: google-crc32c is not installed.
-    """
-    try:
-        import google_crc32c
-    except ImportError:
-        raise MissingExtra("google-crc32c", "import", "reading a TensorFlow checkpoint") from None
-    crc = 0
-    for start in range(0, len(content), CHUNK_BYTES):
-        crc = google_crc32c.extend(crc, bytes(content[start : start + CHUNK_BYTES]))
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 # --- the table ---------------------------------------------------------------
@@ -277,67 +262,26 @@ class _Table:
 
 # --- protocol buffers ----------------------------------------------------------
 
-# Field number -> its values: numbers, or the bytes of messages and strings.
-Fields = dict[int, list[int | bytes]]
-MAX_FIELDS = 1024
-FIXED_BYTES = {1: 8, 5: 4}  # wire type -> length
-VARINT, LENGTH = 0, 2
-
 
 def _fields(content: bytes, path: Path) -> Fields:
-    """The fields of one message, unknown ones too (protobuf.dev/programming-guides/encoding)."""
-    fields: Fields = {}
-    at = num = 0
-    while at < len(content):
-        tag, at = _varint(content, at, path)
-        number, wire = tag >> 3, tag & 7
-        if wire == VARINT:
-            value, at = _varint(content, at, path)
-        elif wire == LENGTH or wire in FIXED_BYTES:
-            length = FIXED_BYTES.get(wire, 0)
-            if wire == LENGTH:
-                length, at = _varint(content, at, path)
-            if at + length > len(content):
-                _bad_entry(path)
-            held, at = content[at : at + length], at + length
-            value = held if wire == LENGTH else int.from_bytes(held, "little")
-        else:
-            _bad_entry(path)
-        num += 1
-        if num > MAX_FIELDS:
-            _bad_entry(path)
-        fields.setdefault(number, []).append(value)
-    return fields
+    """The fields of one message of the file."""
+    try:
+        return fields_of(content)
+    except MessageError:
+        return _bad_entry(path)
 
 
 def _varint(content: bytes, at: int, path: Path) -> tuple[int, int]:
-    """A number in groups of 7 bits, the lowest first, and the place after it."""
-    value = 0
-    for shift in range(0, 64, 7):
-        if at >= len(content):
-            break
-        byte = content[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    return _bad_entry(path)
-
-
-def _number(fields: Fields, field: int) -> int:
-    """The last value wins, as the format has it; a missing one is 0."""
-    value = fields.get(field, [0])[-1]
-    return value if isinstance(value, int) else 0
-
-
-def _message(fields: Fields, field: int) -> bytes:
-    value = fields.get(field, [b""])[-1]
-    return value if isinstance(value, bytes) else b""
+    """A number of the file and the place after it."""
+    try:
+        return varint(content, at)
+    except MessageError:
+        return _bad_entry(path)
 
 
 def _shape(content: bytes, path: Path, name: str) -> tuple[int, ...]:
     dims = [d for d in _fields(content, path).get(2, []) if isinstance(d, bytes)]
-    shape = tuple(_number(_fields(dim, path), 1) for dim in dims)
+    shape = tuple(number_in(_fields(dim, path), 1) for dim in dims)
     if len(shape) > MAX_RANK or max(shape, default=0) >= 2**48:
         raise CheckpointError(
             f"{path}: damaged ('{name[:200]}' has shape {list(shape)[: MAX_RANK + 1]}); "

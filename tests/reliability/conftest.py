@@ -22,3 +22,10 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
     """Runs the public command without importing torch each time."""
     with warmed(tmp_path_factory.mktemp("warm")) as made:
         yield made
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _warm_early(request: pytest.FixtureRequest) -> None:
+    """It imports torch on the other core while the first tests run."""
+    if any("warm" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("warm")

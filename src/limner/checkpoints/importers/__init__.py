@@ -4,6 +4,7 @@
 IMPORTERS: dict[str, str] = {
     "biggan-pytorch": "limner.checkpoints.importers.biggan_pytorch",
     "dcgan-mmgen": "limner.checkpoints.importers.dcgan_mmgen",
+    "pggan": "limner.checkpoints.importers.pggan",
     "tfhub-biggan": "limner.checkpoints.importers.tfhub_biggan",
     "huggingface-biggan": "limner.checkpoints.importers.huggingface_biggan",
 }

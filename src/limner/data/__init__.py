@@ -13,6 +13,7 @@ from limner.data.prepared import PreparedData
 from limner.data.report import DataReport, picture_sheet, report
 from limner.data.sources import SOURCES, Item, Listing, Source
 from limner.data.stages import Crop
+from limner.data.tfrecord_export import write_tfrecords
 from limner.data.workers import TIMEOUT as WORKER_TIMEOUT
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "prepare",
     "report",
     "write_hdf5",
+    "write_tfrecords",
     "write_zip",
 ]
 

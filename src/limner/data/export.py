@@ -52,7 +52,7 @@ def write_hdf5(
     channels, height, width = data.image_shape
     rows = min(chunk, len(data))
     packed = None if compression == "none" else compression
-    squares = _squares(data)
+    squares = squares_of(data)
     with _whole(Path(out)) as path, h5py.File(path, "w") as file:
         shape = (len(data), channels, height, width)
         images = file.create_dataset(
@@ -84,7 +84,7 @@ def write_zip(
             f"{data.directory}: pictures of {data.image_shape[0]} channels are no PNG; "
             "write another format"
         )
-    squares, labels = _squares(data), []
+    squares, labels = squares_of(data), []
     with (
         _whole(Path(out)) as path,
         zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive,
@@ -100,7 +100,12 @@ def write_zip(
     return Path(out)
 
 
-def _squares(data: PreparedData) -> np.ndarray:
+def squares_of(data: PreparedData) -> np.ndarray:
+    """The pictures uint8 [N, R, R, C].
+
+    Raises:
+        DataError: they keep their aspects.
+    """
     if not isinstance(data.images, np.ndarray):
         raise DataError(
             f"{data.directory}: the pictures keep their aspects, and other programs read squares; "

@@ -12,6 +12,7 @@ from limner.data.sources.cifar import Cifar
 from limner.data.sources.digits import Digits
 from limner.data.sources.folder import ImageFolder
 from limner.data.sources.hdf5 import Hdf5File
+from limner.data.sources.tfrecord import TfrecordSet
 
 __all__ = ["BUILT_IN", "SOURCES", "Item", "Labels", "Listing", "Source", "find_source"]
 
@@ -23,6 +24,7 @@ SOURCES: dict[str, type[Source]] = {
     "hdf5": Hdf5File,
     "zip": ImageZip,
     "cifar": Cifar,
+    "tfrecord": TfrecordSet,
     "folder": ImageFolder,
 }
 

@@ -104,7 +104,7 @@ class ArrayFile(Config, Source, frozen=True):
     def _labels(self, key: str, num_images: int) -> np.ndarray:
         where = f"{self.path}: {key}"
         with self._array(key) as (file, header):
-            blocks = _blocks(file, header, where)
+            blocks = read_blocks(file, header, where)
             turned = header.is_fortran and math.prod(header.shape[1:]) > 1
             labels = (
                 None if turned else class_numbers(blocks, header.dtype, header.shape, num_images)
@@ -154,7 +154,7 @@ def class_numbers(
     return labels
 
 
-def _blocks(file: IO[bytes], header: NpyHeader, where: str) -> Iterator[np.ndarray]:
+def read_blocks(file: IO[bytes], header: NpyHeader, where: str) -> Iterator[np.ndarray]:
     """The rows of an array, a few megabytes at once."""
     size = max(1, 2**19 // max(1, math.prod(header.shape[1:])))
     for start in range(0, header.shape[0], size):

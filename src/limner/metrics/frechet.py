@@ -1,24 +1,86 @@
 """The Frechet distance between two sets of features, each taken as a Gaussian (Heusel 2017)."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from limner.core.errors import LimnerError
 
+ROWS_PER_BLOCK = 4096
 
-def moments(
-    features: Float[Tensor, "n d"],
-) -> tuple[Float64[Tensor, " d"], Float64[Tensor, "d d"]]:
+
+class Gaussian(NamedTuple):
+    """What the Frechet distance looks at: a mean [D] and a covariance [D, D], float64."""
+
+    mean: Float64[Tensor, " d"]
+    covariance: Float64[Tensor, "d d"]
+
+
+class RunningMoments:
+    """Mean and scatter of rows that come part by part, merged in double precision.
+
+    Merging by the difference of the means (Chan, Golub and LeVeque 1979) loses no digits to rows
+    far from zero, as sums of squares would. Memory is one matrix, however many rows come.
+    """
+
+    def __init__(self) -> None:
+        self.num = 0
+        self.mean = torch.zeros(0, dtype=torch.float64)
+        self.scatter = torch.zeros(0, 0, dtype=torch.float64)
+
+    def add(self, features: Float[Tensor, "n d"]) -> None:
+        """More rows.
+
+        Raises:
+            LimnerError: another width than before, or values that are not finite.
+        """
+        for block in features.split(ROWS_PER_BLOCK):
+            rows = checked(block, 1)
+            mean = rows.mean(dim=0)
+            centred = rows - mean
+            self.merge(len(rows), mean, centred.T @ centred)
+
+    def merge(
+        self, num: int, mean: Float64[Tensor, " d"], scatter: Float64[Tensor, "d d"]
+    ) -> None:
+        """Rows that were summed up elsewhere: their number, mean, and sum of outer products."""
+        if num == 0:
+            return
+        if self.num == 0:
+            self.num, self.mean, self.scatter = num, mean.clone(), scatter.clone()
+            return
+        if mean.shape != self.mean.shape:
+            raise LimnerError(
+                f"features have different widths: {len(self.mean)} and {len(mean)}"
+            )
+        total, between = self.num + num, mean - self.mean
+        self.scatter += scatter
+        self.scatter.addr_(between, between, alpha=self.num * num / total)
+        self.mean += between * (num / total)
+        self.num = total
+
+    def gaussian(self) -> Gaussian:
+        """Mean and unbiased covariance of all rows so far.
+
+        Raises:
+            LimnerError: fewer than two rows.
+        """
+        if self.num < 2:
+            raise LimnerError(f"{self.num} images are too few for this score; give 2")
+        return Gaussian(self.mean.clone(), self.scatter / (self.num - 1))
+
+
+def moments(features: Float[Tensor, "n d"]) -> Gaussian:
     """Mean and unbiased covariance.
 
     Raises:
         LimnerError: fewer than two rows, or values that are not finite.
     """
-    features = checked(features)
-    mean = features.mean(dim=0)
-    centred = features - mean
-    return mean, centred.T @ centred / (len(features) - 1)
+    running = RunningMoments()
+    running.add(features)
+    return running.gaussian()
 
 
 def checked(features: Float[Tensor, "n d"], num_min: int = 2) -> Float64[Tensor, "n d"]:
@@ -27,7 +89,12 @@ def checked(features: Float[Tensor, "n d"], num_min: int = 2) -> Float64[Tensor,
     Raises:
         LimnerError: not two-dimensional, fewer than `num_min` rows, or values that are not finite.
     """
-    features = features.detach().to("cpu", torch.float64)
+    return checked_rows(features, num_min).double()
+
+
+def checked_rows(features: Float[Tensor, "n d"], num_min: int = 2) -> Float[Tensor, "n d"]:
+    """The same in the precision that they have, for sides too large to double."""
+    features = features.detach().cpu()
     if features.ndim != 2:
         raise LimnerError(f"features must be [N, D], got {tuple(features.shape)}")
     if len(features) < num_min:
@@ -48,7 +115,7 @@ def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
     Raises:
         LimnerError: see `checked`, or features of different widths.
     """
-    a, b = checked(a), checked(b)
+    a, b = checked_rows(a), checked_rows(b)
     if a.shape[1] != b.shape[1]:
         raise LimnerError(f"features have different widths: {a.shape[1]} and {b.shape[1]}")
     mean_a, cov_a = moments(a)
@@ -67,8 +134,8 @@ def frechet_from_moments(
 ) -> float:
     """The same from means and covariances, as statistics files hold them.
 
-    Of covariances without full rank only the symmetric root is left, which is good to about 1e-8
-    of the traces.
+    Features that never vary on a side drop out. Of covariances that lack rank otherwise only the
+    symmetric root is left, which is good to about 1e-8 of the traces.
     """
     root = _trace_by_cholesky(cov_a, cov_b)
     if root is None:
@@ -82,6 +149,10 @@ def _assembled(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor, roo
 
 
 def _trace_by_cholesky(cov_a: Tensor, cov_b: Tensor) -> Tensor | None:
+    # what is constant on one side adds nothing to the trace of the root, and would fail here
+    alive = (cov_a.diagonal() > 0) & (cov_b.diagonal() > 0)
+    if not bool(alive.all()):
+        cov_a, cov_b = cov_a[alive][:, alive], cov_b[alive][:, alive]
     lower, failed = torch.linalg.cholesky_ex(cov_a)
     if bool(failed):
         return None
@@ -94,7 +165,7 @@ def _trace_by_factors(factor_a: Tensor, factor_b: Tensor) -> Tensor:
 
 def _factor(features: Tensor, mean: Tensor) -> Tensor:
     """A matrix F [<= D, D] with F^T F = the unbiased covariance."""
-    centred = (features - mean) / (len(features) - 1) ** 0.5
+    centred = (features.double() - mean) / (len(features) - 1) ** 0.5
     if len(centred) <= centred.shape[1]:
         return centred
     return torch.linalg.qr(centred, mode="r").R

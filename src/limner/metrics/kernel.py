@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from limner.core.errors import LimnerError
-from limner.metrics.frechet import checked
+from limner.metrics.frechet import checked_rows
 
 NUM_ROWS_OF_ONE_MATRIX = 4096  # a matrix takes 134 MB
 
@@ -66,7 +66,7 @@ def kernel_distance(
     Raises:
         LimnerError: see `checked`; different widths; no subset asked for.
     """
-    a, b = checked(a), checked(b)
+    a, b = checked_rows(a), checked_rows(b)
     if a.shape[1] != b.shape[1]:
         raise LimnerError(f"features have different widths: {a.shape[1]} and {b.shape[1]}")
     if num_subsets < 1 or subset_size < 2:
@@ -79,9 +79,12 @@ def kernel_distance(
         for _ in range(num_subsets)
     ]
     if max(len(a), len(b)) <= NUM_ROWS_OF_ONE_MATRIX:
-        values = _discrepancies(a, b, subsets, kernel)
+        values = _discrepancies(a.double(), b.double(), subsets, kernel)
     else:
-        values = [squared_discrepancy(a[of_a], b[of_b], kernel) for of_a, of_b in subsets]
+        values = [
+            squared_discrepancy(a[of_a].double(), b[of_b].double(), kernel)
+            for of_a, of_b in subsets
+        ]
     return float(np.mean(values)), float(np.std(values))
 
 

@@ -209,10 +209,26 @@ def test_lod_outside_its_range(value):
 
 
 def test_networks_without_memory_have_their_first_lod():
-    with torch.device("meta"):
+    state = pair(lod=1.3)[0].state_dict()
+    for assign in (False, True):
+        with torch.device("meta"):
+            g = pair()[0]
+        assert g.lod == 0.0
+        assert g(torch.empty(2, 6, device="meta")).shape == (2, 3, 32, 32)
+        if not assign:
+            g.to_empty(device="cpu")
+        g.load_state_dict(state, assign=assign)
+        assert g.lod == state["lod"].item()
+
+
+def test_lod_under_inference_mode():
+    with torch.inference_mode():
         g = pair()[0]
-    assert g.lod == 0.0
-    assert g(torch.empty(2, 6, device="meta")).shape == (2, 3, 32, 32)
+        g.lod = 1.0
+        g._buffers["lod"].fill_(2.0)
+        assert g.lod == 2.0
+        image = g(torch.randn(2, 6))
+    assert torch.equal(image[:, :, ::4, ::4], image[:, :, 3::4, 3::4])
 
 
 # --- labels -------------------------------------------------------------------

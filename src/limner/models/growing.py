@@ -52,7 +52,7 @@ class Growing(nn.Module):
         self._note(buffer)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "lod":
+        if name == "lod" and not isinstance(value, Tensor):
             object.__setattr__(self, name, value)  # nn.Module takes only tensors for a buffer
         else:
             super().__setattr__(name, value)

@@ -12,7 +12,7 @@ from limner.core.errors import ConfigError
 from limner.data.order import indices
 from limner.data.prepared import PreparedData
 from limner.data.stages import Crop, gather, offset_draws
-from limner.data.workers import TIMEOUT, Workers
+from limner.data.workers import TIMEOUT, PlacesAt, Workers
 
 
 class Batch(NamedTuple):
@@ -64,43 +64,64 @@ class Loader:
         Raises:
             ConfigError: the batch cannot be split evenly over the processes, or is empty.
         """
+        assert 0 <= rank < world_size
+        assert position >= 0
+        self.position = position
+        self.seconds_waited = 0.0
+        self._data, self._seed, self._share = data, seed, (rank, world_size)
+        self._crop = crop or Crop()
+        self._pin_memory = pin_memory
+        self._closed = False
+        self._worker_settings = (num_workers, worker_timeout, on_loss)
+        self._workers: Workers | None = None
+        self._places = self._places_of(batch_size)
+        self._start_workers()
+
+    def _places_of(self, batch_size: int) -> "_Places":
+        world_size = self._share[1]
         if batch_size < 1 or batch_size % world_size:
             raise ConfigError(
                 f"batch_size: {batch_size} images cannot be shared by {world_size} processes; "
                 f"give a positive multiple of {world_size}"
             )
-        assert 0 <= rank < world_size
-        assert position >= 0
-        self.position = position
-        self.seconds_waited = 0.0
-        self._data = data
-        self._crop = crop or Crop()
-        self._places = _Places(len(data), batch_size, seed, rank, world_size)
-        places_at = self._places.drawn if self._crop.moves else self._places.still
-        self._pin_memory = pin_memory
-        self._closed = False
-        self._workers: Workers | None = None
+        return _Places(len(self._data), batch_size, self._seed, *self._share)
+
+    @property
+    def _places_at(self) -> PlacesAt:
+        return self._places.drawn if self._crop.moves else self._places.still
+
+    def _start_workers(self) -> None:
+        if self._workers is not None:
+            self._workers.close()
+        num_workers, timeout, on_loss = self._worker_settings
         if num_workers:
             self._workers = Workers(
-                data,
+                self._data,
                 self._crop,
-                places_at,
-                position,
-                batch_size,
+                self._places_at,
+                self.position,
+                self._places.batch_size,
                 num_workers,
-                worker_timeout,
+                timeout,
                 on_loss,
             )
-        self._places_at = places_at
 
-    def next(self) -> Batch:
+    def next(self, batch_size: int | None = None) -> Batch:
         """The next batch of this process.
 
+        Args:
+            batch_size: images of all processes together, from here on; None changes nothing. The
+                stream goes on where it is; what workers fetched ahead is fetched anew.
+
         Raises:
+            ConfigError: the batch cannot be split evenly over the processes, or is empty.
             DataError: worker after worker was lost over it.
         """
         assert not self._closed, "the loader is closed"
         begin = time.perf_counter()
+        if batch_size not in (None, self._places.batch_size):
+            self._places = self._places_of(batch_size)
+            self._start_workers()
         places = self._places_at(self.position)
         index = places[:, 0].copy()
         shape = (len(index), *self._data.images.shape[1:])

@@ -35,7 +35,8 @@ class Intervals(Config, frozen=True, kw_only=True):
 
     The figures of `health` stand in the first log line at or after each multiple of it. The
     largest singular value of every normalized layer goes to spectra.jsonl at each multiple of
-    `singular_values`.
+    `singular_values`. Where a controller counts ticks (growing networks), `sample`, `save` and
+    `evaluate` have a twin in ticks; what is due by either happens.
     """
 
     log: int = 50
@@ -45,6 +46,9 @@ class Intervals(Config, frozen=True, kw_only=True):
     save: int = 1000
     evaluate: int = 0
     milestone: int = 0
+    sample_ticks: int = 0
+    save_ticks: int = 0
+    evaluate_ticks: int = 0
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -64,7 +68,8 @@ class RunConfig(Config, frozen=True, kw_only=True):
         controllers: what changes over time.
         frozen: modules or parameters that keep their weights, as "discriminator.blocks.0"; for
             fine-tuning (Mo et al. 2020 freeze the discriminator's first layers).
-        batch_size: real images a micro-batch, over all processes.
+        batch_size: real images a micro-batch, over all processes, where no controller says
+            otherwise.
         steps, kimg: the run's length, as steps or as thousands of real images; exactly one.
         num_classes: None takes the data's; another number than the data's is refused.
         seed: of weights, order, noise.

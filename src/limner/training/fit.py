@@ -99,15 +99,15 @@ class Fit:
         self._main = distributed.rank() == 0
         self._data, self._num_workers, self._worker_timeout = data, num_workers, worker_timeout
         self._on_divergence, self._alarms = on_divergence, Alarms()
-        self.loader = self._loader_at(0)
         self.trainer = Trainer(
             config,
             data.image_shape,
             config.num_classes or 0,
-            lambda: self.loader.next(),
+            lambda: self.loader.next(self.trainer.batch_size),
             device,
             label_counts=np.bincount(data.labels, minlength=data.num_classes).tolist(),
         )
+        self.loader = self._loader_at(0)
         self._seconds, self._waited = 0.0, 0.0
         self._mark = (time.perf_counter(), 0)  # moment and nimg of the last log record
         self._saved_step = -1
@@ -117,7 +117,7 @@ class Fit:
     def _loader_at(self, position: int, rollbacks: int = 0) -> Loader:
         return Loader(
             self._data,
-            self.config.batch_size,
+            self.trainer.batch_size,
             salted(self.config.seed, rollbacks),
             position=position,
             num_workers=self._num_workers,
@@ -244,19 +244,27 @@ class Fit:
         if _due(step, intervals.singular_values) and self._main:
             self._log_spectra(step)
         milestone = _due(step, intervals.milestone)
-        if _due(step, intervals.save) or milestone or distributed.any_rank(requests.save):
+        if self._is_due("save") or milestone or distributed.any_rank(requests.save):
             requests.save = False
             self.save("saved")
         self._observe()
 
     def _observe(self) -> None:
         """Draw and score what is due and not there yet, so that a resumed run catches up."""
-        step, intervals = self.trainer.progress.step, self.config.intervals
-        if step == 0 or _due(step, intervals.sample):
+        step = self.trainer.progress.step
+        if step == 0 or self._is_due("sample"):
             self._sample(step)
-        if step and _due(step, intervals.evaluate) and self.config.metrics:
+        if step and self._is_due("evaluate") and self.config.metrics:
             self.save("saved")
             self._evaluate(step)
+
+    def _is_due(self, event: str) -> bool:
+        """Whether this step ends an interval of an event, counted in steps or in ticks."""
+        progress, intervals = self.trainer.progress, self.config.intervals
+        if _due(progress.step, getattr(intervals, event)):
+            return True
+        ends_tick = progress.tick > 0 and progress.tick_step == progress.step
+        return ends_tick and _due(progress.tick, getattr(intervals, f"{event}_ticks"))
 
     def _finish(self) -> None:
         step = self.trainer.progress.step
@@ -286,6 +294,7 @@ class Fit:
             },
             **means,
             **self._health(),
+            **self._figures(),
         }
         self._mark, self._waited = (now, nimg), self.loader.seconds_waited
         if self._main:
@@ -299,6 +308,14 @@ class Fit:
         values = kept_singular_values(self.trainer.networks)
         if values:
             self._keeper.append("spectra", {"step": step, **values})
+
+    def _figures(self) -> Record:
+        """What the controllers say about themselves."""
+        record: Record = {}
+        for index, controller in enumerate(self.config.controllers):
+            memory = self.trainer.memory("controller", index)
+            record |= controller.figures(self.trainer, memory)
+        return record
 
     def _health(self) -> Record:
         """What the log line says about health, where it is due; all processes call it."""

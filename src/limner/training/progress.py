@@ -10,12 +10,15 @@ from limner.core import distributed
 
 @dataclass
 class Progress:
-    """Where training stands: passes over the update list, real images shown (the clock), and how
-    often the run has gone back to a checkpoint after a divergence."""
+    """Where training stands: passes over the update list, real images shown (the clock), how often
+    the run has gone back to a checkpoint after a divergence; and, where a controller counts ticks,
+    how many have passed and the step that ended the last one."""
 
     step: int = 0
     nimg: int = 0
     rollbacks: int = 0
+    tick: int = 0
+    tick_step: int = 0
 
 
 class Meters:

@@ -14,10 +14,11 @@ from limner.core.images import to_unit_range
 from limner.core.protocols import NetworkConfig
 from limner.core.streams import stream
 from limner.objectives.base import Memory
-from limner.training.config import Adam, RunConfig
+from limner.training.config import RunConfig
 from limner.training.frozen import frozen_parameters
 from limner.training.health import checked_norm
 from limner.training.noise import Draw, Noise, checked_counts
+from limner.training.optimizers import adam, lay_out
 from limner.training.passes import Pass
 from limner.training.precision import DTYPES, Forwards
 from limner.training.progress import Meters, Progress
@@ -46,10 +47,13 @@ class Trainer:
         config: the run, resolved against the data.
         image_shape: (channels, height, width).
         num_classes: 0 for an unconditional model.
-        next_reals: returns this process's next `RealBatch`.
+        next_reals: returns this process's next `RealBatch`, its share of `batch_size` pictures.
         device: where to train.
         noise: replaces the run's own noise (tests replay recorded latents).
         label_counts: pictures of each class in the data, where an update's labels ask for them.
+
+    Attributes:
+        batch_size: real images a micro-batch over all processes; the config's, or a controller's.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class Trainer:
         self.progress, self.meters, self.watch = Progress(), Meters(), Watch()
         self._next_reals, self._calls = next_reals, 0
         self._indices = torch.empty(0, dtype=torch.int64)
-        self._batch = _share(config.batch_size, "batch_size", world_size)
+        self.image_shape, self.batch_size = image_shape, config.batch_size
         self.networks: dict[str, nn.Module] = {
             "g": self._built(config.generator, "generator", image_shape),
             "d": self._built(config.discriminator, "discriminator", image_shape),
@@ -81,16 +85,22 @@ class Trainer:
         if any(controller.averages for controller in config.controllers):
             self.generator_ema = copy.deepcopy(self.networks["g"]).eval().requires_grad_(False)
         self.optimizers = {
-            player: _adam(self.networks[player], adam)
-            for player, adam in (("g", config.optim.g), ("d", config.optim.d))
+            "g": adam(self.networks["g"], config.optim.g),
+            "d": adam(self.networks["d"], config.optim.d),
         }
         self.memories: dict[str, Memory] = {}
+        self._begin()
 
     def _built(self, config: NetworkConfig, name: str, shape: tuple[int, int, int]) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(self.config.seed, "weights", name).initial_seed())
             network = config.build(shape, self.num_classes)
         return network.to(self.device, self.dtype, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+
+    def _begin(self) -> None:
+        for index, controller in enumerate(self.config.controllers):
+            controller.begin(self, self.memory("controller", index))
+        _share(self.batch_size, "batch_size")
 
     def base_lr(self, player: str) -> float:
         """The learning rate that the config, and rollbacks, give a player."""
@@ -166,9 +176,9 @@ class Trainer:
     def _pass(self, update: Update) -> Pass:
         draw = self._draw()
         reals = self._reals(draw) if update.reads_real else None
-        num_fakes = self._batch
+        num_fakes = _share(self.batch_size, "batch_size")
         if update.num_latents is not None:
-            num_fakes = _share(update.num_latents, "num_latents", distributed.world_size())
+            num_fakes = _share(update.num_latents, "num_latents")
         return Pass(
             update=update,
             forwards=self._forwards,
@@ -185,9 +195,11 @@ class Trainer:
 
     def _reals(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
         batch = self._next_reals()
-        self.progress.nimg += self.config.batch_size
+        self.progress.nimg += self.batch_size
         self._indices = batch.indices
         images = to_unit_range(batch.images.to(self.device, non_blocking=True)).to(self.dtype)
+        for index, controller in enumerate(self.config.controllers):
+            images = controller.reals(self, images, self.memory("controller", index))
         if self.config.data.flip:
             mirrored = draw.uniform("flip", (len(images), 1, 1, 1)) < 0.5
             images = torch.where(mirrored, images.flip(3), images)
@@ -246,7 +258,7 @@ class Trainer:
                 network.load_state_dict(state[name])
             for player, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state[f"optimizer_{player}"])
-                _lay_out(optimizer)
+                lay_out(optimizer)
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             line = " ".join(str(error).split())
             raise CheckpointError(f"the saved state does not fit this config: {line}") from None
@@ -261,6 +273,7 @@ class Trainer:
         if rank_state is not None:
             for name, network in self._all_networks().items():
                 _fill_buffers(network, rank_state[name])
+        self._begin()
 
 
 def _fill_buffers(network: nn.Module, values: dict[str, Tensor]) -> None:
@@ -268,22 +281,8 @@ def _fill_buffers(network: nn.Module, values: dict[str, Tensor]) -> None:
         buffer.copy_(values[key])
 
 
-def _lay_out(optimizer: torch.optim.Optimizer) -> None:
-    """Give loaded moments their parameter's memory format: fused Adam pairs both by storage order,
-    and a saved tensor comes back contiguous where its parameter may be channels_last."""
-    for parameter, values in optimizer.state.items():
-        for key, value in values.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def _adam(network: nn.Module, config: Adam) -> torch.optim.Adam:
-    return torch.optim.Adam(
-        network.parameters(), lr=config.lr, betas=config.betas, eps=config.eps, fused=True
-    )
-
-
-def _share(total: int, name: str, world_size: int) -> int:
+def _share(total: int, name: str) -> int:
+    world_size = distributed.world_size()
     if total % world_size:
         raise ConfigError(f"{name}={total} cannot be split over {world_size} processes evenly")
     return total // world_size

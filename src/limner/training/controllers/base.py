@@ -1,21 +1,27 @@
 """Controllers change something over time. They are frozen: what they keep stands in a Memory."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from limner.core.config import Part
 from limner.objectives.base import Memory
 from limner.training.progress import Progress
 
+if TYPE_CHECKING:
+    from limner.training.config import RunConfig
+
 
 class TrainerView(Protocol):
     """What a controller may see and change of the trainer."""
 
+    config: "RunConfig"
+    image_shape: tuple[int, int, int]
     progress: Progress
     generator_ema: nn.Module | None
+    batch_size: int
 
     @property
     def networks(self) -> Mapping[str, nn.Module]: ...
@@ -32,6 +38,10 @@ class Controller(Part):
     table = "limner.training.controllers:CONTROLLERS"
     averages: ClassVar[bool] = False
 
+    def begin(self, trainer: TrainerView, memory: Memory) -> None:
+        """Called when the trainer is built, and again when it has taken up a state: puts back what
+        it sets outside of the trainer's tensors."""
+
     def before_step(self, trainer: TrainerView, memory: Memory) -> None:
         """Called once before a step's updates."""
 
@@ -40,3 +50,11 @@ class Controller(Part):
 
     def after_step(self, trainer: TrainerView, memory: Memory) -> None:
         """Called once after a step's updates, when the step counter has moved."""
+
+    def reals(self, trainer: TrainerView, images: Tensor, memory: Memory) -> Tensor:
+        """Real images [n, C, H, W] in [-1, 1] as they are shown at this moment, in that shape."""
+        return images
+
+    def figures(self, trainer: TrainerView, memory: Memory) -> dict[str, float]:
+        """What a log line says about it: name -> number."""
+        return {}

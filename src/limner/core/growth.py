@@ -1,0 +1,143 @@
+"""How a pair of networks grows: level of detail, batch, rates and ticks as functions of the clock.
+
+The level of detail (lod) counts halvings: 0 is full resolution, 1 half of it; 1.25 is a quarter of
+the way from half resolution to a quarter, seen while the half fades in. These are the rules of
+tkarras/progressive_growing_of_gans (Karras et al. 2018, appendix A).
+"""
+
+import math
+
+from limner.core.config import Config
+from limner.core.errors import ConfigError
+
+# ((resolution, value), ...): what applies at a resolution, where it differs from the usual.
+Sizes = tuple[tuple[int, int], ...]
+Rates = tuple[tuple[int, float], ...]
+
+TICKS: Rates = (
+    (4, 160),
+    (8, 140),
+    (16, 120),
+    (32, 100),
+    (64, 80),
+    (128, 60),
+    (256, 40),
+    (512, 20),
+    (1024, 10),
+)
+
+
+class GrowthSchedule(Config, frozen=True, kw_only=True):
+    """Each resolution is trained, then the next one is faded in; what depends on it is looked up.
+
+    "Resolution" is the larger side in pixels, `full` that of the data. A resolution counts from the
+    moment at which it begins to fade in.
+
+    Attributes:
+        initial_resolution: where growth begins; the full one or more means no growth.
+        training_kimg, transition_kimg: thousands of real images for which a resolution is trained,
+            and for which the next one fades in.
+        batch_sizes: real images a micro-batch, over all processes; elsewhere the run's own.
+        most_per_process: the most that one process takes of them.
+        num_processes: the number of processes that the schedule is made for: its batches are cut
+            down to a multiple of it and to what so many take. None: those that run. So the
+            figures of a schedule for 8 hold on 1 process too, as far as they divide.
+        g_rates, d_rates: learning rates; elsewhere those of the players' optimizers.
+        tick_kimg: thousands of real images a tick, the interval of sheets and states.
+        usual_tick_kimg: the same at other resolutions.
+    """
+
+    initial_resolution: int = 4
+    training_kimg: float = 600.0
+    transition_kimg: float = 600.0
+    batch_sizes: Sizes = ()
+    most_per_process: Sizes = ()
+    num_processes: int | None = None
+    g_rates: Rates = ()
+    d_rates: Rates = ()
+    tick_kimg: Rates = TICKS
+    usual_tick_kimg: float = 160.0
+
+    def __post_init__(self) -> None:
+        if self.initial_resolution < 1:
+            raise ConfigError(
+                f"initial_resolution must be at least 1, got {self.initial_resolution}"
+            )
+        for name in ("training_kimg", "transition_kimg"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.num_processes is not None and self.num_processes < 1:
+            raise ConfigError(f"num_processes must be at least 1, got {self.num_processes}")
+        if self.usual_tick_kimg <= 0:
+            raise ConfigError(f"usual_tick_kimg must be positive, got {self.usual_tick_kimg}")
+        for name in ("batch_sizes", "most_per_process", "g_rates", "d_rates", "tick_kimg"):
+            for resolution, value in getattr(self, name):
+                if resolution < 1 or value <= 0:
+                    raise ConfigError(
+                        f"{name}: [{resolution}, {value}] must be a resolution and a positive value"
+                    )
+
+    def initial_lod(self, full: int) -> int:
+        """Doublings from the initial resolution to the full one; 0 if there is nothing to grow.
+
+        Raises:
+            ConfigError: the initial resolution never becomes the full one by doubling.
+        """
+        doublings = max(full // self.initial_resolution, 1).bit_length() - 1
+        if full > self.initial_resolution and self.initial_resolution << doublings != full:
+            odd = full // (full & -full)
+            possible = [odd << k for k in range((full & -full).bit_length())]
+            raise ConfigError(
+                f"initial_resolution: {self.initial_resolution} does not become {full} by "
+                f"doubling; give one of {', '.join(map(str, possible))}"
+            )
+        return doublings
+
+    def lod(self, nimg: int, full: int) -> float:
+        """The level of detail after `nimg` real images, between 0 and `initial_lod(full)`."""
+        kimg = nimg / 1000.0
+        length = self.training_kimg + self.transition_kimg
+        phase = math.floor(kimg / length) if length > 0 else 0
+        lod = float(self.initial_lod(full)) - phase
+        if self.transition_kimg > 0:
+            fading = kimg - phase * length - self.training_kimg
+            lod -= max(fading, 0.0) / self.transition_kimg
+        return max(lod, 0.0)
+
+    def resolution(self, lod: float, full: int) -> int:
+        """The largest resolution that takes part at a level of detail."""
+        return full >> math.floor(lod)
+
+    def batch_size(self, resolution: int, usual: int, num_processes: int = 1) -> int:
+        """Real images a micro-batch, over all processes.
+
+        Args:
+            resolution: the current one.
+            usual: for resolutions without an entry.
+            num_processes: that run; the result is a multiple of it.
+
+        Raises:
+            ConfigError: fewer images than processes.
+        """
+        planned = self.num_processes or num_processes
+        size = dict(self.batch_sizes).get(resolution, usual)
+        size -= size % planned
+        most = dict(self.most_per_process).get(resolution)
+        if most is not None:
+            size = min(size, most * planned)
+        size -= size % num_processes
+        if size < 1:
+            raise ConfigError(
+                f"batch_sizes: the batch at {resolution} px is too small for "
+                f"{max(planned, num_processes)} processes; give a larger one, or start fewer"
+            )
+        return size
+
+    def learning_rate(self, player: str, resolution: int, usual: float) -> float:
+        """A player's learning rate at a resolution; `usual` where none is given."""
+        rates = self.g_rates if player == "g" else self.d_rates
+        return dict(rates).get(resolution, usual)
+
+    def tick_nimg(self, resolution: int) -> float:
+        """Real images in a tick."""
+        return dict(self.tick_kimg).get(resolution, self.usual_tick_kimg) * 1000

@@ -26,7 +26,10 @@ LOG_NAMES = ("log", "spectra", "scores", "events")
 # Families of metrics, as results name them in "metric", and the single figures among them. Every
 # other one is better when smaller.
 HIGHER_IS_BETTER = frozenset(
-    {"is", "prdc", "accuracy", "cas", "precision", "recall", "density", "coverage"}
+    {
+        *("is", "prdc", "accuracy", "cas", "cas-network", "modes"),
+        *("precision", "recall", "density", "coverage"),
+    }
 )
 
 

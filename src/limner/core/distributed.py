@@ -180,6 +180,13 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
+def summed(value: Tensor) -> Tensor:
+    """The sum of a tensor on the CPU over the processes, on the CPU, whatever the backend."""
+    if world_size() == 1:
+        return value
+    return total(value.cuda() if dist.get_backend() == "nccl" else value).cpu()
+
+
 def gather(own: Tensor) -> Tensor:
     """A tensor of each process -> all of them, stacked [world_size, ...]; the shapes are equal."""
     rows = own.new_zeros((world_size(), *own.shape))

@@ -42,9 +42,7 @@ class RunningMoments:
             centred = rows - mean
             self.merge(len(rows), mean, centred.T @ centred)
 
-    def merge(
-        self, num: int, mean: Float64[Tensor, " d"], scatter: Float64[Tensor, "d d"]
-    ) -> None:
+    def merge(self, num: int, mean: Float64[Tensor, " d"], scatter: Float64[Tensor, "d d"]) -> None:
         """Rows that were summed up elsewhere: their number, mean, and sum of outer products."""
         if num == 0:
             return
@@ -52,9 +50,7 @@ class RunningMoments:
             self.num, self.mean, self.scatter = num, mean.clone(), scatter.clone()
             return
         if mean.shape != self.mean.shape:
-            raise LimnerError(
-                f"features have different widths: {len(self.mean)} and {len(mean)}"
-            )
+            raise LimnerError(f"features have different widths: {len(self.mean)} and {len(mean)}")
         total, between = self.num + num, mean - self.mean
         self.scatter += scatter
         self.scatter.addr_(between, between, alpha=self.num * num / total)

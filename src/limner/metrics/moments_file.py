@@ -1,5 +1,6 @@
 """Means and covariances of real features in a file, as BigGAN-PyTorch and others keep them."""
 
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from limner.core.errors import LimnerError
-from limner.core.files import sha256_of
+from limner.core.files import sha256_of, write_atomically
 from limner.data.npy import read_npy_header
 from limner.data.sources.zips import opened, problem_of_member, problems_as
+from limner.metrics.frechet import Gaussian
 
 NUM_FEATURES_MAX = 16_384
 SYMMETRY = 1e-4  # largest difference of sigma and its transpose, against its largest value
@@ -30,6 +32,11 @@ class Moments:
     covariance: Float64[Tensor, "d d"]
     sha256: str
     path: str
+
+    @property
+    def gaussian(self) -> Gaussian:
+        """The two."""
+        return Gaussian(self.mean, self.covariance)
 
     @property
     def name(self) -> str:
@@ -65,6 +72,20 @@ def read_moments(path: str | os.PathLike[str]) -> Moments:
     return Moments(
         torch.from_numpy(mean), torch.from_numpy(covariance), sha256_of(place), str(place)
     )
+
+
+def write_moments(path: str | os.PathLike[str], gaussian: Gaussian) -> None:
+    """An .npz of "mu" [D] and "sigma" [D, D] in float64, as BigGAN-PyTorch, pytorch-fid and TTUR
+    read them.
+
+    Raises:
+        LimnerError: a name that does not end in .npz.
+    """
+    if Path(path).suffix.lower() != ".npz":
+        raise LimnerError(f"{path}: moments are written as FILE.npz")
+    content = io.BytesIO()
+    np.savez(content, mu=gaussian.mean.numpy(), sigma=gaussian.covariance.numpy())
+    write_atomically(Path(path).expanduser(), content.getvalue())
 
 
 def _array(path: Path, key: str, num_axes: int) -> np.ndarray:

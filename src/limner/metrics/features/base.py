@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from limner.core.images import to_unit_range
 
 if TYPE_CHECKING:
-    from limner.data import PreparedData
+    from limner.metrics.arrays import ImageSet
 
 PIXELS_PER_BATCH = 1 << 18
 BYTES_PER_READ = 1 << 28
@@ -59,14 +59,14 @@ def in_batches(network: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([network(to_unit_range(batch)) for batch in images.split(size)])
 
 
-def features_of(extractor: Extractor, data: "PreparedData", indices: Tensor) -> Tensor:
+def features_of(extractor: Extractor, data: "ImageSet", indices: Tensor) -> Tensor:
     """Features [n, D] of the images at int64 indices [n], at most 256 MB of images at a time."""
     num = max(BYTES_PER_READ // math.prod(data.image_shape), 1)
     parts = [extractor.features(images_at(data, some)) for some in indices.split(num)]
     return torch.cat(parts)
 
 
-def images_at(data: "PreparedData", indices: Tensor) -> Tensor:
+def images_at(data: "ImageSet", indices: Tensor) -> Tensor:
     """The images at int64 indices [n] as uint8 [n, C, H, W]."""
     picked = np.ascontiguousarray(data.images[indices.numpy()])
     return torch.from_numpy(picked).permute(0, 3, 1, 2)

@@ -27,7 +27,7 @@ from limner.core.streams import stream
 from limner.metrics.features.base import hash_of, images_at, in_batches, without_draws
 
 if TYPE_CHECKING:
-    from limner.data import PreparedData
+    from limner.metrics.arrays import ImageSet
 
 
 class ClassifierSettings(Config, frozen=True):
@@ -125,9 +125,7 @@ class _Embedding(nn.Module):
 # --- training --------------------------------------------------------------
 
 
-def classifier_of(
-    data: "PreparedData", settings: ClassifierSettings | None = None
-) -> DataClassifier:
+def classifier_of(data: "ImageSet", settings: ClassifierSettings | None = None) -> DataClassifier:
     """The classifier of a data set: from the cache, or trained now and put there.
 
     Raises:
@@ -154,7 +152,7 @@ def classifier_of(
     return _load(path, data, settings)
 
 
-def _load(path: Path, data: "PreparedData", settings: ClassifierSettings) -> DataClassifier:
+def _load(path: Path, data: "ImageSet", settings: ClassifierSettings) -> DataClassifier:
     network = SmallNetwork(data.image_shape, data.num_classes, settings)
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -167,7 +165,7 @@ def _load(path: Path, data: "PreparedData", settings: ClassifierSettings) -> Dat
 
 
 def train_classifier(
-    data: "PreparedData", settings: ClassifierSettings
+    data: "ImageSet", settings: ClassifierSettings
 ) -> tuple[dict[str, Tensor], float]:
     """Train twice: without a held-out part, for its accuracy there, and on everything.
 
@@ -192,6 +190,12 @@ def train_classifier(
     return weights, accuracy
 
 
+def fitted_network(data: "ImageSet", settings: ClassifierSettings) -> SmallNetwork:
+    """The network trained on all images, with one thread and streams of its own."""
+    with one_thread(), torch.enable_grad():
+        return _fitted(data, torch.arange(len(data)), settings)
+
+
 class _Plan(NamedTuple):
     batch_size: int
     num_steps: int
@@ -203,7 +207,7 @@ def _plan(num: int, settings: ClassifierSettings) -> _Plan:
     return _Plan(batch_size, max(int(epochs * num) // batch_size, 1))
 
 
-def _fitted(data: "PreparedData", members: Tensor, settings: ClassifierSettings) -> SmallNetwork:
+def _fitted(data: "ImageSet", members: Tensor, settings: ClassifierSettings) -> SmallNetwork:
     network = SmallNetwork(data.image_shape, data.num_classes, settings)
     network.initialize(stream(settings.seed, "classifier", "weights"))
     network.to(memory_format=torch.channels_last)

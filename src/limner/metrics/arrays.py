@@ -1,0 +1,64 @@
+"""Images in memory where prepared data are expected."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+
+@runtime_checkable
+class ImageSet(Protocol):
+    """What classifiers and extractors read of prepared data; `PreparedData` is one."""
+
+    @property
+    def num_classes(self) -> int:
+        """0 without classes."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Identity of all of it."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        ...
+
+    @property
+    def images(self) -> Any:
+        """uint8 [N, H, W, C], at least to be indexed by int64 [n]."""
+        ...
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 [N]."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class ArrayData:
+    """An ImageSet in memory.
+
+    Attributes:
+        images: uint8 [N, H, W, C].
+        labels: int64 [N].
+        num_classes: 0 without classes.
+        sha256: identity of all of it, for caches.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    num_classes: int
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, height, width, channels = self.images.shape
+        return channels, height, width

@@ -1,0 +1,126 @@
+"""Perceptual path length (Karras et al. 2019, appendix C): how far an image moves for a small step
+of the latent, in the features of a network that has to be named."""
+
+import functools
+from collections.abc import Callable
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from limner.core.errors import LimnerError
+from limner.core.streams import stream
+from limner.metrics.features import DataClassifier, Extractor
+from limner.metrics.features.pretrained import Pretrained, in_color
+
+EPSILON = 1e-4
+DISCARDED = (1.0, 99.0)  # percentiles beyond which the few enormous lengths are left out
+PAIRS_PER_BATCH = 32
+
+Interpolation = Literal["slerp", "lerp"]
+Where = Literal["full", "end"]
+
+
+@runtime_checkable
+class ReadsFloats(Protocol):
+    """An extractor that also reads images whose steps are finer than the 256 of a picture."""
+
+    def features_of_floats(self, images: Tensor) -> Tensor:
+        """float [N, C, H, W] nominally in [-1, 1] to float [N, D]."""
+        ...
+
+
+def features_of_floats(extractor: Extractor) -> Callable[[Tensor], Tensor]:
+    """How an extractor reads images that are not rounded to 256 steps, which hide a small step.
+
+    Raises:
+        LimnerError: it cannot.
+    """
+    if isinstance(extractor, ReadsFloats):
+        return extractor.features_of_floats
+    if isinstance(extractor, Pretrained):
+        return functools.partial(_through, extractor)
+    if isinstance(extractor, DataClassifier):
+        return extractor.network.features
+    if isinstance(extractor, nn.Module):
+        return extractor
+    raise LimnerError(
+        f"path length: features '{extractor.name}' read pictures of 256 steps only, in which a "
+        f"step of {EPSILON:g} is lost; give them features_of_floats(images), or take other features"
+    )
+
+
+def _through(extractor: Pretrained, images: Tensor) -> Tensor:
+    prepared = extractor.prepare(in_color(images) * 127.5 + 127.5)
+    return extractor.network(prepared.contiguous(memory_format=torch.channels_last))[0]
+
+
+def interpolated(
+    a: Float[Tensor, "n z"], b: Float[Tensor, "n z"], t: Float[Tensor, " n"], how: Interpolation
+) -> Float[Tensor, "n z"]:
+    """Latents at the shares t of the ways from a to b: on straight lines, or on great circles with
+    lengths that go straight from one to the other. In double precision."""
+    a, b, t = a.double(), b.double(), t.double()[:, None]
+    straight = a + (b - a) * t
+    if how == "lerp":
+        return straight
+    length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
+    unit_a, unit_b = a / length_a, b / length_b
+    angle = (unit_a * unit_b).sum(dim=1, keepdim=True).clamp(-1, 1).arccos()
+    circle = ((1 - t) * angle).sin() * unit_a + (t * angle).sin() * unit_b
+    turned = circle / angle.sin() * (length_a + (length_b - length_a) * t)
+    return torch.where(angle.sin().abs() < 1e-6, straight, turned)  # one line: no circle
+
+
+@torch.no_grad()
+def path_lengths(
+    generate: Callable[[Tensor, Tensor | None], Tensor],
+    features: Callable[[Tensor], Tensor],
+    num: int,
+    z_dim: int,
+    num_classes: int = 0,
+    where: Where = "full",
+    how: Interpolation = "slerp",
+    seed: int = 0,
+) -> Float[Tensor, " num"]:
+    """|f(G(z(t + epsilon))) - f(G(z(t)))|^2 / epsilon^2 for `num` ways between two latents.
+
+    Args:
+        generate: latents float32 [n, z_dim] and int64 labels [n] or None -> images [n, C, H, W].
+        features: images as they are -> [n, D].
+        num_classes: each way has one class, drawn evenly.
+        where: "full" takes t from 0..1, "end" is t = 0.
+        how: see `interpolated`.
+        seed: of latents, places and classes.
+    """
+    draws = stream("metrics", "path length", seed)
+    a, b = (torch.randn(num, z_dim, generator=draws, dtype=torch.float64) for _ in range(2))
+    t = torch.rand(num, generator=draws, dtype=torch.float64)
+    y = torch.randint(num_classes, (num,), generator=draws) if num_classes else None
+    t = t if where == "full" else torch.zeros_like(t)
+    first, second = (interpolated(a, b, at, how).float() for at in (t, t + EPSILON))
+    squares = []
+    for begin in range(0, num, PAIRS_PER_BATCH):
+        part = slice(begin, begin + PAIRS_PER_BATCH)
+        labels = None if y is None else y[part].repeat(2)
+        images = generate(torch.cat([first[part], second[part]]), labels)
+        before, after = features(images).double().cpu().chunk(2)
+        squares.append((after - before).flatten(1).square().sum(dim=1))
+    return torch.cat(squares) / EPSILON**2
+
+
+def mean_path_length(lengths: Float[Tensor, " n"]) -> tuple[float, float]:
+    """Mean and deviation of the lengths within the 1st and 99th percentile, both included.
+
+    Raises:
+        LimnerError: no length, or one that is not finite.
+    """
+    if not len(lengths) or not bool(torch.isfinite(lengths).all()):
+        raise LimnerError("path length: there are lengths that are not finite; check the images")
+    values = lengths.double().cpu().numpy()
+    low = np.percentile(values, DISCARDED[0], method="lower")
+    high = np.percentile(values, DISCARDED[1], method="higher")
+    kept = values[(low <= values) & (values <= high)]
+    return float(kept.mean()), float(kept.std())

@@ -64,7 +64,7 @@ ARGUMENTS: dict[Role, dict[str, tuple[Any, str]]] = {
 # About how the original computes, not what: its numbers are float32 here, levels always skipped.
 SETTINGS = ("dtype", "structure", "is_template_graph", "func")
 LIMITS = {"num_channels": MAX_SIZE, "resolution": MAX_SIZE, "label_size": MAX_CLASSES}
-MAX_MAPS = 2**24
+MAX_MAPS = 2**16
 
 
 def read(path: str | Path, net: str = "all") -> ModelRecord:
@@ -238,7 +238,9 @@ def _facts(state: Mapping[str, Any], theano: bool) -> dict[str, Any]:
     """What is worth to be known later: the program's era, and a trace of its source."""
     source = state.get("build_module_src")
     facts: dict[str, Any] = {"program": "Theano, 2017" if theano else "TensorFlow, 2018"}
-    if isinstance(source, str):
+    if source is not None and not isinstance(source, str):
+        raise RefusedFile(f"its source is {said(source)}, not text; not read")
+    if source is not None:
         digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
         facts["source"] = SOURCES.get(digest, f"not a published one (sha256 {digest}); not run")
     return facts

@@ -113,3 +113,50 @@ def test_help_lists_both(limner):
     assert answer.code == 0
     assert "prepare" in answer.out
     assert "report" in answer.out
+
+
+def test_tfrecords_both_ways(limner, photos, tmp_path):
+    words = ("--resolution", 8, "--format", "tfrecord", "--json")
+    answer = limner("data", "prepare", photos, "--out", tmp_path / "set", *words)
+    assert answer.code == 0, answer.err
+    facts = json.loads(answer.out)
+    assert (facts["out"], facts["num_images"]) == (str(tmp_path / "set"), 6)
+    names = ["set-r02.tfrecords", "set-r03.tfrecords", "set-rxx.labels"]
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == names
+    assert limner("data", "prepare", tmp_path / "set", "--out", tmp_path / "p").code == 0
+    answer = limner("data", "report", tmp_path / "set", "--out", tmp_path / "sheet.png")
+    assert answer.code == 0, answer.err
+    assert "6 pictures, 2 classes" in answer.out
+    words = ("--format", "tfrecord", "--no-shuffle")
+    answer = limner("data", "prepare", tmp_path / "p", "--out", tmp_path / "again" / "set", *words)
+    assert answer.code == 0, answer.err
+    for name in ("set-r02.tfrecords", "set-r03.tfrecords", "set-rxx.labels"):
+        assert (tmp_path / "again/set" / name).read_bytes() == (
+            tmp_path / "set" / name
+        ).read_bytes()
+    words = ("--format", "tfrecord", "--resolution", 10)
+    answer = limner("data", "prepare", photos, "--out", tmp_path / "ten", *words)
+    assert answer.code != 0
+    assert "--resolution: 10 pixels" in answer.err
+    assert "the nearest is 8" in answer.err
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_source_named_by_read_as(limner, photos, tmp_path):
+    cut = json.dumps({"type": "CelebaCrop", "center": [6, 6], "size": 4})
+    answer = limner("data", "prepare", photos, "--out", tmp_path / "p", "--read-as", cut)
+    assert answer.code == 0, answer.err
+    assert "6 pictures 3x4x4, 2 classes" in answer.out
+    whole = np.asarray(Image.open(photos / "cat" / "0.png"))
+    assert (PreparedData(tmp_path / "p").images[0] == whole[4:8, 4:8]).all()
+    answer = limner("data", "report", photos, "--read-as", "folder")
+    assert "6 pictures, 2 classes" in answer.out
+    for words, problem in (
+        ("celebs", "--read-as 'celebs' is unknown; nearest is 'celeba'"),
+        ('{"type": "Celeb"}', "nearest is 'CelebaCrop'"),
+        ("{", "--read-as {: "),
+        ("mnist-rgb", "no train-images-idx3-ubyte"),
+    ):
+        answer = limner("data", "prepare", photos, "--out", tmp_path / "q", "--read-as", words)
+        assert answer.code != 0
+        assert problem in answer.err

@@ -16,7 +16,7 @@ from limner.core.config import nearest
 from limner.core.errors import LimnerError
 
 if TYPE_CHECKING:
-    from limner.data import PreparedData
+    from limner.data import PreparedData, Source
 
 PREPARE_EXAMPLE = "limner data prepare photos/ --out data/photos64 --resolution 64"
 REPORT_EXAMPLE = "limner data report photos/ --out sheet.png"
@@ -33,6 +33,7 @@ examples:
   limner data prepare --help
 """
 
+ReadAs = Annotated[str | None, tyro.conf.arg(metavar="NAME|JSON")]
 SourceArgument = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
 
 
@@ -44,7 +45,8 @@ class Prepare:
     """
 
     source: SourceArgument
-    """Folder (flat or a folder a class), zip, .npz, HDF5, CIFAR folder, or the built-in digits."""
+    """Folder (flat or a folder a class), zip, .npz, HDF5, TFRecords, folder of CIFAR, MNIST, SVHN
+    or LSUN, or the built-in digits."""
 
     out: Path
     """Directory to make, or FILE.hdf5 or FILE.zip with --format."""
@@ -68,8 +70,16 @@ class Prepare:
     labels: str = "classes"
     """classes (or folders): the source's classes; none: one unlabelled set, read recursively."""
 
-    format: Literal["prepared", "hdf5", "zip"] = "prepared"
-    """prepared; hdf5 (BigGAN-PyTorch's layout); zip (StyleGAN's: PNGs and dataset.json)."""
+    read_as: ReadAs = None
+    """How to read SOURCE where its look does not tell, or with settings: a name (mnist-rgb, celeba,
+    lsun ...) or an object such as '{"type": "CelebaCrop", "center": [89, 121], "size": 128}'."""
+
+    format: Literal["prepared", "hdf5", "zip", "tfrecord"] = "prepared"
+    """prepared; hdf5 (BigGAN-PyTorch's layout); zip (StyleGAN's: PNGs and dataset.json); tfrecord
+    (PGGAN's: OUT/OUT-rXX.tfrecords for each resolution)."""
+
+    shuffle: bool = True
+    """tfrecord: write in the order of numpy's RandomState(123), as PGGAN's dataset_tool does."""
 
     chunk: int = 500
     """Pictures stored together in an HDF5 file."""
@@ -90,6 +100,9 @@ class Report:
 
     labels: str = "classes"
     """classes (or folders), or none."""
+
+    read_as: ReadAs = None
+    """How to read SOURCE: a name or an object, as for prepare."""
 
     out: Path | None = None
     """FILE.png of example pictures, a row a class."""
@@ -139,9 +152,9 @@ def prepare(argv: Sequence[str]) -> int:
 def _prepared(options: Prepare, labels: Literal["classes", "none"], out: Path) -> "PreparedData":
     from limner.data import DataConfig, prepare
 
-    resolution = options.resolution
+    resolution, source = options.resolution, source_of(options.source, options.read_as)
     config = DataConfig(
-        resolution=common_size(options.source) if resolution is None else resolution,
+        resolution=common_size(source) if resolution is None else resolution,
         channels=options.channels,
         labels=labels,
         fit=options.fit,
@@ -149,16 +162,19 @@ def _prepared(options: Prepare, labels: Literal["classes", "none"], out: Path) -
         crop="random" if options.keep_aspect else "center",
     )
     with Counter("preparing", quiet=options.json) as counter:
-        return prepare(options.source, out, config, counter)
+        return prepare(source, out, config, counter)
 
 
 def _export(options: Prepare, labels: Literal["classes", "none"], place: Path) -> "PreparedData":
     """Write the file; what is no prepared directory is prepared at a place beside it first."""
-    from limner.data import PreparedData, write_hdf5, write_zip
+    from limner.data import PreparedData, write_hdf5, write_tfrecords, write_zip
     from limner.data.prepared import is_prepared
+    from limner.data.tfrecords import level_of
 
     if options.out.exists():
         raise LimnerError(f"--out {options.out}: exists already; remove it or give another place")
+    if options.format == "tfrecord" and options.resolution is not None:
+        level_of(options.resolution, "--resolution")  # before the work, not after it
     source = Path(options.source).expanduser()
     if is_prepared(source):
         prepared = PreparedData(source)
@@ -175,6 +191,8 @@ def _export(options: Prepare, labels: Literal["classes", "none"], place: Path) -
     with Counter("writing", quiet=options.json) as counter:
         if options.format == "zip":
             write_zip(prepared, options.out, counter)
+        elif options.format == "tfrecord":
+            write_tfrecords(prepared, options.out, options.shuffle, counter)
         else:
             write_hdf5(prepared, options.out, options.chunk, options.compression, counter)
     return prepared
@@ -195,12 +213,13 @@ def report(argv: Sequence[str]) -> int:
 
     from limner import data
 
+    source = source_of(options.source, options.read_as)
     with Counter("looking", quiet=options.json) as counter:
-        made = data.report(options.source, labels, counter)
+        made = data.report(source, labels, counter)
     if options.out is not None:
         from limner.sampling import save_png
 
-        save_png(data.picture_sheet(options.source, labels=labels), options.out)
+        save_png(data.picture_sheet(source, labels=labels), options.out)
     if options.json:
         sheet = None if options.out is None else str(options.out)
         print(json.dumps({**made.to_plain(), "sheet": sheet}))
@@ -229,7 +248,31 @@ def labels_of(text: str) -> Literal["classes", "none"]:
     raise LimnerError(f"--labels '{text}' is unknown; give classes, folders or none")
 
 
-def common_size(source: str) -> int:
+def source_of(source: str, read_as: str | None) -> "str | Source":
+    """SOURCE as it stands, or what --read-as makes of it.
+
+    Raises:
+        LimnerError: no kind of source has that name, or its settings are wrong.
+    """
+    if read_as is None:
+        return source
+    from limner.core.config import decode
+    from limner.data import SOURCES, DataConfig
+
+    if not read_as.lstrip().startswith("{"):
+        kind = SOURCES.get(read_as)
+        if kind is None:
+            raise LimnerError(f"--read-as '{read_as}' is unknown{nearest(read_as, SOURCES)}")
+        return kind(path=source)  # pyright: ignore[reportCallIssue]
+    try:
+        settings = {"resolution": 1, "source": json.loads(read_as)}
+        given = decode(DataConfig, settings, import_modules=True).source
+    except (ValueError, RecursionError) as error:
+        raise LimnerError(f"--read-as {read_as[:200]}: {error}") from None
+    return source if given is None else given.replace(path=source)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def common_size(source: "str | Source") -> int:
     """The side of the source's pictures, where the first hundred are squares of one size.
 
     Raises:
@@ -255,8 +298,9 @@ def common_size(source: str) -> int:
             sizes.add(picture.size)
     shown = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:3]) or "none readable"
     if len(sizes) != 1 or len(set(*sizes)) != 1:
+        name = source if isinstance(source, str) else source.path
         raise LimnerError(
-            f"{source}: its pictures are not squares of one size ({shown}); give --resolution, "
+            f"{name}: its pictures are not squares of one size ({shown}); give --resolution, "
             "for example 64"
         )
     return next(iter(sizes))[0]

@@ -8,10 +8,14 @@ from limner.core.errors import DataError
 from limner.data.sources.archive import ImageZip
 from limner.data.sources.arrays import ArrayFile
 from limner.data.sources.base import Item, Labels, Listing, Source
+from limner.data.sources.celeba import CelebaCrop
 from limner.data.sources.cifar import Cifar
 from limner.data.sources.digits import Digits
 from limner.data.sources.folder import ImageFolder
 from limner.data.sources.hdf5 import Hdf5File
+from limner.data.sources.lsun import Lsun
+from limner.data.sources.mnist import Mnist, MnistRgb
+from limner.data.sources.svhn import Svhn
 from limner.data.sources.tfrecord import TfrecordSet
 
 __all__ = ["BUILT_IN", "SOURCES", "Item", "Labels", "Listing", "Source", "find_source"]
@@ -25,13 +29,19 @@ SOURCES: dict[str, type[Source]] = {
     "zip": ImageZip,
     "cifar": Cifar,
     "tfrecord": TfrecordSet,
+    "mnist": Mnist,
+    "mnist-rgb": MnistRgb,
+    "svhn": Svhn,
+    "lsun": Lsun,
+    "celeba": CelebaCrop,
     "folder": ImageFolder,
 }
 
 UNDERSTOOD = (
     "limner reads: a folder of pictures (flat or one folder per class), a zip of pictures, an .npz "
-    "with 'images' and 'labels', BigGAN-PyTorch's HDF5 files, a CIFAR python "
-    "folder, a prepared directory, and the built-in " + ", ".join(f"'{name}'" for name in BUILT_IN)
+    "with 'images' and 'labels', HDF5 files of BigGAN-PyTorch and PGGAN, the folders of CIFAR "
+    "(python), MNIST, SVHN and LSUN, TFRecords of PGGAN, a prepared directory, and the built-in "
+    + ", ".join(f"'{name}'" for name in BUILT_IN)
 )
 
 

@@ -90,6 +90,13 @@ class Source(Part):
         return digest.hexdigest()
 
 
+def with_beside(identity: str, beside: Path | None) -> str:
+    """The identity of a file that a second one (its labels) belongs to; None: there is none."""
+    if beside is None:
+        return identity
+    return hashlib.sha256(f"{identity} {identity_of(beside)}".encode()).hexdigest()
+
+
 def identity_of(path: Path) -> str:
     """The digest that `Source.identity` describes, for a file or a folder.
 

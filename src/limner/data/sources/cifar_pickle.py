@@ -1,4 +1,4 @@
-"""Reads the pickles of CIFAR without letting them run anything.
+"""Reads the pickles of CIFAR (and SVHN) without letting them run anything.
 
 A pickle is a program. This reader accepts only the instructions that build plain values, and of the
 things a pickle may name only the few that numpy arrays of bytes need; each of these names is bound
@@ -11,13 +11,14 @@ import pickletools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from limner.core.errors import DataError, RefusedFile
 from limner.data.sources.base import printable
 
+Result = TypeVar("Result")
 MAX_BYTES = 2**28  # the largest published file has 155 MB
 MAX_OPCODES = 5_000_000
 OPCODES = frozenset((
@@ -82,8 +83,9 @@ class _Unpickler(pickle._Unpickler):
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, content: bytes):
+    def __init__(self, content: bytes, what: str):
         super().__init__(io.BytesIO(content), encoding="bytes")
+        self.what = what
         self.num_encoded, self.num_bytes = 0, len(content)
 
     def find_class(self, module: str, name: str) -> Any:
@@ -91,7 +93,7 @@ class _Unpickler(pickle._Unpickler):
             return self._encoded
         found = _ALLOWED.get((module, name))
         if found is None:
-            raise RefusedFile(f"names {module}.{name}, which CIFAR's files do not")
+            raise RefusedFile(f"names {module}.{name}, which {self.what}'s files do not")
         return found
 
     def _encoded(self, text: Any, encoding: Any = "latin1") -> bytes:
@@ -160,6 +162,39 @@ def read_batch(path: Path) -> dict[str, Any]:
         RefusedFile: it holds an instruction or a name that CIFAR's files do not need.
         DataError: it is damaged or no dictionary.
     """
+    return read_arrays(path, "CIFAR", _batch_of)
+
+
+def _batch_of(tree: Any) -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        raise ValueError("no dictionary")
+    return {
+        key.decode() if isinstance(key, bytes) else key: built(value) for key, value in tree.items()
+    }
+
+
+def built(value: Any) -> Any:
+    """What stands for an array as the array, anything else as it is.
+
+    Raises:
+        ValueError: it is no plain array of bytes.
+    """
+    return value.build() if isinstance(value, _Array) else value
+
+
+def read_arrays(path: Path, what: str, shaped: Callable[[Any], Result]) -> Result:
+    """What `shaped` makes of the tree of a pickle: dictionaries, lists, tuples, texts, numbers, and
+    what `built` turns into arrays of uint8.
+
+    Args:
+        path: the file.
+        what: the data set whose file it should be, for messages.
+        shaped: raises ValueError where the tree has another form.
+
+    Raises:
+        RefusedFile: it holds an instruction or a name that such files do not need.
+        DataError: it is damaged, or `shaped` refuses it.
+    """
     if path.stat().st_size > MAX_BYTES:
         raise RefusedFile(f"{path}: larger than {MAX_BYTES >> 20} MB")
     content = path.read_bytes()
@@ -167,15 +202,7 @@ def read_batch(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # escapes in texts that the pickle's author spelt oddly
             _check_opcodes(content)
-            tree = _Unpickler(content).load()
-        if not isinstance(tree, dict):
-            raise ValueError("no dictionary")
-        return {
-            key.decode() if isinstance(key, bytes) else key: (
-                value.build() if isinstance(value, _Array) else value
-            )
-            for key, value in tree.items()
-        }
+            return shaped(_Unpickler(content, what).load())
     except RefusedFile as error:
         raise RefusedFile(f"{path}: {printable(str(error)[:200])}; not read") from None
     except (
@@ -183,7 +210,7 @@ def read_batch(path: Path) -> dict[str, Any]:
         OverflowError, RecursionError, pickle.UnpicklingError,
     ) as error:  # fmt: skip
         reason = printable(str(error)[:200]) or type(error).__name__
-        raise DataError(f"{path}: not a CIFAR file ({reason}); unpack the archive again") from None
+        raise DataError(f"{path}: not a {what} file ({reason}); unpack the archive again") from None
 
 
 def _check_opcodes(content: bytes) -> None:

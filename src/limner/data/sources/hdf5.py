@@ -1,6 +1,7 @@
 """An HDF5 file of pictures and labels, as BigGAN-PyTorch writes it, read chunk after chunk."""
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from limner.core.config import Config
 from limner.core.errors import DataError, MissingExtra
+from limner.data.npy import read_npy_header
 from limner.data.pictures import MAX_PIXELS
 from limner.data.sources.arrays import (
     IMAGE_KEYS,
@@ -18,10 +20,12 @@ from limner.data.sources.arrays import (
     class_numbers,
     first_of,
     order_of_axes,
+    read_blocks,
 )
-from limner.data.sources.base import Item, Labels, Listing, Source, printable
+from limner.data.sources.base import Item, Labels, Listing, Source, printable, with_beside
 from limner.data.sources.grouping import check_classes
 
+LEVEL = re.compile(r"data\d{1,5}x\d{1,5}")
 MAGIC = b"\x89HDF\r\n\x1a\n"
 SUFFIXES = (".hdf5", ".h5", ".hdf", ".he5")
 IMAGE_NAMES = ("imgs", *IMAGE_KEYS, "data")
@@ -36,8 +40,9 @@ HDF5_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryErr
 class Hdf5File(Config, Source, frozen=True):
     """Datasets in an HDF5 file: pictures uint8 [N, C, H, W], [N, H, W, C] or [N, H, W] under "imgs"
     (BigGAN-PyTorch's `ILSVRC128.hdf5`), "images" or "x", labels as integers [N] or one-hot rows
-    under "labels" or "y". Any chunks and compression: what is compressed together is decompressed
-    once. Links to other files are not followed. Needs the extra "hdf5"."""
+    under "labels" or "y". Of PGGAN's layout the largest of data4x4, data8x8 ... and the labels of
+    NAME-labels.npy beside the file. Any chunks and compression: what is compressed together is
+    decompressed once. Links to other files are not followed. Needs the extra "hdf5"."""
 
     kind = "hdf5"
     path: str = ""
@@ -56,7 +61,7 @@ class Hdf5File(Config, Source, frozen=True):
         """See `Source.listing`."""
         with self._opened() as file:
             held = [name for name in file if isinstance(name, str)]
-            image_name = first_of(IMAGE_NAMES, held)
+            image_name = first_of(IMAGE_NAMES, held) or self._largest_level(file, held)
             if image_name is None:
                 names = printable(", ".join(sorted(held)[:20])[:500]) or "nothing"
                 raise DataError(
@@ -69,6 +74,8 @@ class Hdf5File(Config, Source, frozen=True):
             numbers = None
             if label_name is not None:
                 numbers = self._labels(self._dataset(file, label_name), label_name, num_images)
+            elif labels == "classes":
+                numbers = self._labels_beside(num_images)
         num_classes = 0 if numbers is None else int(numbers.max(initial=-1)) + 1
         return Listing(
             items=self._items(image_name, order, numbers),
@@ -152,6 +159,39 @@ class Hdf5File(Config, Source, frozen=True):
                 "store integers [N] or one-hot rows, or set data.labels=none"
             )
         check_classes(int(numbers.min()), int(numbers.max()), where)
+        return numbers
+
+    def _largest_level(self, file: Any, names: list[str]) -> str | None:
+        """Of PGGAN's arrays data4x4, data8x8 ... the one of the largest pictures."""
+        levels = [name for name in names if LEVEL.fullmatch(name)]
+        return max(levels, key=lambda name: self._dataset(file, name).shape[-1], default=None)
+
+    def _label_file(self) -> Path:
+        path = Path(self.path)
+        return path.with_name(f"{path.stem}-labels.npy")
+
+    def identity(self) -> str:
+        """That of the file, and of the labels beside it."""
+        beside = self._label_file()
+        return with_beside(super().identity(), beside if beside.is_file() else None)
+
+    def _labels_beside(self, num_images: int) -> np.ndarray | None:
+        """Those of NAME-labels.npy, where PGGAN puts them."""
+        beside = self._label_file()
+        if not beside.is_file():
+            return None
+        with open(beside, "rb") as file:
+            header = read_npy_header(file, str(beside))
+            numbers = None
+            if not header.is_fortran and header.num_bytes == beside.stat().st_size:
+                blocks = read_blocks(file, header, str(beside))
+                numbers = class_numbers(blocks, header.dtype, header.shape, num_images)
+        if numbers is None:
+            raise DataError(
+                f"{beside}: {header.dtype} {header.shape[:4]} for {num_images} pictures; "
+                "store integers [N] or one-hot rows, or set data.labels=none"
+            )
+        check_classes(int(numbers.min()), int(numbers.max()), str(beside))
         return numbers
 
     def _items(

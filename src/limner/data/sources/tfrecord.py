@@ -9,7 +9,7 @@ from limner.core.config import Config
 from limner.core.errors import DataError
 from limner.data.npy import read_npy_header
 from limner.data.sources.arrays import class_numbers, read_blocks
-from limner.data.sources.base import Item, Labels, Listing, Source, printable
+from limner.data.sources.base import Item, Labels, Listing, Source, printable, with_beside
 from limner.data.sources.grouping import MAX_CLASSES
 from limner.data.tfrecords import (
     CHECKSUM_BYTES,
@@ -57,6 +57,12 @@ class TfrecordSet(Config, Source, frozen=True):
             class_names=[str(number) for number in range(width)],
             notes=notes,
         )
+
+    def identity(self) -> str:
+        """That of the folder, or of the file and the labels beside it."""
+        path = Path(self.path)
+        beside = _labels_beside(path) if path.is_file() else None
+        return with_beside(super().identity(), beside)
 
     def _file(self) -> Path:
         path = Path(self.path)

@@ -22,6 +22,8 @@ from limner.metrics.features.base import images_at
 
 FIELDS = ["metric", "name", "value", "std", "extractor", "weights_sha256", "num", "floor", "seed"]
 
+FITTING = [name for name, metric in METRICS.items() if metric.side_min <= 8]
+
 
 @pytest.fixture(scope="module")
 def digits():
@@ -47,7 +49,7 @@ def real(digits):
 @pytest.fixture(scope="module")
 def by_name(real, everything):
     images, labels = everything
-    results = score(real, images[:400], labels[:400], list(METRICS))
+    results = score(real, images[:400], labels[:400], FITTING)
     return {result.name: result for result in results}
 
 
@@ -58,9 +60,9 @@ def test_each_metric_gives_its_figures_under_honest_names(by_name):
     assert list(by_name) == [
         *("fd-classifier", "kd-classifier", "is-classifier"),
         *("precision", "recall", "density", "coverage"),
-        *("accuracy", "cas-1nn"),
+        *("accuracy", "cas-1nn", "ms-ssim"),
     ]
-    assert {result.metric for result in by_name.values()} == set(METRICS)
+    assert {result.metric for result in by_name.values()} == set(FITTING)
 
 
 def test_a_result_is_the_json_of_the_interface(by_name):
@@ -129,6 +131,32 @@ def test_precision_and_recall_compare_equal_numbers(real):
     metric = type(requests.prdc)(**{**requests.prdc.__dict__, "compute": record})
     real.compare(metric, reference.Side(real.features[:200], None))
     assert seen == [(200, 200)]
+
+
+def test_the_distance_of_patches_has_a_level_each_and_a_floor_below_damage(everything):
+    data = open_data("digits", DataConfig(resolution=16))
+    images = images_at(data, torch.arange(60))
+    real = Reference(data)
+    near = {result.name: result for result in score(real, images, None, ["swd"])}
+    assert list(near) == ["swd-16", "swd-avg"]
+    assert near["swd-avg"].value == near["swd-16"].value
+    assert near["swd-16"].value < 2 * near["swd-16"].floor
+    assert near["swd-16"].std > 0
+    (far, _) = score(real, noisy(images, 0.3), None, ["swd"])
+    assert far.value > 2 * far.floor
+    with pytest.raises(LimnerError, match="'swd' needs images of at least 16 pixels"):
+        make_evaluator(open_data("digits", DataConfig(resolution=8)), ["swd"], 100)
+
+
+def test_similarity_floors_are_those_of_real_pairs_and_one_picture_is_alike(real, everything):
+    images, _ = everything
+    (whole,) = score(real, images[:800], None, ["msssim"])
+    assert whole.value == pytest.approx(whole.floor, abs=0.05)  # generated are real ones here
+    (one,) = score(real, images[:1].expand(50, -1, -1, -1).contiguous(), None, ["msssim"])
+    assert one.value == pytest.approx(1.0)
+    # classes in turn: pairs are drawn, so that some are of one class
+    (turned,) = score(real, torch.stack([images[0], images[1]] * 50), None, ["msssim"])
+    assert 0.3 < turned.value < 0.9
 
 
 # --- damage ----------------------------------------------------------------

@@ -17,6 +17,7 @@ from limner.metrics.frechet import frechet_distance, frechet_from_moments, momen
 from limner.metrics.inception_score import inception_score
 from limner.metrics.kernel import gaussian_kernel, kernel_distance, polynomial_kernel
 from limner.metrics.moments_file import Moments, read_moments
+from limner.metrics.ms_ssim import mean_ms_ssim, ms_ssim
 from limner.metrics.neighbours import (
     Manifold,
     class_accuracy,
@@ -24,8 +25,9 @@ from limner.metrics.neighbours import (
     precision_recall_density_coverage,
 )
 from limner.metrics.reference import Reference
-from limner.metrics.requests import accuracy, cas, fid, is_, kid, prdc
+from limner.metrics.requests import accuracy, cas, fid, is_, kid, msssim, prdc, swd
 from limner.metrics.results import Comparison, Figure, Metric, Result
+from limner.metrics.sliced_wasserstein import sliced_wasserstein
 
 METRICS: dict[str, Metric] = {
     "fid": fid,
@@ -34,6 +36,8 @@ METRICS: dict[str, Metric] = {
     "prdc": prdc,
     "accuracy": accuracy,
     "cas": cas,
+    "swd": swd,
+    "msssim": msssim,
 }
 
 __all__ = [
@@ -61,10 +65,13 @@ __all__ = [
     "kernel_distance",
     "make_evaluator",
     "make_extractor",
+    "mean_ms_ssim",
     "moments",
+    "ms_ssim",
     "nearest_neighbour_score",
     "polynomial_kernel",
     "precision_recall_density_coverage",
     "read_moments",
     "score",
+    "sliced_wasserstein",
 ]

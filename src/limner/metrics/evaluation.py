@@ -110,6 +110,8 @@ def score(
 def _read(reference: Reference, metric: Metric, images: Tensor) -> Tensor:
     if metric.reads in OF_CLASSIFIER:
         return classified(reference.classifier.logits(images), metric)
+    if metric.reads == "images":
+        return images
     if metric.reads == "pixels":
         return pixel_rows(images)
     return reference.extractor.features(images)
@@ -166,6 +168,11 @@ def check_metrics(
             raise LimnerError(
                 f"metric '{name}' needs a classifier: data with classes, or an extractor that "
                 "knows classes; leave it out"
+            )
+        if min(data.image_shape[1:]) < metric.side_min:
+            raise LimnerError(
+                f"metric '{name}' needs images of at least {metric.side_min} pixels a side, not "
+                f"{data.image_shape[2]}x{data.image_shape[1]}; leave it out"
             )
 
 

@@ -129,14 +129,14 @@ class Reference:
 
     def used_by(self, metric: Metric) -> Extractor | None:
         """Whose rows a metric reads: None for pixels."""
-        by_reads = {"features": self.extractor, "pixels": None}
+        by_reads = {"features": self.extractor, "pixels": None, "images": None}
         return self.classifier if metric.reads in OF_CLASSIFIER else by_reads[metric.reads]
 
     def compare(self, metric: Metric, fake: Side) -> Mapping[str, Figure]:
         """A metric's figures for generated rows against the reference."""
-        if metric.reads in OF_CLASSIFIER:
+        if metric.reads in OF_CLASSIFIER or metric.alone:
             return self._compute(metric, fake, fake.part(0, 0))
-        return self._compute(metric, fake, self._side(metric))
+        return self._compute(metric, fake, self._side(metric, len(fake.rows)))
 
     def floors(self, name: str, metric: Metric, num: int) -> Mapping[str, float]:
         """A metric's figures for real images against other real images, for `num` generated."""
@@ -149,7 +149,7 @@ class Reference:
         path = self._cached("json", f"floor {name} {num}{against}", self.used_by(metric))
         if path is not None and path.exists():
             return json.loads(path.read_text())
-        real = self._side(metric)
+        real = self._side(metric, 2 * num)
         half = len(real.rows) // 2
         num_splits = min(max(NUM_FLOOR_IMAGES // len(self), 1), NUM_SPLITS_MAX)
         splits = [real.shuffled(self.seed, split) for split in range(num_splits)]
@@ -158,7 +158,7 @@ class Reference:
             for split in splits
         ]
         floors = {
-            key: statistics.fmean(found[key].value for found in figures) for key in metric.figures
+            key: statistics.fmean(found[key].value for found in figures) for key in figures[0]
         }
         if path is not None:
             write_atomically(path, json.dumps(floors))
@@ -185,7 +185,8 @@ class Reference:
             fake = fake.shuffled(self.seed, "fakes").part(0, most)
         return metric.compute(Comparison(*fake, *real.part(0, most), self.seed))
 
-    def _side(self, metric: Metric) -> Side:
+    def _side(self, metric: Metric, num_images: int) -> Side:
+        """All rows of the reference; of whole images no more than these, for the memory."""
         if metric.reads == "features":
             return Side(self.features, self.labels)
         if metric.reads == "probabilities":
@@ -193,7 +194,9 @@ class Reference:
             return Side(classified(logits, metric), self.labels)
         # twice the largest number, for the floor's two halves
         num = len(self) if metric.num_max is None else min(2 * metric.num_max, len(self))
-        pixels = pixel_rows(images_at(self.real, self.order[:num]))
+        num = min(num, num_images) if metric.reads == "images" else num
+        images = images_at(self.real, self.order[:num])
+        pixels = images if metric.reads == "images" else pixel_rows(images)
         return Side(pixels, None if self.labels is None else self.labels[:num])
 
     def _cached(self, suffix: str, what: str, extractor: Extractor | None) -> Path | None:

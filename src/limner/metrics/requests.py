@@ -1,20 +1,25 @@
 """What each requested name computes from the two sides."""
 
+import torch
 from torch import Tensor
 
+from limner.core.streams import stream
 from limner.metrics.frechet import frechet_distance, frechet_from_moments, moments
 from limner.metrics.inception_score import inception_score
 from limner.metrics.kernel import kernel_distance
 from limner.metrics.moments_file import Moments
+from limner.metrics.ms_ssim import mean_ms_ssim
 from limner.metrics.neighbours import (
     class_accuracy,
     nearest_neighbour_score,
     precision_recall_density_coverage,
 )
 from limner.metrics.results import Comparison, Figure, Metric
+from limner.metrics.sliced_wasserstein import SMALLEST_SIDE, sliced_wasserstein
 
 # images a side: about 20 CPU-seconds for 64 features, 15 for 64 x 64 x 3 pixels
 NUM_IN_FEATURES_MAX, NUM_IN_PIXELS_MAX = 10_000, 5_000
+NUM_IN_DISTANCE, NUM_IN_SIMILARITY = 16_384, 20_000  # those of progressive_growing_of_gans
 
 
 def _fd(sides: Comparison) -> dict[str, Figure]:
@@ -50,6 +55,18 @@ def _cas(sides: Comparison) -> dict[str, Figure]:
     return {"cas-1nn": Figure(share)}
 
 
+def _swd(sides: Comparison) -> dict[str, Figure]:
+    values = sliced_wasserstein(sides.fake, sides.real, sides.seed)
+    return {f"swd-{level}": Figure(*value) for level, value in values.items()}
+
+
+def _ms_ssim(sides: Comparison) -> dict[str, Figure]:
+    # generated images come with their classes in turn: neighbours would never be of one class
+    draws = stream("metrics", "pairs", sides.seed)
+    order = torch.randperm(len(sides.fake), generator=draws)
+    return {"ms-ssim": Figure(mean_ms_ssim(sides.fake[order]))}
+
+
 fid = Metric(
     _fd,
     ("fd",),
@@ -76,4 +93,24 @@ cas = Metric(
     reads="pixels",
     needs_labels=True,
     num_max=NUM_IN_PIXELS_MAX,
+)
+swd = Metric(
+    _swd,
+    ("swd-avg",),
+    higher_is_better=False,
+    reads="images",
+    num_max=NUM_IN_DISTANCE,
+    equal_numbers=True,
+    num_usual=NUM_IN_DISTANCE,
+    num_published=NUM_IN_DISTANCE,
+    side_min=SMALLEST_SIDE,
+)
+msssim = Metric(
+    _ms_ssim,
+    ("ms-ssim",),
+    higher_is_better=False,
+    reads="images",
+    num_max=NUM_IN_SIMILARITY,
+    alone=True,
+    num_usual=NUM_IN_SIMILARITY,
 )

@@ -61,23 +61,32 @@ class Metric:
 
     Attributes:
         compute: from both sides to the figures by name.
-        figures: these names.
+        figures: these names; there may be more, one for each level or so.
         higher_is_better: for all of its figures.
         reads: which rows it is given: "features", "logits" or "probabilities" (of a classifier, of
-            the generated images only) or "pixels" (0..255).
+            the generated images only), "pixels" (0..255, large images made smaller) or "images"
+            (uint8 [N, C, H, W] as they are).
         needs_labels: of generated and real images.
         named_by_features: the result's name ends in the extractor's, for the figure belongs to it.
         num_max: more images than these are not looked at on either side, as the cost is quadratic.
         equal_numbers: the larger side is cut to the smaller, as the figure depends on their ratio.
+        alone: it looks at the generated images only; its floor is that of the real ones.
+        num_usual: generated images where no number is asked for.
+        num_published: images a side of the published figures, where fewer give another value.
+        side_min: shorter images than these pixels are refused.
         from_moments: the figures of rows against the moments of a file, where that is possible.
     """
 
     compute: Callable[[Comparison], Mapping[str, Figure]]
     figures: tuple[str, ...]
     higher_is_better: bool
-    reads: Literal["features", "logits", "probabilities", "pixels"] = "features"
+    reads: Literal["features", "logits", "probabilities", "pixels", "images"] = "features"
     needs_labels: bool = False
     named_by_features: bool = False
     num_max: int | None = None
     equal_numbers: bool = False
+    alone: bool = False
+    num_usual: int = 10_000
+    num_published: int | None = None
+    side_min: int = 1
     from_moments: Callable[[Tensor, Moments], Mapping[str, Figure]] | None = None

@@ -1,48 +1,112 @@
-"""Feature extractors by name. A user's own is given as "module:Class"."""
+"""Feature extractors by name, by file of weights, or a user's own as "module:Class"."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limner.core.config import load_module, nearest
 from limner.core.errors import LimnerError
-from limner.metrics.features.base import Classifier, Extractor
+from limner.metrics.features.base import Classifier, Extractor, KnowsClasses
 from limner.metrics.features.classifier import (
     ClassifierSettings,
     DataClassifier,
     classifier_of,
     train_classifier,
 )
+from limner.metrics.features.effnet import effnet_lite0, packaged_weights
+from limner.metrics.features.inception import TENSORFLOW, fid_inception, torchvision_inception
+from limner.metrics.features.library import LIBRARIES, library_model, onnx_file
+from limner.metrics.features.pixels import Pixels
 from limner.metrics.features.random_conv import RandomConv
+from limner.metrics.features.weights import read_weights
 
 if TYPE_CHECKING:
     from limner.data import PreparedData
 
 EXTRACTORS: dict[str, Callable[["PreparedData"], Extractor]] = {
+    "inception": fid_inception,
+    "inception-torchvision": torchvision_inception,
+    "effnet-lite0": effnet_lite0,
     "classifier": classifier_of,
     "random-conv": RandomConv,
+    "pixels": Pixels,
 }
+WEIGHTS = (".pth", ".pt", ".safetensors")
+# a weight that only the network of this extractor has
+TELLING = {
+    "_conv_stem.weight": effnet_lite0,
+    "AuxLogits.fc.weight": torchvision_inception,
+    "Mixed_7c.branch_pool.conv.weight": fid_inception,
+}
+SMALL = 32
 
 
 def make_extractor(name: str | Extractor | None, data: "PreparedData") -> Extractor:
-    """The extractor of a name; None takes `classifier` for labelled data, else `random-conv`.
+    """The extractor of a name, a file or nothing.
 
-    "module:Class" (or "FILE.py:Class") is imported, because the user asked for it by name, and
-    called with the data.
+    - None: see `default_features`;
+    - a name in EXTRACTORS;
+    - "timm:NAME", "torchvision:NAME", each with "=FILE" for its weights;
+    - FILE.onnx; FILE.pth, .pt or .safetensors with weights of Inception-v3 or EfficientNet-lite0;
+    - "module:Class" or "FILE.py:Class", imported because the user asked for it by name, and called
+      with the data.
 
     Raises:
-        LimnerError: an unknown name, or a class that is no Extractor.
+        LimnerError: an unknown name, a missing file, or a class that is no Extractor.
+        MissingExtra: it needs a package that is not installed.
     """
     if name is None:
-        name = "classifier" if data.num_classes > 1 else "random-conv"
+        name = default_features(data)
     if not isinstance(name, str):
         return name
     if name in EXTRACTORS:
         return EXTRACTORS[name](data)
-    if name == "inception":
-        raise LimnerError(
-            "features 'inception' are not built yet, so no score can be called FID; "
-            "use 'classifier' or 'random-conv'"
-        )
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in LIBRARIES:
+        return library_model(rest, prefix)
+    if Path(name).suffix in (*WEIGHTS, ".onnx"):
+        return _from_file(Path(name).expanduser())
+    return _users_own(name, data)
+
+
+def default_features(data: "PreparedData") -> str:
+    """The name of the features for data where none is asked for.
+
+    Small gray drawings with labels (digits) are judged by a classifier of their own: networks of
+    ImageNet have never seen the like. All else by FID's Inception where its weights are found, and
+    by EfficientNet-lite0 where they are not; without its package by `classifier` or `random-conv`.
+    """
+    channels, height, width = data.image_shape
+    labelled = data.num_classes > 1
+    if labelled and (channels == 1 or max(height, width) < SMALL):
+        return "classifier"
+    if channels in (1, 3):
+        if TENSORFLOW.find() is not None:
+            return "inception"
+        if packaged_weights() is not None:
+            return "effnet-lite0"
+    return "classifier" if labelled else "random-conv"
+
+
+def _from_file(path: Path) -> Extractor:
+    if not path.is_file():
+        raise LimnerError(f"features '{path}': there is no such file")
+    if path.suffix == ".onnx":
+        return onnx_file(path)
+    tensors = read_weights(path)
+    for weight, make in TELLING.items():
+        if weight in tensors:
+            bias = tensors.get("fc.bias")
+            if make is fid_inception and bias is not None and len(bias) == 1000:
+                make = torchvision_inception
+            return make(path=path)
+    raise LimnerError(
+        f"{path}: weights of neither Inception-v3 nor EfficientNet-lite0; "
+        "say whose they are: --features timm:NAME=FILE or torchvision:NAME=FILE"
+    )
+
+
+def _users_own(name: str, data: "PreparedData") -> Extractor:
     module, colon, class_name = name.rpartition(":")
     if not colon:
         raise LimnerError(f"unknown features '{name}'{nearest(name, EXTRACTORS)}")
@@ -63,8 +127,10 @@ __all__ = [
     "ClassifierSettings",
     "DataClassifier",
     "Extractor",
+    "KnowsClasses",
     "RandomConv",
     "classifier_of",
+    "default_features",
     "make_extractor",
     "train_classifier",
 ]

@@ -25,6 +25,7 @@ class Extractor(Protocol):
     """Turns images into rows whose distances mean something.
 
     `name` goes into the score's name (fd-NAME), `weights_sha256` says which weights they were.
+    Where images are brought to the network's size, an attribute `resize` names the filter.
     An entry of EXTRACTORS, or a user's class, is called with the PreparedData and returns one.
     """
 
@@ -37,7 +38,16 @@ class Extractor(Protocol):
 
 
 @runtime_checkable
-class Classifier(Extractor, Protocol):
+class KnowsClasses(Extractor, Protocol):
+    """An extractor that has logits: of classes of its own (ImageNet's), or of the data's."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """uint8 [N, C, H, W] to float [N, classes] on the CPU."""
+        ...
+
+
+@runtime_checkable
+class Classifier(KnowsClasses, Protocol):
     """An extractor that also knows the classes of the data.
 
     `held_out_accuracy` is that of the same training on a part of the images, measured on the rest;
@@ -45,10 +55,6 @@ class Classifier(Extractor, Protocol):
     """
 
     held_out_accuracy: float
-
-    def logits(self, images: Tensor) -> Tensor:
-        """uint8 [N, C, H, W] to float [N, classes] on the CPU."""
-        ...
 
 
 @torch.no_grad()

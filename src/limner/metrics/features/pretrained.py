@@ -1,0 +1,138 @@
+"""What extractors with networks that others trained have in common."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from limner.core.errors import LimnerError
+
+Images = UInt8[Tensor, "n c h w"]
+Prepared = Float[Tensor, "n 3 height width"]
+Rows = Float[Tensor, "n d"]
+
+# the pixel's mean and deviation that most networks of ImageNet were trained with, for [0, 1]
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BATCH_SIZE = 8  # by measurement: larger batches are slower on a CPU, and take more memory
+
+
+class Pretrained:
+    """An extractor around a network that gives features, and one that prepares its input.
+
+    Args:
+        name: goes into the names of scores.
+        weights_sha256: of the file that the weights came from.
+        network: prepared images to (features [n, d], logits [n, classes] or None).
+        prepare: uint8 [n, 3, h, w] to what the network takes, all images alike.
+        resize: how images are brought to the network's size, for instance "bilinear-299".
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights_sha256: str,
+        network: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        prepare: Callable[[Tensor], Tensor],
+        resize: str,
+    ):
+        self.name, self.resize = name, resize
+        self.weights_sha256: str | None = weights_sha256
+        self.network, self.prepare = network, prepare
+
+    def features(self, images: Images) -> Rows:
+        """uint8 [N, C, H, W], gray or color, to float32 [N, D]."""
+        return self.rows(images)[0]
+
+    @torch.no_grad()
+    def rows(self, images: Images) -> tuple[Tensor, Tensor | None]:
+        """Features [N, D] and, where the network has any, logits [N, classes], from one pass.
+
+        Raises:
+            LimnerError: the images are neither gray nor color.
+        """
+        features, logits = [], []
+        for batch in in_color(images).split(BATCH_SIZE):
+            x = self.prepare(batch).contiguous(memory_format=torch.channels_last)
+            some, of_classes = self.network(x)
+            features.append(some.float().cpu())
+            logits.append(None if of_classes is None else of_classes.float().cpu())
+        known = [some for some in logits if some is not None]
+        return torch.cat(features), torch.cat(known) if known else None
+
+
+class PretrainedClassifier(Pretrained):
+    """One whose network knows classes: those of its own training, not of the data."""
+
+    def logits(self, images: Images) -> Rows:
+        """uint8 [N, C, H, W], gray or color, to float32 [N, classes]."""
+        found = self.rows(images)[1]
+        assert found is not None
+        return found
+
+
+def in_color(images: Tensor) -> Tensor:
+    """uint8 [N, 1 or 3, H, W] to [N, 3, H, W]: gray thrice.
+
+    Raises:
+        LimnerError: another number of channels.
+    """
+    if images.shape[1] not in (1, 3):
+        raise LimnerError(
+            f"pretrained features need gray or color images, not {images.shape[1]} channels; "
+            "use --features random-conv, or classifier where there are labels"
+        )
+    return images.expand(-1, 3, -1, -1)
+
+
+def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 [n, c, h, w] to float32 [n, c, *size] in 0..255: bilinear, and smooth in shrinking."""
+    x = images.float()
+    if tuple(x.shape[-2:]) == size:
+        return x
+    return F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def normalized(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """[n, 3, h, w] in 0..255, less a mean and over a deviation that hold for 0..1."""
+    center = torch.tensor(mean).view(1, -1, 1, 1) * 255
+    return (x - center) / (torch.tensor(std).view(1, -1, 1, 1) * 255)
+
+
+class ConvolutionUnit(nn.Module):
+    """Convolution, batch norm with running statistics, activation (in place).
+
+    The parts are called `conv` and `bn`, as in the published files.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int | tuple[int, int],
+        activation: Callable[[Tensor], Tensor] = F.relu_,
+        **options: Any,
+    ):
+        super().__init__()
+        self.conv: Any = nn.Conv2d(in_channels, out_channels, kernel, bias=False, **options)
+        self.bn: Any = nn.BatchNorm2d(out_channels, eps=1e-3)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.bn(self.conv(x)))
+
+    def fold(self) -> None:
+        """The norm's scale and shift into the convolution's weights: a pass over memory less."""
+        self.conv, self.bn = fuse_conv_bn_eval(self.conv, self.bn), nn.Identity()
+
+
+def make_fast(network: nn.Module) -> None:
+    """Evaluation mode, norms folded, weights in channels_last."""
+    network.eval().requires_grad_(False)
+    for module in list(network.modules()):
+        if isinstance(module, ConvolutionUnit):
+            module.fold()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

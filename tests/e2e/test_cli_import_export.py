@@ -101,6 +101,7 @@ def test_refusals_are_one_line(folder, tmp_path, capsys):
     assert "write KEY=VALUE" in said("biggan-pytorch", folder, *out, "--set", "SN_eps")
     assert "nearest is 'SN_eps'" in said("biggan-pytorch", folder, *out, "--set", "SN_ep=1")
     assert "has no --set x" in said("dcgan-mmgen", folder / "G.pth", *out, "--set", "x=1")
+    assert "formats are biggan-pytorch, " in said("biggan", folder, *out)
     assert "suffix" in said("dcgan-mmgen", folder / "G.pth", *out, "--suffix", "best0")
     assert "no format" in refusal(capsys, "export", "m", "--format", "onxx", *out)
     assert "no such run directory" in refusal(capsys, "export", tmp_path / "none", *out)

@@ -194,6 +194,20 @@ def test_numbers_that_are_not_finite_are_refused_with_their_key(word):
         to_json(config.replace(kimg=None, keep_best=math.inf))
 
 
+@pytest.mark.parametrize(
+    ("key", "known"),
+    [
+        ("precision", "float32, float64, bfloat16"),
+        ("generator.norm", "batch, moments, cross_replica, instance, group, none"),
+        ("updates.0.labels", "drawn, balanced, natural, real"),
+    ],
+)
+def test_a_word_that_is_no_choice_names_the_choices(key, known):
+    with pytest.raises(ConfigError) as caught:
+        override(presets.get("biggan-cifar10")(), [f"{key}=foo"])
+    assert str(caught.value) == f'{key}: "foo" is none of {known}'
+
+
 def test_a_key_with_a_letter_missing_names_the_real_one():
     config = presets.get("digits")()
     tried = 0

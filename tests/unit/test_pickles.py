@@ -186,7 +186,8 @@ def test_a_cut_file_is_refused(tmp_path, zipped):
     content = saved({"w": torch.arange(1000.0)}, zipped)
     for share in (0.0, 0.1, 0.5, 0.9, 0.999):
         path = written(tmp_path / "a.pth", content[: int(len(content) * share)])
-        with pytest.raises(CheckpointError, match=r"a\.pth: "):
+        reason = "a zip file without its end" if zipped and share else ""
+        with pytest.raises(CheckpointError, match=rf"a\.pth: .*{reason}"):
             read_torch(path)
 
 

@@ -56,6 +56,8 @@ def read_torch(path: str | Path) -> Any:
             with zipfile.ZipFile(path) as archive:
                 return _read_zip(archive, Path(path).stat().st_size)
         with mapped(path) as content:
+            if content[:2] == b"PK":
+                raise ValueError("a zip file without its end")
             return _read_legacy(content)
 
 

@@ -67,8 +67,7 @@ def main(argv: Sequence[str]) -> int:
     options = parse(Import, argv, "import", EXAMPLE)
     if options.format not in IMPORTERS:
         raise LimnerError(
-            f"no format '{options.format}'{nearest(options.format, IMPORTERS)}; "
-            "see limner import --help"
+            f"no format '{options.format}'; the formats are {', '.join(sorted(IMPORTERS))}"
         )
     if not options.source.exists():
         raise LimnerError(f"{options.source}: no such file")

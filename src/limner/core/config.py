@@ -166,7 +166,21 @@ def _build_leaf(annotation: Any, plain: Plain, path: str) -> Any:
     try:
         return msgspec.convert(plain, annotation)
     except (msgspec.ValidationError, OverflowError) as error:
+        choices = _choices(annotation)
+        if choices and isinstance(plain, str):
+            known = ", ".join(map(str, choices))
+            raise ConfigError(f"{path}: {_shown(plain)} is none of {known}") from None
         raise ConfigError(f"{path}: {error} (value {_shown(plain)})") from None
+
+
+def _choices(annotation: Any) -> tuple:
+    """The values that a Literal, or a union of them, allows; empty for other types."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return typing.get_args(annotation)
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return ()
+    parts = [_choices(member) for member in typing.get_args(annotation)]
+    return tuple(choice for part in parts for choice in part) if all(parts) else ()
 
 
 def _build_union(members: tuple, plain: Plain, path: str, import_modules: bool) -> Any:

@@ -91,7 +91,8 @@ def measure_features(num: int, batch_size: int, side: int) -> dict[str, Any]:
     images = torch.randint(0, 256, (num, 3, side, side), generator=draws, dtype=torch.uint8)
     clocks, apart = {"torch-fidelity": Clock(), "limner": Clock()}, 0.0
     with torch.inference_mode():
-        ours.rows(images[:batch_size]), theirs(images[:batch_size])  # warm-up
+        ours.rows(images[:batch_size])  # both warm up
+        theirs(images[:batch_size])
         for batch in images.split(batch_size):
             wanted = clocks["torch-fidelity"](lambda batch=batch: theirs(batch))
             found = clocks["limner"](lambda batch=batch: ours.rows(batch))
@@ -142,7 +143,7 @@ def measure_distance(dimensions: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--part", choices=("features", "distance", "both"), default="both")
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=8)

@@ -137,6 +137,7 @@ def test_the_default_for_photographs(no_weights, monkeypatch):
     assert default_features(data((1, 64, 64))) == "effnet-lite0"
     assert default_features(data((1, 64, 64), 10)) == "classifier"
     assert default_features(data((3, 16, 16), 10)) == "classifier"
+    assert default_features(data((1, 28, 28))) == "random-conv"
     assert default_features(data((4, 64, 64))) == "random-conv"
     file = no_weights / "cache" / "weights" / inception.TENSORFLOW.name
     file.parent.mkdir(parents=True)

@@ -72,15 +72,15 @@ def make_extractor(name: str | Extractor | None, data: "PreparedData") -> Extrac
 def default_features(data: "PreparedData") -> str:
     """The name of the features for data where none is asked for.
 
-    Small gray drawings with labels (digits) are judged by a classifier of their own: networks of
-    ImageNet have never seen the like. All else by FID's Inception where its weights are found, and
-    by EfficientNet-lite0 where they are not; without its package by `classifier` or `random-conv`.
+    Images smaller than 32 pixels, and gray ones with labels (digits), are judged by networks of
+    their own, `classifier` or, without labels, `random-conv`: those of ImageNet have never seen the
+    like. All else by FID's Inception where its weights are found, and by EfficientNet-lite0 where
+    they are not; without its package as the small ones.
     """
     channels, height, width = data.image_shape
     labelled = data.num_classes > 1
-    if labelled and (channels == 1 or max(height, width) < SMALL):
-        return "classifier"
-    if channels in (1, 3):
+    drawings = max(height, width) < SMALL or (channels == 1 and labelled)
+    if not drawings and channels in (1, 3):
         if TENSORFLOW.find() is not None:
             return "inception"
         if packaged_weights() is not None:

@@ -162,7 +162,9 @@ def onnx_file(path: Path) -> Pretrained:
     """
     try:
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+        # its stubs leave the compiled module out, in which all its errors are
+        errors = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     except ModuleNotFoundError:
         raise MissingExtra("onnxruntime", "onnx", f"features '{path}'") from None
     options = onnxruntime.SessionOptions()

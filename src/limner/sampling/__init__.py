@@ -7,10 +7,12 @@ from limner.sampling.animate import (
     save_animation,
 )
 from limner.sampling.archives import NpzWriter, save_npz
+from limner.sampling.drifting import Drift, smoothed_noise
 from limner.sampling.fixed import FixedSamples, TrainingSheets
 from limner.sampling.generate import generate, generate_batches
 from limner.sampling.latents import latents_from_seeds, parse_classes, parse_seeds
 from limner.sampling.model import Model, SamplePlan, load
+from limner.sampling.progress_video import progress_frames, snapshots
 from limner.sampling.sheets import class_sheet, save_png, sheet
 from limner.sampling.standing import (
     StandingPlan,
@@ -20,9 +22,11 @@ from limner.sampling.standing import (
     standing_statistics,
     using_statistics,
 )
+from limner.sampling.videos import check_video, write_video
 from limner.sampling.walks import Walk, WalkStyle, walk
 
 __all__ = [
+    "Drift",
     "FixedSamples",
     "Model",
     "NpzWriter",
@@ -33,6 +37,7 @@ __all__ = [
     "Walk",
     "WalkStyle",
     "accumulate",
+    "check_video",
     "class_sheet",
     "generate",
     "generate_batches",
@@ -43,12 +48,16 @@ __all__ = [
     "parse_classes",
     "parse_endpoint",
     "parse_seeds",
+    "progress_frames",
     "put_statistics",
     "save_animation",
     "save_npz",
     "save_png",
     "sheet",
+    "smoothed_noise",
+    "snapshots",
     "standing_statistics",
     "using_statistics",
     "walk",
+    "write_video",
 ]

@@ -1,18 +1,16 @@
 """Walks between two latents or classes, as pictures in a row or moving."""
 
-import os
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from limner.core.errors import LimnerError, MissingExtra
-from limner.core.files import sync_directory, sync_file, temporary_name
+from limner.core.errors import LimnerError
 from limner.sampling.latents import TruncationMode, check_classes, parse_classes
 from limner.sampling.model import Model, SamplePlan
 from limner.sampling.sheets import sheet
+from limner.sampling.videos import check_video, write_video
 from limner.sampling.walks import Along, Walk, WalkStyle, neighbouring_walks, walk
 
 Endpoint = tuple[int, int | None]
@@ -121,56 +119,10 @@ def save_animation(
     Raises:
         LimnerError: another suffix; MissingExtra: .mp4 without PyAV.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in (".gif", ".webp", ".png", ".mp4"):
-        raise LimnerError(f"{path}: '{suffix}' is no animation; use .gif, .webp, .png or .mp4")
+    check_video(path)
     if isinstance(images, np.ndarray):
         images = [sheet(image[None], columns=1, padding=0) for image in images]
     frames = [frame.convert("RGB") for frame in images]
     if back_and_forth:
         frames += frames[-2:0:-1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
-    try:
-        if suffix == ".mp4":
-            _write_mp4(frames, temporary, frames_per_second)
-        else:
-            _write_pillow(frames, temporary, suffix, frames_per_second)
-        sync_file(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)
-
-
-def _write_pillow(frames: list[Image.Image], path: Path, suffix: str, rate: float) -> None:
-    kind = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}[suffix]
-    options = {"quality": 90} if kind == "WEBP" else {}
-    frames[0].save(
-        path,
-        kind,
-        save_all=True,
-        append_images=frames[1:],
-        duration=round(1000 / rate),
-        loop=0,
-        **options,
-    )
-
-
-def _write_mp4(frames: list[Image.Image], path: Path, rate: float) -> None:
-    try:
-        import av  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise MissingExtra("av", "video", "writing .mp4") from None
-    width, height = (side + side % 2 for side in frames[0].size)  # yuv420p halves both sides
-    with av.open(str(path), "w", format="mp4") as container:
-        video = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
-        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        video.options = {"crf": "18"}
-        for frame in frames:
-            pixels = np.asarray(frame)
-            pad = ((0, height - pixels.shape[0]), (0, width - pixels.shape[1]), (0, 0))
-            pixels = np.pad(pixels, pad, mode="edge")
-            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(video.encode())
+    write_video((np.asarray(frame) for frame in frames), path, frames_per_second)

@@ -57,7 +57,7 @@ def sheet(
     if row_headings is not None and len(row_headings) != rows:
         raise LimnerError(f"{len(row_headings)} row headings for {rows} rows; give one for each")
     scale = scale or _fitting_scale(images.shape[1:3], rows, columns)
-    pictures = _visible(images).repeat(scale, axis=1).repeat(scale, axis=2)
+    pictures = visible(images).repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = pictures.shape[1:3]
     gap = max(1, round(max(height, width) / 30)) if padding is None else padding
     font_size = _fitting_font([*(labels or ()), *(headings or ())], width)
@@ -103,7 +103,7 @@ def _check_pictures(images: np.ndarray) -> None:
         )
 
 
-def _visible(images: np.ndarray) -> np.ndarray:
+def visible(images: np.ndarray) -> np.ndarray:
     """RGB uint8 [N, H, W, 3] for any number of channels."""
     channels = images.shape[3]
     if channels in (2, 4):

@@ -1,0 +1,140 @@
+"""`limner video`: drifting through a model's latents, or how a run's samples changed."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from limner.cli.loading import load_model
+from limner.cli.parsing import parse
+from limner.cli.progress import Counter
+from limner.core.errors import LimnerError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+EXAMPLE = "limner video runs/digits --out drift.mp4 --grid 4x3 --seconds 20"
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """A loop of smoothly drifting samples, or with --training a run's sample sheets over time."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL|RUN")]
+    """Run, RUN@best-fid, model folder; with --training a run directory."""
+
+    out: Path
+    """FILE.mp4 (H.264, needs the extra video), FILE.gif, FILE.webp or animated FILE.png."""
+
+    training: bool = False
+    """The run's sample sheets over time, with step, time, kimg and lod."""
+
+    seconds: float | None = None
+    """Length; 60 by default, 20 with --training."""
+
+    fps: float = 30.0
+    """Frames a second; at most 50 for FILE.gif."""
+
+    bitrate: float = 16.0
+    """Millions of bits a second of FILE.mp4."""
+
+    time_warp: float = 1.5
+    """With --training: above 1 shows the beginning more slowly."""
+
+    smoothing: float = 1.0
+    """Seconds over which latents are smoothed; more is slower."""
+
+    grid: str = "1x1"
+    """COLUMNSxROWS, 1080p or 4k."""
+
+    shrink: int = 1
+    """Divide each picture's side by this."""
+
+    zoom: int = 1
+    """Multiply each picture's side by this."""
+
+    seed: int = 1000
+    """Of the drifting latents."""
+
+    classes: str | None = None
+    """Classes of the cells, one after the other; all by default."""
+
+    truncation: float | None = None
+    """Multiply the latents by this."""
+
+    batch_size: int = 64
+    """Images a forward pass."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    module: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Module or FILE.py with classes of your own that the model names; may be repeated."""
+
+    json: bool = False
+    """Print what was written as one JSON object on stdout."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Make the video; 0."""
+    options = parse(Video, argv, "video", EXAMPLE)
+    most = 50.0 if options.out.suffix.lower() == ".gif" else 1000.0
+    if not 0 < options.fps <= most:
+        raise LimnerError(f"--fps {options.fps:g}: give a number above 0, at most {most:g}")
+    if options.seconds is not None and options.seconds <= 0:
+        raise LimnerError(f"--seconds {options.seconds:g}: give a number above 0")
+    if options.bitrate <= 0:
+        raise LimnerError(f"--bitrate {options.bitrate:g}: give a number above 0")
+
+    from limner.sampling import check_video, write_video
+
+    check_video(options.out)
+    total, frames = (_progress if options.training else _drift)(options)
+    with Counter("drawing", quiet=options.json, unit="frames") as counter:
+        counted = _counted(frames, total, counter)
+        num = write_video(counted, options.out, options.fps, round(options.bitrate * 1e6))
+    facts = {"out": str(options.out), "num_frames": num, "seconds": num / options.fps}
+    print(json.dumps(facts) if options.json else f"{num} frames: {options.out}")
+    return 0
+
+
+def _counted(
+    frames: "Iterator[np.ndarray]", total: int, counter: Counter
+) -> "Iterator[np.ndarray]":
+    for done, frame in enumerate(frames, start=1):
+        counter(done, total)
+        yield frame
+
+
+def _drift(options: Video) -> "tuple[int, Iterator[np.ndarray]]":
+    from limner.sampling import Drift
+
+    model = load_model(options.model, options.device, options.module, "video")
+    drift = Drift(
+        seconds=60.0 if options.seconds is None else options.seconds,
+        frames_per_second=options.fps,
+        smoothing=options.smoothing,
+        grid=options.grid,
+        shrink=options.shrink,
+        zoom=options.zoom,
+        seed=options.seed,
+        classes=() if options.classes is None else model.class_indices(options.classes),
+        truncation=options.truncation,
+        batch_size=options.batch_size,
+    )
+    return drift.num_frames, drift.frames(model)
+
+
+def _progress(options: Video) -> "tuple[int, Iterator[np.ndarray]]":
+    from limner.checkpoints import RunDirectory
+    from limner.sampling import progress_frames
+
+    run = RunDirectory(options.model)
+    if not run.exists():
+        raise LimnerError(f"{options.model}: no run here; --training takes a run directory")
+    seconds = 20.0 if options.seconds is None else options.seconds
+    frames = progress_frames(run, seconds, options.fps, options.time_warp)
+    return round(seconds * options.fps), frames

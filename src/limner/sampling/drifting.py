@@ -1,0 +1,150 @@
+"""Pictures that drift: latents that are smoothed noise over time, closed to a loop."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, UInt8
+from torch.nn import functional as F
+
+from limner.core.errors import LimnerError
+from limner.core.grids import grid_size
+from limner.core.images import to_uint8
+from limner.sampling.model import Model, SamplePlan
+from limner.sampling.sheets import visible
+
+Latents = Float32[np.ndarray, "cells z"]
+STANDARD_DEVIATIONS = 4.0  # at which the filter is cut, as scipy does
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A video of drifting latents; the values are those of PGGAN's interpolation video.
+
+    Attributes:
+        seconds, frames_per_second: its length is their product, rounded.
+        smoothing: seconds; standard deviation of the Gaussian filter over time.
+        grid: "COLUMNSxROWS", "1080p" or "4k" pictures side by side without gaps.
+        shrink: a picture's side is divided by it (averaged), before `zoom` multiplies it.
+        seed: of numpy's frozen legacy stream, drawn frame by frame, in a frame cell by cell.
+        classes: of the cells, one after the other and again from the first; empty takes all.
+        truncation: the latents times this.
+        batch_size: pictures a forward pass.
+    """
+
+    seconds: float = 60.0
+    frames_per_second: float = 30.0
+    smoothing: float = 1.0
+    grid: str = "1x1"
+    shrink: int = 1
+    zoom: int = 1
+    seed: int = 1000
+    classes: Sequence[int] = ()
+    truncation: float | None = None
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "frames_per_second", "shrink", "zoom", "batch_size"):
+            if getattr(self, name) <= 0:
+                raise LimnerError(f"{name} {getattr(self, name):g}: give more than 0")
+        if self.smoothing < 0 or not 0 <= self.seed < 2**32:
+            raise LimnerError("smoothing must not be negative, and seed be 0 to 4294967295")
+        if self.num_frames < 1:
+            raise LimnerError(f"{self.seconds:g} seconds are not one frame; make it longer")
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the video."""
+        return round(self.seconds * self.frames_per_second)
+
+    def frames(self, model: Model) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """The frames, one at a time.
+
+        Raises:
+            LimnerError: classes that the model does not have, a shrink that does not divide.
+        """
+        _, height, width = model.image_shape
+        columns, rows = grid_size(self.grid, height, width)
+        if height % self.shrink or width % self.shrink:
+            raise LimnerError(
+                f"shrink {self.shrink} does not divide the pictures' {width}x{height}; "
+                "give a number that divides both"
+            )
+        cells = columns * rows
+        labels = self._labels(model, cells)
+        at_once = max(self.batch_size // cells, 1)
+        sigma = self.smoothing * self.frames_per_second
+        latents = smoothed_noise(self.seed, self.num_frames, (cells, model.z_dim), sigma)
+        while some := list(islice(latents, at_once)):
+            z = torch.from_numpy(np.concatenate(some)) * (self.truncation or 1.0)
+            y = None if labels is None else labels.repeat(len(some))
+            floats = torch.from_numpy(model.draw_float(SamplePlan(z, y, None), self.batch_size))
+            images = to_uint8(F.avg_pool2d(floats, self.shrink)).permute(0, 2, 3, 1).numpy()
+            shown = visible(images).reshape(len(some), rows, columns, *images.shape[1:3], 3)
+            for picture in shown.transpose(0, 1, 3, 2, 4, 5):
+                frame = picture.reshape(rows * images.shape[1], columns * images.shape[2], 3)
+                yield frame.repeat(self.zoom, axis=0).repeat(self.zoom, axis=1)
+
+    def _labels(self, model: Model, cells: int) -> torch.Tensor | None:
+        if model.num_classes == 0:
+            if self.classes:
+                raise LimnerError("this model has no classes; leave them out")
+            return None
+        chosen = list(self.classes) or list(range(model.num_classes))
+        return torch.tensor([chosen[cell % len(chosen)] for cell in range(cells)])
+
+
+def smoothed_noise(
+    seed: int, num_frames: int, shape: tuple[int, int], sigma: float
+) -> Iterator[Latents]:
+    """Normal noise [num_frames, *shape], filtered over time by a Gaussian that wraps around, and
+    divided by the root of its mean square: PGGAN's latents of the same seed, frame by frame.
+
+    In memory are the frames that the filter covers (8 sigma), however many there are: the noise is
+    drawn three times, for its end, for its mean square and for the frames.
+
+    Args:
+        sigma: in frames; 0 leaves the noise as it is.
+    """
+    radius = int(STANDARD_DEVIATIONS * sigma + 0.5)
+    places = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (places / sigma) ** 2) if radius else np.ones(1)
+    weights = weights / weights.sum()
+    squares = 0.0
+    for latents in _filtered(seed, num_frames, shape, weights):
+        squares += float(np.square(latents, dtype=np.float64).sum())
+    scale = np.float32(np.sqrt(squares / (num_frames * shape[0] * shape[1])))
+    for latents in _filtered(seed, num_frames, shape, weights):
+        yield latents / scale
+
+
+def _noise(seed: int, num_frames: int, shape: tuple[int, int]) -> Iterator[Latents]:
+    random = np.random.RandomState(seed)
+    for _ in range(num_frames):
+        yield random.randn(*shape).astype(np.float32)
+
+
+def _filtered(
+    seed: int, num_frames: int, shape: tuple[int, int], weights: Float64[np.ndarray, " w"]
+) -> Iterator[Latents]:
+    window: deque[Latents] = deque(maxlen=len(weights))
+    for frame in _wrapped(seed, num_frames, shape, len(weights) // 2):
+        window.append(frame)
+        if len(window) == len(weights):
+            total = np.zeros(shape)
+            for weight, noise in zip(weights, window, strict=True):
+                total += weight * noise
+            yield total.astype(np.float32)
+
+
+def _wrapped(seed: int, num_frames: int, shape: tuple[int, int], edge: int) -> Iterator[Latents]:
+    """The noise with `edge` frames more at both ends, as if it went round for ever."""
+    if edge >= num_frames:
+        whole = list(_noise(seed, num_frames, shape))
+        return (whole[i % num_frames] for i in range(-edge, num_frames + edge))
+    end = deque(_noise(seed, num_frames, shape), maxlen=edge) if edge else ()
+    start = islice(_noise(seed, num_frames, shape), edge)
+    return chain(end, _noise(seed, num_frames, shape), start)

@@ -284,5 +284,8 @@ def _fill_buffers(network: nn.Module, values: dict[str, Tensor]) -> None:
 def _share(total: int, name: str) -> int:
     world_size = distributed.world_size()
     if total % world_size:
-        raise ConfigError(f"{name}={total} cannot be split over {world_size} processes evenly")
+        raise ConfigError(
+            f"{name}: {total} images cannot be shared by {world_size} processes; give a positive "
+            f"multiple of {world_size}"
+        )
     return total // world_size

@@ -106,7 +106,7 @@ def _torchvision(name: str) -> Found:
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     if options:
         options["aux_logits"] = False
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         network = models.get_model(name, weights=None, **options)
     weights = models.get_model_weights(name).DEFAULT
     preset = weights.transforms()
@@ -126,7 +126,7 @@ def _timm(name: str) -> Found:
         raise LimnerError(
             f"timm has no network '{architecture}'{nearest(architecture, timm.list_models())}"
         )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         network = timm.create_model(name, pretrained=False)
     config: Mapping[str, Any] = network.pretrained_cfg
     preparation = Preparation(

@@ -15,13 +15,16 @@ from limner.cli.presets import memory_bytes, num_parameters
 from limner.core.config import from_json
 from limner.training import RunConfig
 
-FIELDS = {"metric", "name", "value", "std", "extractor", "weights_sha256", "num", "floor", "seed"}
+FIELDS = {
+    *("metric", "name", "value", "std", "extractor", "weights_sha256", "num", "floor", "seed"),
+    *("num_real", "resize", "data_sha256"),
+}
 FAST = ("--features", "random-conv", "--json")
 
 
 def results(answer) -> dict[str, dict]:
     assert answer.code == 0, answer.err
-    (held,) = json.loads(answer.out).values()
+    held = json.loads(answer.out)["results"]
     assert all(set(result) == FIELDS for result in held)
     return {result["name"]: result for result in held}
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,22 +24,39 @@ from limner.sampling import (
     using_statistics,
 )
 
+if TYPE_CHECKING:
+    from limner.metrics import ImageStream
+
 
 def evaluation_sampler(
     generator: nn.Module, num_classes: int, standing: StandingPlan | None = None
-) -> Callable[[int, int], tuple[Tensor, Tensor | None]]:
-    """sample(num, seed) -> (uint8 [N, C, H, W], labels or None), the classes in equal shares.
+) -> Callable[[int, int], tuple["ImageStream", Tensor | None]]:
+    """sample(num, seed) -> (images, labels or None), the classes in equal shares.
 
-    With `standing` the generator has standing statistics of its own latents meanwhile.
+    The images are made when they are looked at, so memory does not grow with their number. With
+    `standing` the generator has standing statistics of its own latents meanwhile.
     """
+    from limner.metrics import ImageStream
 
-    def sample(num: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        z = latents_from_seeds(range(seed, seed + num), z_dim_of(generator))
-        y = torch.arange(num) % num_classes if num_classes else None
+    def sample(num: int, seed: int) -> tuple[ImageStream, Tensor | None]:
+        z_dim = z_dim_of(generator)
+        labels = torch.arange(num) % num_classes if num_classes else None
         statistics = standing_statistics(generator, standing, num_classes) if standing else {}
-        with using_statistics(generator, statistics):
-            pieces = [to_uint8(images).cpu() for images in generate_batches(generator, z, y)]
-        return torch.cat(pieces), y
+
+        def generate_floats(z: Tensor, y: Tensor | None) -> Tensor:
+            with using_statistics(generator, statistics):
+                return torch.cat([images.cpu() for images in generate_batches(generator, z, y)])
+
+        def part(begin: int, end: int) -> Tensor:
+            z = latents_from_seeds(range(seed + begin, seed + end), z_dim)
+            y = None if labels is None else labels[begin:end]
+            with using_statistics(generator, statistics):
+                pieces = [to_uint8(images).cpu() for images in generate_batches(generator, z, y)]
+            return torch.cat(pieces)
+
+        channels, height, width = part(0, 1).shape[1:]
+        shape = (channels, height, width)
+        return ImageStream(num, shape, part, generate_floats, z_dim, num_classes), labels
 
     return sample
 
@@ -59,13 +76,16 @@ def evaluate(
     Args:
         model: a loaded Model, a run, or a model folder.
         data: as for `train`; brought to the model's size where it is not prepared.
-        metrics: names, for example "fid", "kid", "prdc", "accuracy", "cas", "swd", "msssim".
+        metrics: names in limner.metrics.METRICS.
         num: generated images; by default as many as there are pictures, at most 10,000 (16,384
             for "swd" alone, 20,000 for "msssim" alone).
         features: extractor's name, or "module:Class" of your own.
         seed: first seed of the latents.
         recipe: how pictures are prepared; by default as for the training of a run, see `recipe_of`.
         on_prepare: called with (pictures prepared, their number or None).
+
+    Returns:
+        the results; with several processes on the first one, elsewhere an empty list.
     """
     from limner.metrics import find_metric, make_evaluator
 

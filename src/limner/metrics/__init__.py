@@ -3,6 +3,8 @@
 METRICS says what a requested name computes; see `limner.metrics.features.EXTRACTORS` for features.
 """
 
+from limner.metrics.classes import intra_class_distance
+from limner.metrics.copies import nearest_rows
 from limner.metrics.evaluation import (
     Evaluator,
     Sample,
@@ -13,10 +15,17 @@ from limner.metrics.evaluation import (
     score,
 )
 from limner.metrics.features import EXTRACTORS, Classifier, Extractor, make_extractor
-from limner.metrics.frechet import frechet_distance, frechet_from_moments, moments
+from limner.metrics.frechet import (
+    Gaussian,
+    RunningMoments,
+    frechet_distance,
+    frechet_from_moments,
+    moments,
+)
 from limner.metrics.inception_score import inception_score
 from limner.metrics.kernel import gaussian_kernel, kernel_distance, polynomial_kernel
-from limner.metrics.moments_file import Moments, read_moments
+from limner.metrics.modes import modes_and_divergence
+from limner.metrics.moments_file import Moments, read_moments, write_moments
 from limner.metrics.ms_ssim import mean_ms_ssim, ms_ssim
 from limner.metrics.neighbours import (
     Manifold,
@@ -24,10 +33,27 @@ from limner.metrics.neighbours import (
     nearest_neighbour_score,
     precision_recall_density_coverage,
 )
+from limner.metrics.notes import notes
+from limner.metrics.path_length import mean_path_length, path_lengths
 from limner.metrics.reference import Reference
-from limner.metrics.requests import accuracy, cas, fid, is_, kid, msssim, prdc, swd
+from limner.metrics.requests import (
+    accuracy,
+    cas,
+    cas_network,
+    fid,
+    intra_fid,
+    is_,
+    kid,
+    modes,
+    modes_kl,
+    msssim,
+    ppl,
+    prdc,
+    swd,
+)
 from limner.metrics.results import Comparison, Figure, Metric, Result
 from limner.metrics.sliced_wasserstein import sliced_wasserstein
+from limner.metrics.streams import ImageStream
 
 METRICS: dict[str, Metric] = {
     "fid": fid,
@@ -38,6 +64,11 @@ METRICS: dict[str, Metric] = {
     "cas": cas,
     "swd": swd,
     "msssim": msssim,
+    "intra-fid": intra_fid,
+    "cas-network": cas_network,
+    "modes": modes,
+    "modes-kl": modes_kl,
+    "ppl": ppl,
 }
 
 __all__ = [
@@ -48,11 +79,14 @@ __all__ = [
     "Evaluator",
     "Extractor",
     "Figure",
+    "Gaussian",
+    "ImageStream",
     "Manifold",
     "Metric",
     "Moments",
     "Reference",
     "Result",
+    "RunningMoments",
     "Sample",
     "check_metrics",
     "class_accuracy",
@@ -62,16 +96,23 @@ __all__ = [
     "frechet_from_moments",
     "gaussian_kernel",
     "inception_score",
+    "intra_class_distance",
     "kernel_distance",
     "make_evaluator",
     "make_extractor",
     "mean_ms_ssim",
+    "mean_path_length",
+    "modes_and_divergence",
     "moments",
     "ms_ssim",
     "nearest_neighbour_score",
+    "nearest_rows",
+    "notes",
+    "path_lengths",
     "polynomial_kernel",
     "precision_recall_density_coverage",
     "read_moments",
     "score",
     "sliced_wasserstein",
+    "write_moments",
 ]

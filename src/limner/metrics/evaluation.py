@@ -9,20 +9,26 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from limner.core import distributed
 from limner.core.config import nearest
 from limner.core.errors import LimnerError
 from limner.metrics.features import Extractor
-from limner.metrics.features.base import pixel_rows
+from limner.metrics.features.base import PIXELS_MAX
+from limner.metrics.frechet import Gaussian
 from limner.metrics.moments_file import Moments
-from limner.metrics.reference import OF_CLASSIFIER, Reference, Side, classified
+from limner.metrics.reading import paths_of, wanted_of
+from limner.metrics.reference import OF_CLASSIFIER, Reference, Side, pixel_shape
 from limner.metrics.results import Metric, Result
+from limner.metrics.streams import ImageStream, Wanted, as_stream, read
 
 if TYPE_CHECKING:
-    from limner.data import PreparedData
+    from limner.metrics.arrays import ImageSet
 
 OWN_CLASSES = (None, "classifier", "random-conv")  # extractors that know no others than the data's
+INCEPTION = "inception"  # the network of 2015 with the published weights, and nothing else
+OF_INCEPTION = {"fd": "fid", "kd": "kid", "is": "is", "intra-fd": "intra-fid"}
 
-Images = UInt8[Tensor, "n c h w"]
+Images = UInt8[Tensor, "n c h w"] | ImageStream
 Classes = Int[Tensor, " n"]
 Sample = Callable[[int, int], tuple[Images, Classes | None]]
 Evaluator = Callable[[Sample], list[Result]]
@@ -31,11 +37,11 @@ Evaluator = Callable[[Sample], list[Result]]
 def evaluate_images(
     fake_images: Images,
     fake_labels: Classes | None,
-    data: "PreparedData",
+    data: "ImageSet",
     metrics: Sequence[str],
     extractor: str | Extractor | None = None,
     seed: int = 0,
-    held_out: "PreparedData | None" = None,
+    held_out: "ImageSet | None" = None,
     moments: Moments | str | os.PathLike[str] | None = None,
 ) -> list[Result]:
     """Score generated images against a data set, each figure with its real-against-real floor.
@@ -64,7 +70,7 @@ def evaluate_images(
 
 
 def make_evaluator(
-    data: "PreparedData",
+    data: "ImageSet",
     metrics: Sequence[str],
     num: int,
     extractor: str | Extractor | None = None,
@@ -90,53 +96,83 @@ def make_evaluator(
 def score(
     reference: Reference, images: Images, labels: Classes | None, metrics: Sequence[str]
 ) -> list[Result]:
-    """`evaluate_images` for a reference that is there already."""
+    """`evaluate_images` for a reference that is there already.
+
+    Images are looked at once, part by part. With several processes each takes its share of the
+    parts, the first has the results, and the others an empty list.
+    """
     _check_images(images, labels, reference.data)
-    images, labels = images.cpu(), None if labels is None else labels.cpu()
-    rows: dict[str, Tensor] = {}
-    results = []
-    for name in metrics:
-        metric = find_metric(name)
+    stream = as_stream(images)
+    labels = None if labels is None else labels.cpu()
+    found = {name: find_metric(name) for name in metrics}
+    for name, metric in found.items():
         real_lacks = metric.reads not in OF_CLASSIFIER and reference.labels is None
         if metric.needs_labels and (labels is None or real_lacks):
             side = "generated" if labels is None else "real"
             raise LimnerError(f"metric '{name}' needs labels of the {side} images; leave it out")
-        if metric.reads not in rows:
-            rows[metric.reads] = _read(reference, metric, images)
-        results += _results(reference, name, metric, Side(rows[metric.reads], labels))
+    wanted = wanted_of(reference, list(found.values()), stream.num)
+    rows = read(stream, wanted)
+    if distributed.rank() != 0:
+        return []
+    with distributed.alone():
+        if any(metric.reads == "paths" for metric in found.values()):
+            rows["paths"] = paths_of(stream, reference)
+        results = []
+        for name, metric in found.items():
+            side = _side(rows[metric.reads], labels, wanted.get(metric.reads))
+            results += _results(reference, name, metric, side, stream.num)
     return results
 
 
-def _read(reference: Reference, metric: Metric, images: Tensor) -> Tensor:
-    if metric.reads in OF_CLASSIFIER:
-        return classified(reference.classifier.logits(images), metric)
-    if metric.reads == "images":
-        return images
-    if metric.reads == "pixels":
-        return pixel_rows(images)
-    return reference.extractor.features(images)
+def _side(kept: Tensor | Gaussian, labels: Tensor | None, wanted: Wanted | None) -> Side:
+    places = None if wanted is None else wanted.places
+    labels = labels if labels is None or places is None else labels[places]
+    if isinstance(kept, Gaussian):
+        return Side(kept.mean[None, :0], labels, kept)
+    return Side(kept, labels)
 
 
-def _results(reference: Reference, name: str, metric: Metric, fake: Side) -> list[Result]:
-    floors = reference.floors(name, metric, len(fake.rows))
+def _results(reference: Reference, name: str, metric: Metric, fake: Side, num: int) -> list[Result]:
+    floors = reference.floors(name, metric, num)
     used = reference.used_by(metric)
-    extractor = "pixels" if used is None else used.name
     moments = reference.moments_for(metric)
-    whose = extractor if moments is None else f"{extractor}-{moments.name}"
+    looks_at_fakes_only = metric.alone or metric.reads in OF_CLASSIFIER
+    if used is None:
+        shape = reference.data.image_shape
+        shrinks = metric.reads == "pixels" and pixel_shape(shape) != shape
+        resize = f"area-{PIXELS_MAX}" if shrinks else None
+    else:
+        resize = getattr(used, "resize", None)
     return [
         Result(
             metric=name,
-            name=f"{key}-{whose}" if metric.named_by_features else key,
+            name=name_of(key, metric, used, moments),
             value=figure.value,
             std=figure.std,
-            extractor=extractor,
+            extractor="pixels" if used is None else used.name,
             weights_sha256=None if used is None else used.weights_sha256,
-            num=len(fake.rows),
-            floor=floors[key],
+            num=num,
+            floor=floors.get(key),
             seed=reference.seed,
+            num_real=0 if looks_at_fakes_only or moments is not None else len(reference),
+            resize=resize,
+            data_sha256=reference.real.sha256 if moments is None else moments.sha256,
         )
         for key, figure in reference.compare(metric, fake).items()
     ]
+
+
+def name_of(
+    key: str, metric: Metric, used: Extractor | None, moments: Moments | None = None
+) -> str:
+    """What a figure is called: "recall", "fd-classifier", "fid" only with Inception's weights."""
+    if not metric.named_by_features or used is None:
+        return key
+    if used.name == INCEPTION:
+        key = OF_INCEPTION.get(key, f"{key}-{used.name}")
+    else:
+        key = f"{key}-{used.name}"
+    return key if moments is None else f"{key}-{moments.name}"
 
 
 def find_metric(name: str) -> Metric:
@@ -153,7 +189,7 @@ def find_metric(name: str) -> Metric:
 
 
 def check_metrics(
-    names: Sequence[str], data: "PreparedData", extractor: str | Extractor | None = None
+    names: Sequence[str], data: "ImageSet", extractor: str | Extractor | None = None
 ) -> None:
     """Refuse metrics that are unknown or that the data cannot have with this extractor.
 
@@ -176,10 +212,12 @@ def check_metrics(
             )
 
 
-def _check_images(images: Tensor, labels: Tensor | None, data: "PreparedData") -> None:
-    if images.dtype != torch.uint8 or tuple(images.shape[1:]) != data.image_shape:
+def _check_images(images: Tensor | ImageStream, labels: Tensor | None, data: "ImageSet") -> None:
+    is_tensor = isinstance(images, Tensor)
+    if (is_tensor and images.dtype != torch.uint8) or tuple(images.shape[-3:]) != data.image_shape:
+        kind = images.dtype if is_tensor else torch.uint8
         raise LimnerError(
-            f"generated images are {images.dtype} {tuple(images.shape)}; the data need "
+            f"generated images are {kind} {tuple(images.shape)}; the data need "
             f"uint8 [N, {', '.join(map(str, data.image_shape))}]"
         )
     if labels is not None and (labels.shape != (len(images),) or labels.is_floating_point()):

@@ -24,6 +24,7 @@ def wanted_of(reference: Reference, metrics: Sequence[Metric], num: int) -> dict
         if metric.reads != "paths":
             by_kind.setdefault(metric.reads, []).append(metric)
     once = _Once(reference) if {"features", "probabilities"} <= by_kind.keys() else None
+    beside = num if reference.moments is not None else len(reference)
     for kind, readers in by_kind.items():
         if once is not None and once.serves(readers[0]):
             rows = once.features if kind == "features" else once.probabilities(readers[0])
@@ -33,7 +34,7 @@ def wanted_of(reference: Reference, metrics: Sequence[Metric], num: int) -> dict
         wanted[kind] = Wanted(
             rows,
             places=_places(readers, num, reference.seed) if kind in LARGE else None,
-            sum_up_beside=len(reference) if sums_do else None,
+            sum_up_beside=beside if sums_do else None,
         )
     return wanted
 

@@ -5,9 +5,9 @@ import hashlib
 import json
 import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import safetensors
 import torch
@@ -18,24 +18,32 @@ from limner.core.errors import LimnerError
 from limner.core.files import cache_directory, write_atomically
 from limner.core.streams import stream
 from limner.metrics.features import Classifier, Extractor, classifier_of, make_extractor
-from limner.metrics.features.base import features_of, images_at, pixel_rows
+from limner.metrics.features.base import PIXELS_MAX, features_of, images_at, pixel_rows
+from limner.metrics.frechet import Gaussian
+from limner.metrics.frechet import moments as moments_of
+from limner.metrics.modes import classifier_of_modes
 from limner.metrics.moments_file import Moments, read_moments
 from limner.metrics.results import Comparison, Figure, Metric
 
 if TYPE_CHECKING:
-    from limner.data import PreparedData
+    from limner.metrics.arrays import ImageSet
 
-STATISTICS_VERSION = 1  # rises when a cached feature or floor would come out differently
+STATISTICS_VERSION = 2  # rises when a cached feature or floor would come out differently
 NUM_REAL_MAX = 50_000
-OF_CLASSIFIER = ("logits", "probabilities")  # a metric of these reads the generated images alone
-NUM_SPLITS_MAX, NUM_FLOOR_IMAGES = 5, 20_000
+# a metric of these reads the generated images alone
+OF_CLASSIFIER = ("logits", "modes", "probabilities")
+NUM_FLOOR_IMAGES = 20_000
 
 
 class Side(NamedTuple):
-    """Rows [N, D] and, where there are any, int64 labels [N]."""
+    """Rows [N, D] and, where there are any, int64 labels [N].
+
+    Of generated images summed up on the way there are no rows, but their mean and covariance.
+    """
 
     rows: Tensor
     labels: Tensor | None
+    gaussian: Gaussian | None = None
 
     def part(self, begin: int, end: int | None = None) -> "Side":
         """Rows `begin` to `end`."""
@@ -60,10 +68,10 @@ class Reference:
 
     def __init__(
         self,
-        data: "PreparedData",
+        data: "ImageSet",
         extractor: str | Extractor | None = None,
         seed: int = 0,
-        held_out: "PreparedData | None" = None,
+        held_out: "ImageSet | None" = None,
         moments: Moments | str | os.PathLike[str] | None = None,
     ):
         """Choose the images.
@@ -91,7 +99,7 @@ class Reference:
                 f"held-out images {self.real.image_shape} with {self.real.num_classes} classes do "
                 f"not fit the data, {data.image_shape} with {data.num_classes}"
             )
-        self.extractor = make_extractor(extractor, data)
+        self.extractor = make_extractor(extractor, cast(Any, data))
         self.seed = seed
         if moments is not None and not isinstance(moments, Moments):
             moments = read_moments(moments)
@@ -110,6 +118,22 @@ class Reference:
         return torch.from_numpy(self.real.labels[self.order.numpy()])
 
     @functools.cached_property
+    def modes(self) -> Classifier:
+        """The classifier that tells modes; see `classifier_of_modes`."""
+        return classifier_of_modes(self.data)
+
+    @functools.cached_property
+    def gaussian(self) -> Gaussian:
+        """Mean and covariance of the reference's features, from the cache if they are there."""
+        path = self._cached("safetensors", "moments", self.extractor)
+        if path is not None and path.exists():
+            return Gaussian(*_read_tensors(path, "mean", "covariance"))
+        mean, covariance = moments_of(self.features)
+        if path is not None:
+            write_atomically(path, save({"mean": mean, "covariance": covariance}))
+        return Gaussian(mean, covariance)
+
+    @functools.cached_property
     def classifier(self) -> Classifier:
         """The extractor if it knows the classes, else the classifier of the data."""
         if isinstance(self.extractor, Classifier):
@@ -121,7 +145,7 @@ class Reference:
         """Features [N, D] of the reference, in its order, from the cache if they are there."""
         path = self._cached("safetensors", "features", self.extractor)
         if path is not None and path.exists():
-            return _read_features(path)
+            return _read_tensors(path, "features")[0]
         features = features_of(self.extractor, self.real, self.order).contiguous()
         if path is not None:
             write_atomically(path, save({"features": features}))
@@ -129,29 +153,51 @@ class Reference:
 
     def used_by(self, metric: Metric) -> Extractor | None:
         """Whose rows a metric reads: None for pixels."""
-        by_reads = {"features": self.extractor, "pixels": None, "images": None}
-        return self.classifier if metric.reads in OF_CLASSIFIER else by_reads[metric.reads]
+        if metric.reads == "modes":
+            return self.modes
+        if metric.reads == "logits":
+            return self.classifier
+        if metric.reads == "probabilities":
+            knows_classes = hasattr(self.extractor, "logits")
+            return self.extractor if knows_classes else self.classifier
+        return self.extractor if metric.reads in ("features", "paths") else None
+
+    def rows_of(self, metric: Metric, images: Tensor) -> Tensor:
+        """What a metric reads of images uint8 [N, C, H, W]."""
+        if metric.reads == "images":
+            return images
+        if metric.reads == "pixels":
+            return pixel_rows(images)
+        if metric.reads == "features":
+            return self.extractor.features(images)
+        used = self.used_by(metric)
+        assert isinstance(used, KnowsClasses), metric.reads
+        return classified(used.logits(images), metric)
 
     def compare(self, metric: Metric, fake: Side) -> Mapping[str, Figure]:
         """A metric's figures for generated rows against the reference."""
+        if fake.gaussian is not None:
+            return self._compute_by_moments(metric, fake.gaussian)
         if metric.reads in OF_CLASSIFIER or metric.alone:
             return self._compute(metric, fake, fake.part(0, 0))
         return self._compute(metric, fake, self._side(metric, len(fake.rows)))
 
     def floors(self, name: str, metric: Metric, num: int) -> Mapping[str, float]:
         """A metric's figures for real images against other real images, for `num` generated."""
+        if metric.reads == "paths" or len(self) < 2:
+            return {}
         if metric.reads == "logits":
             # the classifier knows the real images by heart: only its held-out part is honest
             return dict.fromkeys(metric.figures, self.classifier.held_out_accuracy)
         num = min(num, len(self) // 2)
-        moments = self.moments_for(metric)
-        against = "" if moments is None else f" {moments.sha256}"
+        file = self.moments_for(metric)
+        against = "" if file is None else f" {file.sha256}"
         path = self._cached("json", f"floor {name} {num}{against}", self.used_by(metric))
         if path is not None and path.exists():
             return json.loads(path.read_text())
         real = self._side(metric, 2 * num)
         half = len(real.rows) // 2
-        num_splits = min(max(NUM_FLOOR_IMAGES // len(self), 1), NUM_SPLITS_MAX)
+        num_splits = min(max(NUM_FLOOR_IMAGES // len(self), 1), metric.num_floor_splits)
         splits = [real.shuffled(self.seed, split) for split in range(num_splits)]
         figures = [
             self._compute(metric, split.part(0, min(num, half)), split.part(half))
@@ -169,29 +215,36 @@ class Reference:
         return None if metric.from_moments is None else self.moments
 
     def _compute(self, metric: Metric, fake: Side, real: Side) -> Mapping[str, Figure]:
-        moments = self.moments_for(metric)
-        if moments is not None and metric.from_moments is not None:
-            width = fake.rows.shape[1]
-            if width != len(moments.mean):
-                raise LimnerError(
-                    f"{moments.path}: moments of {len(moments.mean)} features, but "
-                    f"'{self.extractor.name}' has {width}; they belong to another network"
-                )
-            return metric.from_moments(fake.rows, moments)
+        if self.moments_for(metric) is not None:
+            return self._compute_by_moments(metric, moments_of(fake.rows))
         most = len(fake.rows) + len(real.rows) if metric.num_max is None else metric.num_max
         if metric.equal_numbers:
             most = min(most, len(fake.rows), len(real.rows))
         if most < len(fake.rows):  # fakes often come class by class, so never the first ones
             fake = fake.shuffled(self.seed, "fakes").part(0, most)
-        return metric.compute(Comparison(*fake, *real.part(0, most), self.seed))
+        real = real.part(0, most)
+        sides = (fake.rows, fake.labels, real.rows, real.labels)
+        return metric.compute(Comparison(*sides, self.seed, pixel_shape(self.data.image_shape)))
+
+    def _compute_by_moments(self, metric: Metric, fake: Gaussian) -> Mapping[str, Figure]:
+        assert metric.from_moments is not None
+        file = self.moments_for(metric)
+        if file is None:
+            return metric.from_moments(fake, self.gaussian)
+        if len(fake.mean) != len(file.mean):
+            raise LimnerError(
+                f"{file.path}: moments of {len(file.mean)} features, but '{self.extractor.name}' "
+                f"has {len(fake.mean)}; they belong to another network"
+            )
+        return metric.from_moments(fake, file.gaussian)
 
     def _side(self, metric: Metric, num_images: int) -> Side:
         """All rows of the reference; of whole images no more than these, for the memory."""
         if metric.reads == "features":
             return Side(self.features, self.labels)
-        if metric.reads == "probabilities":
-            logits = features_of(_Logits(self.classifier), self.real, self.order)
-            return Side(classified(logits, metric), self.labels)
+        if metric.reads in OF_CLASSIFIER:
+            rows = _Rows(functools.partial(self.rows_of, metric))
+            return Side(features_of(rows, self.real, self.order), self.labels)
         # twice the largest number, for the floor's two halves
         num = len(self) if metric.num_max is None else min(2 * metric.num_max, len(self))
         num = min(num, num_images) if metric.reads == "images" else num
@@ -209,12 +262,34 @@ class Reference:
         return cache_directory() / "statistics" / f"{digest}.{suffix}"
 
 
-class _Logits:
-    """A classifier's logits where features are asked for."""
+@runtime_checkable
+class KnowsClasses(Protocol):
+    """An extractor with logits: of the data's classes or of those of its own training."""
 
-    def __init__(self, classifier: Classifier):
-        self.name, self.weights_sha256 = classifier.name, classifier.weights_sha256
-        self.features = classifier.logits
+    def logits(self, images: Tensor) -> Tensor:
+        """uint8 [N, C, H, W] to float [N, classes]."""
+        ...
+
+
+class _Rows:
+    """Any rows where features are asked for."""
+
+    name = "rows"
+    weights_sha256: str | None = None
+
+    def __init__(self, rows: Callable[[Tensor], Tensor]):
+        self.rows = rows
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.rows(images)
+
+
+def pixel_shape(image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """(C, H, W) of the images that `pixel_rows` makes flat."""
+    channels, height, width = image_shape
+    if max(height, width) <= PIXELS_MAX:
+        return image_shape
+    return channels, min(height, PIXELS_MAX), min(width, PIXELS_MAX)
 
 
 def classified(logits: Tensor, metric: Metric) -> Tensor:
@@ -222,9 +297,9 @@ def classified(logits: Tensor, metric: Metric) -> Tensor:
     return logits.double().softmax(dim=1) if metric.reads == "probabilities" else logits
 
 
-def _read_features(path: Path) -> Tensor:
+def _read_tensors(path: Path, *names: str) -> list[Tensor]:
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return file.get_tensor("features")
+            return [file.get_tensor(name) for name in names]
     except safetensors.SafetensorError as error:
-        raise LimnerError(f"{path}: broken features ({error}); delete the file") from None
+        raise LimnerError(f"{path}: broken statistics ({error}); delete the file") from None

@@ -1,24 +1,26 @@
 """What each requested name computes from the two sides."""
 
 import torch
-from torch import Tensor
 
 from limner.core.streams import stream
-from limner.metrics.frechet import frechet_distance, frechet_from_moments, moments
+from limner.metrics.classes import classification_accuracy, intra_class_distance
+from limner.metrics.frechet import Gaussian, frechet_distance, frechet_from_moments
 from limner.metrics.inception_score import inception_score
 from limner.metrics.kernel import kernel_distance
-from limner.metrics.moments_file import Moments
+from limner.metrics.modes import modes_and_divergence
 from limner.metrics.ms_ssim import mean_ms_ssim
 from limner.metrics.neighbours import (
     class_accuracy,
     nearest_neighbour_score,
     precision_recall_density_coverage,
 )
+from limner.metrics.path_length import mean_path_length
 from limner.metrics.results import Comparison, Figure, Metric
 from limner.metrics.sliced_wasserstein import SMALLEST_SIDE, sliced_wasserstein
 
 # images a side: about 20 CPU-seconds for 64 features, 15 for 64 x 64 x 3 pixels
 NUM_IN_FEATURES_MAX, NUM_IN_PIXELS_MAX = 10_000, 5_000
+NUM_IN_TRAINING_MAX, NUM_OF_PATHS_MAX = 20_000, 10_000
 NUM_IN_DISTANCE, NUM_IN_SIMILARITY = 16_384, 20_000  # those of progressive_growing_of_gans
 
 
@@ -26,8 +28,15 @@ def _fd(sides: Comparison) -> dict[str, Figure]:
     return {"fd": Figure(frechet_distance(sides.fake, sides.real))}
 
 
-def _fd_from_moments(rows: Tensor, real: Moments) -> dict[str, Figure]:
-    return {"fd": Figure(frechet_from_moments(*moments(rows), real.mean, real.covariance))}
+def _fd_from_moments(fake: Gaussian, real: Gaussian) -> dict[str, Figure]:
+    return {"fd": Figure(frechet_from_moments(*fake, *real))}
+
+
+def _intra_fd(sides: Comparison) -> dict[str, Figure]:
+    assert sides.fake_labels is not None
+    assert sides.real_labels is not None
+    distance = intra_class_distance(sides.fake, sides.fake_labels, sides.real, sides.real_labels)
+    return {"intra-fd": Figure(*distance)}
 
 
 def _kd(sides: Comparison) -> dict[str, Figure]:
@@ -55,6 +64,28 @@ def _cas(sides: Comparison) -> dict[str, Figure]:
     return {"cas-1nn": Figure(share)}
 
 
+def _cas_network(sides: Comparison) -> dict[str, Figure]:
+    return {"cas-network": Figure(classification_accuracy(sides))}
+
+
+def _modes(sides: Comparison) -> dict[str, Figure]:
+    found, _ = modes_and_divergence(sides.fake.argmax(dim=1), sides.fake.shape[1])
+    return {"modes": Figure(found)}
+
+
+def _modes_kl(sides: Comparison) -> dict[str, Figure]:
+    _, divergence = modes_and_divergence(sides.fake.argmax(dim=1), sides.fake.shape[1])
+    return {"modes-kl": Figure(divergence)}
+
+
+def _ppl(sides: Comparison) -> dict[str, Figure]:
+    full, end = sides.fake.unbind(dim=1)
+    return {
+        "ppl": Figure(*mean_path_length(full)),
+        "ppl-end": Figure(*mean_path_length(end)),
+    }
+
+
 def _swd(sides: Comparison) -> dict[str, Figure]:
     values = sliced_wasserstein(sides.fake, sides.real, sides.seed)
     return {f"swd-{level}": Figure(*value) for level, value in values.items()}
@@ -73,6 +104,15 @@ fid = Metric(
     higher_is_better=False,
     named_by_features=True,
     from_moments=_fd_from_moments,
+    num_published=10_000,
+    advice="give --num 10000, or prefer kid, whose mean does not depend on the number",
+)
+intra_fid = Metric(
+    _intra_fd,
+    ("intra-fd",),
+    higher_is_better=False,
+    needs_labels=True,
+    named_by_features=True,
 )
 kid = Metric(_kd, ("kd",), higher_is_better=False, named_by_features=True)
 is_ = Metric(_is, ("is",), higher_is_better=True, reads="probabilities", named_by_features=True)
@@ -93,6 +133,26 @@ cas = Metric(
     reads="pixels",
     needs_labels=True,
     num_max=NUM_IN_PIXELS_MAX,
+)
+cas_network = Metric(
+    _cas_network,
+    ("cas-network",),
+    higher_is_better=True,
+    reads="pixels",
+    needs_labels=True,
+    num_max=NUM_IN_TRAINING_MAX,
+    num_floor_splits=1,
+)
+modes = Metric(_modes, ("modes",), higher_is_better=True, reads="modes", alone=True)
+modes_kl = Metric(_modes_kl, ("modes-kl",), higher_is_better=False, reads="modes", alone=True)
+ppl = Metric(
+    _ppl,
+    ("ppl", "ppl-end"),
+    higher_is_better=False,
+    reads="paths",
+    named_by_features=True,
+    num_max=NUM_OF_PATHS_MAX,
+    alone=True,
 )
 swd = Metric(
     _swd,

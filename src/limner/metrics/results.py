@@ -7,7 +7,9 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 from limner.core.config import Config
-from limner.metrics.moments_file import Moments
+from limner.metrics.frechet import Gaussian
+
+Reads = Literal["features", "logits", "modes", "probabilities", "pixels", "images", "paths"]
 
 
 class Result(Config, frozen=True, kw_only=True):
@@ -19,8 +21,11 @@ class Result(Config, frozen=True, kw_only=True):
         std: over subsets or splits, where the metric has any.
         extractor: whose features or logits; "pixels" where none were needed.
         num: generated images that went in.
-        floor: the figure for real images against other real images.
+        floor: the figure for real images against other real images; None where there is none.
         seed: of the choice of real images and of subsets.
+        num_real: real images that they were compared with, 0 where there were none.
+        resize: how images were brought to the network's size, None where they were not.
+        data_sha256: of the real images, or of the moments in their place.
     """
 
     metric: str
@@ -32,6 +37,9 @@ class Result(Config, frozen=True, kw_only=True):
     num: int
     floor: float | None
     seed: int
+    num_real: int
+    resize: str | None
+    data_sha256: str
 
 
 class Figure(NamedTuple):
@@ -45,7 +53,10 @@ class Figure(NamedTuple):
 class Comparison:
     """The two sides of a metric: rows [N, D] of what it reads, and int64 labels [N].
 
-    `real` has no rows where the metric reads logits or probabilities.
+    `real` has no rows where the metric looks at the generated images only.
+
+    Attributes:
+        image_shape: (C, H, W) of pixels, whose rows are flat.
     """
 
     fake: Tensor
@@ -53,6 +64,7 @@ class Comparison:
     real: Tensor
     real_labels: Tensor | None
     seed: int
+    image_shape: tuple[int, int, int] = (1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -63,30 +75,35 @@ class Metric:
         compute: from both sides to the figures by name.
         figures: these names; there may be more, one for each level or so.
         higher_is_better: for all of its figures.
-        reads: which rows it is given: "features", "logits" or "probabilities" (of a classifier, of
-            the generated images only), "pixels" (0..255, large images made smaller) or "images"
-            (uint8 [N, C, H, W] as they are).
+        reads: which rows it is given: "features"; "logits", "modes" (logits of the data's
+            classifier; of stacked data, the channels' together) or "probabilities", of the
+            generated images only; "pixels" (0..255, large images made smaller); "images" (uint8
+            [N, C, H, W] as they are); "paths" (two lengths, full and end, of ways between latents).
         needs_labels: of generated and real images.
         named_by_features: the result's name ends in the extractor's, for the figure belongs to it.
         num_max: more images than these are not looked at on either side, as the cost is quadratic.
         equal_numbers: the larger side is cut to the smaller, as the figure depends on their ratio.
         alone: it looks at the generated images only; its floor is that of the real ones.
+        num_floor_splits: the floor is the mean over at most so many splits of small data.
         num_usual: generated images where no number is asked for.
         num_published: images a side of the published figures, where fewer give another value.
+        advice: what to do with fewer.
         side_min: shorter images than these pixels are refused.
-        from_moments: the figures of rows against the moments of a file, where that is possible.
+        from_moments: the figures of generated against real moments, where these are enough.
     """
 
     compute: Callable[[Comparison], Mapping[str, Figure]]
     figures: tuple[str, ...]
     higher_is_better: bool
-    reads: Literal["features", "logits", "probabilities", "pixels", "images"] = "features"
+    reads: Reads = "features"
     needs_labels: bool = False
     named_by_features: bool = False
     num_max: int | None = None
     equal_numbers: bool = False
     alone: bool = False
+    num_floor_splits: int = 5
     num_usual: int = 10_000
     num_published: int | None = None
+    advice: str = "compare equal numbers only"
     side_min: int = 1
-    from_moments: Callable[[Tensor, Moments], Mapping[str, Figure]] | None = None
+    from_moments: Callable[[Gaussian, Gaussian], Mapping[str, Figure]] | None = None

@@ -1,0 +1,104 @@
+"""Scores as a table, as JSON and as a plot."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from limner.metrics import Result
+
+
+def as_json(by_step: "dict[int, list[Result]]", along: bool, notes: list[str]) -> dict[str, Any]:
+    """{"results", "notes"}; of several checkpoints also all of them and the best of each figure.
+
+    "results" is then those of the step that is best by the first figure.
+    """
+    from limner.api.judging import as_records, best_steps
+    from limner.core.config import encode
+
+    if not along:
+        results = by_step.get(0, [])
+        return {"results": [encode(result) for result in results], "notes": notes}
+    best = best_steps(by_step)
+    step = best[next(iter(by_step.values()))[0].name]
+    results = [encode(result) for result in by_step[step]]
+    return {
+        "results": results,
+        "notes": notes,
+        "step": step,
+        "best": best,
+        "checkpoints": as_records(by_step),
+    }
+
+
+def show(by_step: "dict[int, list[Result]]", along: bool, title: str) -> None:
+    """A row a figure, or, of several checkpoints, a row a checkpoint with the best ones marked."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    if not by_step:
+        return
+    table = _table_along(by_step, title) if along else _table(by_step[0], title)
+    console.print(table, markup=False)
+    first = next(iter(by_step.values()))
+    for line in dict.fromkeys(_origin(result) for result in first):
+        console.print(line, markup=False, highlight=False)
+
+
+def _table(results: "list[Result]", title: str) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("score")
+    for heading in ("value", "+-", "floor", "images"):
+        table.add_column(heading, justify="right")
+    for result in results:
+        figures = [_shown(value) for value in (result.value, result.std, result.floor)]
+        table.add_row(result.name, *figures, f"{result.num:,}")
+    return table
+
+
+def _table_along(by_step: "dict[int, list[Result]]", title: str) -> Any:
+    from rich.table import Table
+
+    from limner.api.judging import best_steps
+
+    best, table = best_steps(by_step), Table(title=title, title_justify="left")
+    table.add_column("step", justify="right")
+    first = next(iter(by_step.values()))
+    for result in first:
+        table.add_column(result.name, justify="right")
+    for step, results in sorted(by_step.items()):
+        marks = ["*" if best[result.name] == step else " " for result in results]
+        cells = [_shown(r.value) + mark for r, mark in zip(results, marks, strict=True)]
+        table.add_row(f"{step:,}", *cells)
+    table.add_section()
+    table.add_row("floor", *(_shown(result.floor) + " " for result in first))
+    return table
+
+
+def _origin(result: "Result") -> str:
+    """What else decides a figure, on one line."""
+    weights = f", weights {result.weights_sha256[:8]}" if result.weights_sha256 else ""
+    resize = f", resize {result.resize}" if result.resize else ""
+    real = f" of {result.num_real:,} real images" if result.num_real else ""
+    return (
+        f"{result.extractor}{weights}{resize}; data {result.data_sha256[:8]}{real}; "
+        f"seed {result.seed}"
+    )
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def write_plot(path: Path, by_step: "dict[int, list[Result]]", title: str) -> None:
+    """A panel a figure: a bar beside its floor, or a line along the steps with the floor dashed.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    from limner.api.score_plot import plotted
+    from limner.sampling import save_png
+
+    save_png(plotted(by_step, title), path, {"Software": "limner"})

@@ -1,6 +1,7 @@
 """FID's Inception-v3 against torch-fidelity: names, resizing, every map, file of the same layout."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,9 @@ from safetensors.torch import load_file
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from inception_weights import random_file, random_weights
+from limner.core.errors import LimnerError
+from limner.core.files import sha256_of
+from limner.metrics.features import inception, make_extractor
 from limner.metrics.features.inception import (
     SIZE,
     InceptionNetwork,
@@ -112,6 +116,23 @@ def test_a_file_as_torch_fidelity_saves_it_is_read_and_hashed(extractor, weights
     # the names of files prove nothing: other weights than the published are not FID's
     assert found.name == f"inception-{found.weights_sha256[:8]}"
     assert found.weights_sha256 != extractor.weights_sha256
+
+
+@pytest.mark.parametrize("tensorflow", [True, False])
+def test_a_file_given_as_features_tells_which_inception_it_is(tensorflow, tmp_path, monkeypatch):
+    path = random_file(tmp_path, tensorflow)
+    found = make_extractor(str(path), SimpleNamespace(image_shape=(3, 32, 32), num_classes=0))
+    digits = sha256_of(path)[:8]
+    assert found.name == (f"inception-{digits}" if tensorflow else "inception-torchvision")
+    # the name of FID's belongs to the digits that the published file's sha256 begins with
+    published = inception.TENSORFLOW._replace(digits=digits)
+    monkeypatch.setattr(inception, "TENSORFLOW", published)
+    monkeypatch.setenv("LIMNER_INCEPTION", str(path))
+    if tensorflow:
+        assert fid_inception().name == "inception"
+    else:
+        with pytest.raises(LimnerError, match=r"not the weights of this network|has the shape"):
+            fid_inception()
 
 
 def test_torch_fidelity_itself_agrees(weights, tmp_path):

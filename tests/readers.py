@@ -5,11 +5,14 @@ content in that file's place and reads the whole thing through the public loader
 judged by the caller. Nothing of a case stays for the next one.
 """
 
+import gzip
 import io
 import json
 import pickle
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from PIL import Image
 
 import bundles
 import published
+import snapshots
 from limner import presets
 from limner.checkpoints import (
     ModelConfig,
@@ -33,11 +37,12 @@ from limner.checkpoints import (
 )
 from limner.checkpoints.exporters import biggan_pytorch as biggan_export
 from limner.checkpoints.importers import biggan_pytorch as biggan_import
-from limner.checkpoints.importers import dcgan_mmgen, huggingface_biggan, tfhub_biggan
+from limner.checkpoints.importers import dcgan_mmgen, huggingface_biggan, pggan, tfhub_biggan
 from limner.checkpoints.manifest import render_manifest, sha256_of_bytes
 from limner.core.config import from_json, override, to_json
 from limner.core.errors import LimnerError
 from limner.data import Crop, DataConfig, Loader, PreparedData, prepare, report
+from limner.data.tfrecords import example_of, framed
 from limner.metrics import read_moments
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
@@ -413,6 +418,96 @@ class Cifars(Reader):
         look_at(self.root)
 
 
+class TfrecordSets(Reader):
+    """PGGAN's TFRecords and their labels. "sealed example" is what a record holds; its checksums are
+    made to fit the damage, as one who means harm would."""
+
+    name = "tfrecord"
+    SEALED = "sealed example"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        pictures = np.arange(3 * 48, dtype=np.uint8).reshape(3, 3, 4, 4)
+        examples = [example_of(picture) for picture in pictures]
+        self.files["set-r02.tfrecords"] = b"".join(map(framed, examples))
+        file = io.BytesIO()
+        np.save(file, np.eye(2, dtype=np.float32)[[0, 1, 1]])
+        self.files["set-rxx.labels"] = file.getvalue()
+        self.files[self.SEALED] = examples[0]
+
+    def read(self, name: str, content: bytes) -> None:
+        held = dict(self.files)
+        del held[self.SEALED]
+        if name == self.SEALED:
+            held = {"set-r02.tfrecords": framed(content)}
+        else:
+            held[name] = content
+        for path in self.root.iterdir():
+            path.unlink()
+        for file, text in held.items():
+            (self.root / file).write_bytes(text)
+        look_at(self.root)
+
+
+class Idxs(Reader):
+    """MNIST's files, gzipped and not."""
+
+    name = "mnist"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        images = bytes((0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 5)) + bytes(range(40))
+        labels = bytes((0, 0, 8, 1, 0, 0, 0, 2, 7, 3))
+        for name, content in (("images-idx3", images), ("labels-idx1", labels)):
+            self.files[f"train-{name}-ubyte"] = content
+            self.files[f"train-{name}-ubyte.gz"] = gzip.compress(content, mtime=0)
+
+    def read(self, name: str, content: bytes) -> None:
+        for file, text in {**self.files, name: content}.items():
+            if file.endswith(".gz") == name.endswith(".gz"):
+                (self.root / file).write_bytes(text)
+            else:
+                (self.root / file).unlink(missing_ok=True)
+        look_at(self.root)
+
+
+class Svhns(Reader):
+    """SVHN's MATLAB file and PGGAN's pickles. "inside" is what the compressed variable holds."""
+
+    name = "svhn"
+    INSIDE = "inside"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        shape = struct.pack("<II4i", 5, 16, 4, 4, 3, 2)
+        flags = struct.pack("<IIII", 6, 8, 9, 0)
+        pictures = struct.pack("<II", 2, 96) + bytes(range(96))
+        digits = struct.pack("<IIii", 5, 8, 2, 1) + struct.pack("<HH4s", 1, 1, b"y")
+        digits += struct.pack("<HHBBxx", 2, 2, 10, 3)
+        held = flags + shape + struct.pack("<HH4s", 1, 1, b"X") + pictures
+        self.digits = self._packed(flags + digits)
+        self.files["train_32x32.mat"] = self._whole(held)
+        self.files[self.INSIDE] = held
+        batch = (np.zeros((2, 3, 32, 32), np.uint8), np.array([3, 0], np.uint8))
+        self.files["train_1.pkl"] = pickle.dumps(batch, 2)
+
+    @staticmethod
+    def _packed(held: bytes) -> bytes:
+        content = zlib.compress(struct.pack("<II", 14, len(held)) + held)
+        return struct.pack("<II", 15, len(content)) + content
+
+    def _whole(self, held: bytes) -> bytes:
+        return b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + self._packed(held) + self.digits
+
+    def read(self, name: str, content: bytes) -> None:
+        for path in self.root.iterdir():
+            path.unlink()
+        if name == self.INSIDE:
+            name, content = "train_32x32.mat", self._whole(content)
+        (self.root / name).write_bytes(content)
+        look_at(self.root)
+
+
 class Prepared(Reader):
     """A prepared directory."""
 
@@ -524,10 +619,24 @@ class Huggings(Reader):
             (self.root / name).write_bytes(self.files[name])
 
 
+class Snapshots(Reader):
+    """Pickles of progressive_growing_of_gans, of both of its codes."""
+
+    name = "pggan"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        self.files = snapshots.files()
+
+    def read(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
+        pggan.read(self.root / name)
+
+
 READERS: dict[str, type[Reader]] = {
     reader.name: reader
     for reader in (
-        Configs, Checkpoints, Logs, Models, Zips, Npzs, Cifars, Prepared, Kept, Moments, Pictures,
-        Foreign, Hubs, Huggings, WeightFolders,
+        Configs, Checkpoints, Logs, Models, Zips, Npzs, Cifars, TfrecordSets, Idxs, Svhns, Prepared, Kept, Moments, Pictures,
+        Foreign, Hubs, Huggings, WeightFolders, Snapshots,
     )
 }  # fmt: skip

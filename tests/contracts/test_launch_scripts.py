@@ -225,3 +225,42 @@ def test_the_papers_recipe(resolution: int, z_dim: int):
     assert update(config, "d").direct == ()
     assert config.controllers == (Ema(decay=0.9999, start_step=0),)
     assert config.standing_passes > 0
+
+
+# --- MMGeneration's recipes (reference-systems C.3) -----------------------------
+
+# resolution, (widths), z_dim, lr of G and D, beta1, D steps, batch, steps of G, average or None.
+# Its iterations count D's steps: 500,000 are 125,000 passes of four, or 100,000 of five.
+AVERAGE = {"buffers": "copy", "after": "g"}
+MMGENERATION = {
+    "biggan-cifar10-mmgen": (
+        32, (64, 64), 128, (2e-4, 2e-4), 0.0, 4, 50, 500_000 // 4,
+        Ema(decay=0.9999, start_step=4000 // 4, **AVERAGE),
+    ),
+    "sagan-imagenet128-mmgen": (
+        128, (64, 64), 128, (1e-4, 4e-4), 0.0, 1, 256, 1_000_000,
+        Ema(decay=0.999, start_step=2000, **AVERAGE),
+    ),
+    "sngan-cifar10-mmgen": (32, (256, 128), 128, (2e-4, 2e-4), 0.5, 5, 64, 500_000 // 5, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MMGENERATION)
+def test_mmgenerations_recipes(name: str):
+    config = presets.get(name)()
+    g, d, optim = config.generator, config.discriminator, config.optim
+    assert optim.g.betas == optim.d.betas
+    assert optim.g.betas[1] == 0.999
+    assert {u.accumulate for u in config.updates} == {1}
+    assert update(config, "d").forwards == "fake_then_real"
+    assert (*config.controllers, None)[0] == MMGENERATION[name][-1]
+    assert MMGENERATION[name][:-1] == (
+        config.data.resolution, (g.width, d.width), g.z_dim, (optim.g.lr, optim.d.lr),
+        optim.g.betas[0], update(config, "d").repeats, config.batch_size, config.steps,
+    )  # fmt: skip
+
+
+def test_mmgenerations_cifar_biggan_is_initialized_as_the_script():
+    g = presets.get("biggan-cifar10-mmgen")().generator
+    assert (g.init, g.spectral_norm_eps, g.shared_dim) == ("normal", 1e-8, 0)
+    assert not presets.get("sagan-imagenet128-mmgen")().data.flip  # "noaug"

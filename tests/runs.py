@@ -21,7 +21,8 @@ from toys import ToyGenerator, toy_config
 
 CROPPED = DataConfig(resolution=4, channels=1, labels="none", flip=True, crop="random", pad=1)
 # Log fields that say how long a step took and not what it computed.
-MEASURED = ("seconds", "images_per_second", "memory_mb", "data_wait_share")
+MEASURED = ("seconds", "images_per_second", "memory_mb", "data_wait_share", "maintenance")
+MEASURED += ("seconds_per_kimg", "seconds_per_tick")
 
 
 class Centred(Config, Term, frozen=True):

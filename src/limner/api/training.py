@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from limner.api.scoring import evaluation_sampler
+from limner.api.sheets import RunSheets
 from limner.api.transfer import initialize
 from limner.checkpoints import (
     RunDirectory,
@@ -28,9 +29,8 @@ from limner.core import distributed
 from limner.core.config import decode, differences, encode, from_json, to_json
 from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import write_atomically
-from limner.core.protocols import z_dim_of
 from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
-from limner.sampling import FixedSamples, StandingPlan, TrainingSheets, save_png, sheet
+from limner.sampling import StandingPlan
 from limner.training.config import CHANGEABLE, RunConfig
 from limner.training.fit import Fit, Hooks, Outcome, data_facts, rounding_notes
 from limner.training.rollback import OnDivergence, newest_for_all
@@ -169,6 +169,7 @@ class _Training:
         self.name = str(data)
         self.data = self._open(data, config.data)
         self.config = resolved(config, self.data)
+        self._sheets = RunSheets(self.config, self.data)
         if config.metrics:
             from limner.metrics import check_metrics
 
@@ -229,11 +230,7 @@ class _Training:
         write_atomically(self.run.path / "data.json", facts)
         write_atomically(self.run.config, to_json(self.config))
         if not begun or not (self.run.samples / "reals.png").exists():
-            num = min(len(self.data), 80)
-            places = [i * len(self.data) // num for i in range(num)]
-            save_png(
-                sheet(self.data.images[places], columns=10), self.run.samples / "reals.png", {}
-            )
+            self._sheets.write_reals(self.run.samples / "reals.png")
 
     def _check_same_run(self) -> None:
         saved = from_json(
@@ -323,7 +320,6 @@ class _Training:
 
     def _hooks(self) -> Hooks:
         self._trackers: list[TensorBoard] = []
-        self._fixed: FixedSamples | None = None
 
         def on_log(record: dict[str, Any]) -> None:
             self.options.on_log(record)
@@ -336,7 +332,7 @@ class _Training:
                 tracker.on_scores(line)
 
         return Hooks(
-            draw_samples=self._draw_samples,
+            draw_samples=self._sheets,
             evaluate=self._evaluate,
             on_step=self.options.on_step,
             on_log=on_log,
@@ -350,25 +346,6 @@ class _Training:
         tracker = TensorBoard(self.run.tensorboard, began_at)
         self._trackers.append(tracker)
         return tracker
-
-    def _draw_samples(self, generator: nn.Module, path: Path, step: int) -> None:
-        if self._fixed is None:
-            self._fixed = FixedSamples(
-                z_dim=z_dim_of(generator),
-                num_classes=self.data.num_classes,
-                class_names=self.data.class_names,
-                seed=self.config.seed,
-            )
-            self._sheets = TrainingSheets(
-                z_dim=z_dim_of(generator),
-                image_size=max(self.data.image_shape[1:]),
-                num_classes=self.data.num_classes,
-                seed=self.config.seed,
-                class_names=self.data.class_names,
-            )
-        for name, picture in self._sheets(generator, step // max(self.config.intervals.sample, 1)):
-            save_png(picture, path.with_name(f"{name}-{path.name}"), {"step": str(step)})
-        save_png(self._fixed(generator), path, {"step": str(step)})
 
     @cached_property
     def _evaluator(self) -> Callable[[Callable], list]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import TaskID
 
 from limner.cli.progress import PLAIN_SECONDS, Live
+from limner.core.ticks import tick_line
 
 if TYPE_CHECKING:
     from limner.training import RunConfig
@@ -52,6 +53,8 @@ class Display(Live):
     def on_log(self, record: dict[str, Any]) -> None:
         """One log record: on the live line, or every few seconds as a plain one."""
         facts = [f"{record['images_per_second']:.0f} images/s"]
+        if "lod" in record:  # a growing run: PGGAN's tick line
+            facts.append(tick_line(record))
         facts += [f"{name}={record[name]:.3f}" for name in SHOWN if name in record]
         if self._live and self._task is not None:
             self._progress.update(self._task, facts="  ".join(facts))

@@ -14,6 +14,7 @@ from limner.cli.loading import load_model
 from limner.cli.parsing import parse
 from limner.cli.progress import Counter
 from limner.core.errors import LimnerError
+from limner.core.grids import grid_size, is_grid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 EXAMPLE = "limner sample runs/digits --seeds 0-7 --classes all --grid --out sheet.png"
 MOST_SHEET_PIXELS = 89_000_000  # beyond it Pillow warns, or refuses, when the file is opened
 MOST_COLUMNS = 20
+SHEET = "sheet"  # of --grid without a size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +65,9 @@ class Sample:
     y: Path | None = None
     """Labels to use as they are: .npy of integers [N] or numbers [N, classes], or an .npz."""
 
-    grid: bool = False
-    """Make a sheet even of one image; only for FILE.png."""
+    grid: str | None = None
+    """Alone: a sheet even of one image. With 1080p, 4k or COLUMNSxROWS: so many images side by
+    side without gaps, with --classes a class a row. Only for FILE.png."""
 
     float_: Annotated[bool, tyro.conf.arg(name="float")] = False
     """Also store the network's unclipped output as images_float; only for FILE.npz."""
@@ -84,20 +87,12 @@ class Sample:
 
 def main(argv: Sequence[str]) -> int:
     """Make the images and write them; 0."""
-    options = parse(Sample, argv, "sample", EXAMPLE)
+    options = parse(Sample, with_grid_value(argv), "sample", EXAMPLE)
     kind = kind_of_output(options)
     standing = None if options.standing is None else parsed_standing(options.standing)
 
     model = load_model(options.model, options.device, options.module, "sample")
-    plan = model.plan(
-        num=options.num,
-        seeds=options.seeds,
-        classes=options.classes,
-        truncation=options.truncation,
-        truncation_mode=options.truncation_mode,
-        z=None if options.z is None else load_array(options.z, "z"),
-        y=None if options.y is None else load_array(options.y, "y"),
-    )
+    plan = plan_of(options, model)
     if standing is not None:
         model.accumulate(standing, options.truncation, options.truncation_mode)
     with Counter("sampling", quiet=options.json) as counter:
@@ -105,6 +100,52 @@ def main(argv: Sequence[str]) -> int:
         write(options, model, plan, counter)
     print(as_json(options, model, plan) if options.json else f"{len(plan)} images: {options.out}")
     return 0
+
+
+def with_grid_value(argv: Sequence[str]) -> list[str]:
+    """--grid may stand alone: then it gets its value."""
+    words: list[str] = []
+    for i, word in enumerate(argv):
+        words.append(word)
+        if word == "--grid" and not (i + 1 < len(argv) and is_grid(argv[i + 1])):
+            words.append(SHEET)
+    return words
+
+
+def plan_of(options: Sample, model: "Model") -> "SamplePlan":
+    """Which images the options ask for.
+
+    Raises:
+        LimnerError: see Model.plan; a wall of pictures with a number of its own.
+    """
+    truncated = {"truncation": options.truncation, "truncation_mode": options.truncation_mode}
+    if not _is_wall(options):
+        return model.plan(
+            num=options.num,
+            seeds=options.seeds,
+            classes=options.classes,
+            z=None if options.z is None else load_array(options.z, "z"),
+            y=None if options.y is None else load_array(options.y, "y"),
+            **truncated,
+        )
+    if any(given is not None for given in (options.num, options.seeds, options.z, options.y)):
+        raise LimnerError(
+            f"--grid {options.grid} shows seeds 0, 1, ...: give no images of your own"
+        )
+    _, height, width = model.image_shape
+    columns, rows = grid_size(options.grid or "", height, width)
+    plan = model.plan(num=columns * rows, **truncated)
+    if options.classes is None:
+        return plan
+    import torch
+
+    classes = torch.tensor(model.class_indices(options.classes))
+    labels = classes[torch.arange(rows) % len(classes)].repeat_interleave(columns)
+    return dataclasses.replace(plan, y=labels)
+
+
+def _is_wall(options: Sample) -> bool:
+    return options.grid is not None and options.grid != SHEET
 
 
 def kind_of_output(options: Sample) -> str:
@@ -128,6 +169,8 @@ def kind_of_output(options: Sample) -> str:
             f"--out {path}: '{suffix}' is not written; give FILE.png, FILE.npz or a folder "
             "(a folder's name has no suffix, or ends in /)"
         )
+    if _is_wall(options):
+        grid_size(options.grid or "", 1, 1)
     if options.grid and kind != "png":
         raise LimnerError(f"--grid makes a sheet, but --out is {path}; give FILE.png")
     if options.float_ and kind != "npz":
@@ -225,7 +268,7 @@ def _write_png(options: Sample, model: "Model", plan: "SamplePlan", counter: Cou
             "picture; give a folder or FILE.npz"
         )
     images = _all_pixels(options, model, plan, counter)
-    if len(images) == 1 and not options.grid:
+    if len(images) == 1 and options.grid is None:
         save_png(images[0], Path(options.out), model.describe(plan, 0))
         return
     text = {key: value for key, value in model.describe(plan, 0).items() if _is_common(key)}
@@ -244,8 +287,10 @@ def _is_common(key: str) -> bool:
 
 def _sheet(options: Sample, model: "Model", plan: "SamplePlan", images: "np.ndarray"):
     """One column a class where the order of the images allows it."""
-    from limner.sampling import class_sheet, sheet
+    from limner.sampling import class_sheet, sheet, wall
 
+    if _is_wall(options):
+        return wall(images, grid_size(options.grid or "", *model.image_shape[1:])[0])
     if options.classes is not None:
         classes = model.class_indices(options.classes)
         if len(classes) <= MOST_COLUMNS:

@@ -24,6 +24,7 @@ from limner.sampling.standing import (
 )
 from limner.sampling.videos import check_video, write_video
 from limner.sampling.walks import Walk, WalkStyle, walk
+from limner.sampling.walls import Wall, wall, wall_places
 
 __all__ = [
     "Drift",
@@ -36,6 +37,7 @@ __all__ = [
     "TrainingSheets",
     "Walk",
     "WalkStyle",
+    "Wall",
     "accumulate",
     "check_video",
     "class_sheet",
@@ -59,5 +61,7 @@ __all__ = [
     "standing_statistics",
     "using_statistics",
     "walk",
+    "wall",
+    "wall_places",
     "write_video",
 ]

@@ -1,6 +1,6 @@
 """The engine: a run is data, a step is a pass over a list of updates."""
 
-from limner.training.config import Adam, Intervals, Players, RunConfig
+from limner.training.config import Adam, Intervals, Players, RunConfig, Sheet
 from limner.training.update import Update
 
-__all__ = ["Adam", "Intervals", "Players", "RunConfig", "Update"]
+__all__ = ["Adam", "Intervals", "Players", "RunConfig", "Sheet", "Update"]

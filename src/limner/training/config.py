@@ -1,7 +1,10 @@
 """A whole run as one frozen tree: what a preset returns and config.json holds."""
 
+from typing import Literal
+
 from limner.core.config import Config
 from limner.core.errors import ConfigError
+from limner.core.grids import grid_size
 from limner.core.protocols import NetworkConfig
 from limner.data.config import DataConfig
 from limner.training.controllers.base import Controller
@@ -56,6 +59,24 @@ class Intervals(Config, frozen=True, kw_only=True):
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
+class Sheet(Config, frozen=True, kw_only=True):
+    """How reals.png and the sheets of fixed samples are laid out.
+
+    Attributes:
+        grid: None: a column a class, eight rows, each small picture enlarged. "1080p", "4k" or
+            "COLUMNSxROWS": pictures side by side without gaps, as PGGAN's.
+        layout: of such a grid: labels as the real pictures in their places have them ("random"),
+            or a class a row.
+    """
+
+    grid: str | None = None
+    layout: Literal["random", "row_per_class"] = "random"
+
+    def __post_init__(self) -> None:
+        if self.grid is not None:
+            grid_size(self.grid, 1, 1)
+
+
 class RunConfig(Config, frozen=True, kw_only=True):
     """Everything that decides what a run learns.
 
@@ -98,6 +119,7 @@ class RunConfig(Config, frozen=True, kw_only=True):
     seed: int = 0
     precision: Precision = "float32"
     intervals: Intervals = Intervals()
+    sheet: Sheet = Sheet()
     metrics: tuple[str, ...] = ()
     num_evaluate: int = 2000
     standing_passes: int = 0
@@ -146,5 +168,6 @@ CHANGEABLE = (
     "keep_best",
     "failed_saves",
     "intervals",
+    "sheet",
     "data.in_memory",
 )

@@ -1,9 +1,10 @@
 """A run: step after step, with log, samples, checkpoints and scores at their intervals."""
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,8 @@ class Fit:
         self.loader = self._loader_at(0)
         self._seconds, self._waited = 0.0, 0.0
         self._mark = (time.perf_counter(), 0)  # moment and nimg of the last log record
+        self._maintenance = 0.0  # seconds of pictures, saves and scores since the last log record
+        self._tick_mark: tuple[int, float] | None = None  # tick, and the run's seconds at its end
         self._saved_step = -1
         self._requests = StopRequests()
         self._keeper = Keeper(run, config.failed_saves, lambda line: self.note("warning", line))
@@ -169,7 +172,7 @@ class Fit:
         self.loader.close()
         progress = self.trainer.progress
         self.loader = self._loader_at(progress.nimg, progress.rollbacks)
-        self._mark = (time.perf_counter(), progress.nimg)
+        self._mark, self._maintenance = (time.perf_counter(), progress.nimg), 0.0
         self._saved_step = progress.step
 
     # --- the loop ----------------------------------------------------------
@@ -296,6 +299,7 @@ class Fit:
             **self._health(),
             **self._figures(),
         }
+        record |= self._pace(record.get("tick"), nimg - nimg_before, elapsed)
         self._mark, self._waited = (now, nimg), self.loader.seconds_waited
         if self._main:
             self._keeper.append("log", record)
@@ -308,6 +312,32 @@ class Fit:
         values = kept_singular_values(self.trainer.networks)
         if values:
             self._keeper.append("spectra", {"step": step, **values})
+
+    def _pace(self, tick: int | None, num_images: int, elapsed: float) -> Record:
+        """Seconds for a thousand images without what is not training, and that; with ticks the
+        seconds of the last one, as far as its ends were logged."""
+        spent, self._maintenance = self._maintenance, 0.0
+        record: Record = {
+            "seconds_per_kimg": round((elapsed - spent) / max(num_images, 1) * 1000, 3),
+            "maintenance": round(spent, 3),
+        }
+        if tick is None:
+            return record
+        before, now = self._tick_mark, self._seconds
+        if before is None:
+            self._tick_mark = (tick, now)
+        elif tick > before[0]:
+            record["seconds_per_tick"] = round((now - before[1]) / (tick - before[0]), 3)
+            self._tick_mark = (tick, now)
+        return record
+
+    @contextlib.contextmanager
+    def _maintaining(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._maintenance += time.perf_counter() - begin
 
     def _figures(self) -> Record:
         """What the controllers say about themselves."""
@@ -336,7 +366,9 @@ class Fit:
         tree = {**self.trainer.state_dict(), "clock": clock}
         own = self.trainer.rank_state_dict()
         require_finite(tree, own, step)
-        if not self._keeper.save(step, tree, own, last):
+        with self._maintaining():
+            saved = self._keeper.save(step, tree, own, last)
+        if not saved:
             return
         self._saved_step = step
         self.note(event, f"checkpoint of step {step}")
@@ -358,7 +390,8 @@ class Fit:
         path = self.run.samples / f"step-{step:08d}.png"
         if self._main and self.hooks.draw_samples and not path.exists():
             draw = self.hooks.draw_samples
-            self._keeper.attempt(lambda: draw(self.generator, path, step))
+            with self._maintaining():
+                self._keeper.attempt(lambda: draw(self.generator, path, step))
 
     def _evaluate(self, step: int) -> None:
         if not (self._main and self.hooks.evaluate and self.config.metrics):
@@ -366,7 +399,7 @@ class Fit:
         if any(line["step"] == step for line in self.run.read_log("scores")):
             return
         try:
-            with self._requests.at_once(), distributed.alone():
+            with self._maintaining(), self._requests.at_once(), distributed.alone():
                 results = self.hooks.evaluate(self.generator)
         except StopNow:  # the state is saved; the next call evaluates it
             return

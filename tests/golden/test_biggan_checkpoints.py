@@ -244,7 +244,9 @@ def test_a_run_has_every_tensor_of_the_training(folder, tmp_path, pictures):
     state = load_state(run.select(""))
     itr = folder.facts["config"]["iters"] - 1
     per_step = full["batch_size"] * full["num_D_steps"] * full["num_D_accumulations"]
-    assert state["progress"] == {"step": itr, "nimg": itr * per_step, "rollbacks": 0}
+    assert state["progress"] == {
+        "step": itr, "nimg": itr * per_step, "rollbacks": 0, "tick": 0, "tick_step": 0
+    }  # fmt: skip
     config = from_json(RunConfig, run.config.read_bytes(), "config.json")
     for net, part in (("G", "generator"), ("G_ema", "generator_ema"), ("D", "discriminator")):
         role = ROLES[net[0]]

@@ -31,7 +31,7 @@ class Train:
     """Preset (see `limner presets`), CONFIG.json, or FILE.py:FUNCTION returning a RunConfig."""
 
     data: str = "digits"
-    """Built-in name, prepared directory, or any source: folder, zip, npz, CIFAR folder."""
+    """Built-in name, prepared directory, or any source: folder, zip, npz, HDF5, CIFAR folder."""
 
     run: Path | None = None
     """Run directory; runs/NAME by default."""

@@ -1,0 +1,1 @@
+"""The quality benchmarks: recipes, judges, published rows. `python benchmarks/quality --help`."""

@@ -1,0 +1,250 @@
+"""The benchmarks by name: recipe, reals, judge, and what counts as reached."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from limner.metrics.arrays import ArrayData
+from limner.metrics.features import Classifier, classifier_of
+from limner.metrics.features.base import images_at
+from limner.sampling import save_png, sheet
+from limner.training import RunConfig
+from limner.training.trainer import Trainer
+from quality import judging, recipes
+from quality.judging import Figures
+from quality.reals import (
+    MIXTURES,
+    DigitReals,
+    EmptyReals,
+    Reals,
+    TripleReals,
+    digits,
+    split,
+)
+
+Shape = tuple[tuple[int, int, int], int]  # of images, and the number of classes
+Idx = tuple[Path, Path]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Figures of the weights that are sampled, of the raw ones, and of reals in their place."""
+
+    figures: Figures
+    raw: Figures
+    floor: Figures
+    hashes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a run needs besides its config."""
+
+    shape: Shape
+    reals: Reals
+    judge: Callable[[Trainer, int, Path], Judged]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One benchmark.
+
+    Attributes:
+        config: (seed, steps) -> RunConfig.
+        setting: (config, the user's own files or None) -> Setting.
+        steps: of the benchmark; other numbers are marked as such.
+        goal: figure -> (relation, limit); all must hold.
+        family: the section of the table it stands in.
+        has_digits: trained on MNIST, not on points.
+    """
+
+    config: Callable[[int, int], RunConfig]
+    setting: Callable[[RunConfig, Idx | None], Setting]
+    steps: int
+    goal: dict[str, tuple[str, float]]
+    family: str
+    has_digits: bool = True
+
+    def reached(self, figures: Figures) -> bool:
+        """Whether every limit of the goal holds."""
+        return all(
+            figures[name] >= limit if relation == ">=" else figures[name] <= limit
+            for name, (relation, limit) in self.goal.items()
+        )
+
+
+def both_weights(trainer: Trainer) -> tuple[nn.Module, nn.Module]:
+    """(sampled, raw); without an average they are one."""
+    raw = trainer.networks["g"]
+    return trainer.generator_ema or raw, raw
+
+
+# --- digits ----------------------------------------------------------------------------
+
+
+def conditional_setting(config: RunConfig, idx: Idx | None) -> Setting:
+    """10 classes, trained on all but 2,000 digits."""
+    data = digits(idx)
+    train, _ = split(data)
+    reals = DigitReals(train, config.batch_size, config.seed)
+    return Setting(((1, 28, 28), 10), reals, partial(judge_conditional, data))
+
+
+def judge_conditional(data: ArrayData, trainer: Trainer, seed: int, run: Path) -> Judged:
+    """2,000 samples, 200 a class, against the 2,000 digits that were held out."""
+    classifier = classifier_of(data)  # pyright: ignore[reportArgumentType]
+    train, held_out = split(data)
+    y = torch.arange(len(held_out)) % 10
+    of_both = []
+    for generator in both_weights(trainer):
+        images = judging.sampled(generator, len(y), seed, y)
+        of_both.append(judging.of_classes(images, y, held_out, classifier))
+        if len(of_both) == 1:
+            picture(run / "samples.png", images[:100])
+    places = torch.arange(len(held_out))
+    reals = images_at(train, places), torch.from_numpy(train.labels[: len(places)])
+    floor = judging.of_classes(*reals, held_out, classifier)
+    floor["accuracy"] = classifier.held_out_accuracy
+    return Judged(of_both[0], of_both[1], floor, hashes(data, classifier))
+
+
+def stacked_setting(config: RunConfig, idx: Idx | None, num: int, batch_moments: bool) -> Setting:
+    """Triples drawn on the fly."""
+    data = digits(idx)
+    reals = TripleReals(data, config.batch_size, config.seed)
+    judge = partial(judge_stacked, data, num, batch_moments)
+    return Setting(((3, 28, 28), 0), reals, judge)
+
+
+def judge_stacked(
+    data: ArrayData, num: int, batch_moments: bool, trainer: Trainer, seed: int, run: Path
+) -> Judged:
+    """`num` samples; the raw weights' too where they are others."""
+    classifier = classifier_of(data)  # pyright: ignore[reportArgumentType]
+    of_both: list[Figures] = []
+    for generator in dict.fromkeys(both_weights(trainer)):
+        images = judging.sampled(generator, num, seed, None, batch_moments)
+        of_both.append(judging.of_stacked(images, data, classifier))
+        if len(of_both) == 1:
+            picture(run / "samples.png", images[:100])
+    floor = judging.floor_of_stacked(data, classifier, num)
+    return Judged(of_both[0], of_both[-1], floor, hashes(data, classifier))
+
+
+def picture(path: Path, images: torch.Tensor) -> None:
+    """uint8 [N, C, H, W] as a sheet of ten columns."""
+    save_png(sheet(images.permute(0, 2, 3, 1).numpy(), columns=10), path, {})
+
+
+def hashes(data: ArrayData, classifier: Classifier) -> dict[str, str]:
+    """Which digits, and which judge."""
+    return {"data_sha256": data.sha256, "classifier_sha256": str(classifier.weights_sha256)}
+
+
+# --- points ----------------------------------------------------------------------------
+
+
+def mixture_setting(name: str, num: int, config: RunConfig, idx: Idx | None) -> Setting:
+    """Points of a mixture; no files are needed."""
+    return Setting(((2, 1, 1), 0), EmptyReals(config.batch_size), partial(judge_points, name, num))
+
+
+def judge_points(name: str, num: int, trainer: Trainer, seed: int, run: Path) -> Judged:
+    """`num` points of the sampled and of the raw weights, and as many of the mixture itself."""
+    mixture = MIXTURES[name]()
+    sampled, raw = (
+        judging.of_points(judging.sampled_points(generator, num, seed), mixture)
+        for generator in both_weights(trainer)
+    )
+    real = mixture.draw(num, torch.Generator().manual_seed(seed))
+    return Judged(sampled, raw, judging.of_points(real, mixture), {})
+
+
+# --- the table ---------------------------------------------------------------------------
+
+
+def half_b(seed: int, steps: int) -> RunConfig:
+    """D = 1/2 G."""
+    return recipes.protocol_b(seed, steps, (4, 8, 16))
+
+
+def quarter_b(seed: int, steps: int) -> RunConfig:
+    """D = 1/4 G."""
+    return recipes.protocol_b(seed, steps, (2, 4, 8))
+
+
+RING_GOAL = {"modes": (">=", 8.0), "good": (">=", 0.90), "kl": ("<=", 0.02)}
+GRID_GOAL = {"modes": (">=", 25.0), "good": (">=", 0.90), "kl": ("<=", 0.06)}
+FREE = partial(stacked_setting, num=26_000, batch_moments=False)
+OF_B = partial(stacked_setting, num=25_600, batch_moments=True)
+
+BENCHES: dict[str, Bench] = {
+    "conditional": Bench(
+        config=recipes.conditional,
+        setting=conditional_setting,
+        steps=3000,
+        goal={
+            "accuracy": (">=", 0.96),
+            "digit_distance": ("<=", 2.3),
+            "cas_1nn": (">=", 0.86),
+        },
+        family="conditional",
+    ),
+    "ring": Bench(
+        config=partial(recipes.mixture, "ring"),
+        setting=partial(mixture_setting, "ring", 2500),
+        steps=3000,
+        goal=RING_GOAL,
+        family="ring",
+        has_digits=False,
+    ),
+    "ring-plain": Bench(
+        config=partial(recipes.mixture_plain, "ring"),
+        setting=partial(mixture_setting, "ring", 2500),
+        steps=3000,
+        goal=RING_GOAL,
+        family="ring",
+        has_digits=False,
+    ),
+    "grid": Bench(
+        config=partial(recipes.mixture, "grid"),
+        setting=partial(mixture_setting, "grid", 2500),
+        steps=10_000,
+        goal=GRID_GOAL,
+        family="grid",
+        has_digits=False,
+    ),
+    "grid-plain": Bench(
+        config=partial(recipes.mixture_plain, "grid"),
+        setting=partial(mixture_setting, "grid", 2500),
+        steps=10_000,
+        goal=GRID_GOAL,
+        family="grid",
+        has_digits=False,
+    ),
+    "stacked": Bench(
+        config=recipes.stacked,
+        setting=FREE,
+        steps=20_000,
+        goal={"modes": (">=", 1000.0), "kl": ("<=", 0.06)},
+        family="free-10k",
+    ),
+    "protocol-b-half": Bench(
+        config=half_b,
+        setting=OF_B,
+        steps=60_000,
+        goal={"modes": (">=", 487.7), "kl": ("<=", 2.24)},
+        family="protocol-b-half",
+    ),
+    "protocol-b-quarter": Bench(
+        config=quarter_b,
+        setting=OF_B,
+        steps=60_000,
+        goal={"modes": (">=", 78.5), "kl": ("<=", 5.21)},
+        family="protocol-b-quarter",
+    ),
+}

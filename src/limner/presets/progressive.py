@@ -33,8 +33,8 @@ def pggan_v2_1gpu() -> RunConfig:
     rates = ((1024, 1.5e-3),)
     schedule = GrowthSchedule(
         initial_resolution=4,
-        training_kimg=600,
-        transition_kimg=600,
+        training_kimg=600.0,
+        transition_kimg=600.0,
         batch_sizes=(
             (4, 128),
             (8, 128),
@@ -74,7 +74,7 @@ def pggan_v2_1gpu() -> RunConfig:
             Ema(decay=0.999, after="d", buffers="copy"),
         ),
         batch_size=4,
-        kimg=12_000,
+        kimg=12_000.0,
         seed=1000,
         intervals=Intervals(
             log=50, singular_values=0, sample=0, save=0, sample_ticks=1, save_ticks=10
@@ -338,11 +338,11 @@ def pggan_cifar10_theano() -> RunConfig:
     assert isinstance(growth, Growth)
     assert isinstance(ema, Ema)
     schedule = GrowthSchedule(
-        training_kimg=400,
-        transition_kimg=400,
+        training_kimg=400.0,
+        transition_kimg=400.0,
         num_processes=1,
-        tick_kimg=((32, 20), (64, 10), (128, 10), (256, 5), (512, 2), (1024, 1)),
-        usual_tick_kimg=50,
+        tick_kimg=((32, 20.0), (64, 10.0), (128, 10.0), (256, 5.0), (512, 2.0), (1024, 1.0)),
+        usual_tick_kimg=50.0,
     )
     d, g = config.updates
     terms = (WassersteinD(), GradientPenalty(weight=10.0, target=750.0), Drift(weight=1e-3))
@@ -358,7 +358,7 @@ def pggan_cifar10_theano() -> RunConfig:
             ema.replace(after="g"),
         ),
         batch_size=16,
-        kimg=20_000,
+        kimg=20_000.0,
         intervals=config.intervals.replace(sample_ticks=4, save_ticks=40),
     )
 
@@ -370,11 +370,11 @@ def pggan_digits() -> RunConfig:
     """The built-in digits from 4 to 32 px in narrow networks, conditional, on two CPU cores."""
     adam = Adam(lr=2e-3, betas=(0.0, 0.99), eps=1e-8)
     schedule = GrowthSchedule(
-        training_kimg=12,
-        transition_kimg=12,
+        training_kimg=12.0,
+        transition_kimg=12.0,
         batch_sizes=((4, 64), (8, 64)),
         tick_kimg=(),
-        usual_tick_kimg=8,
+        usual_tick_kimg=8.0,
     )
     config = conditional(pggan_mnist())
     return config.replace(
@@ -385,7 +385,7 @@ def pggan_digits() -> RunConfig:
         optim=Players(g=adam, d=adam),
         controllers=(Growth(schedule=schedule), Ema(decay=0.99, after="d", buffers="copy")),
         batch_size=32,
-        kimg=112,
+        kimg=112.0,
         seed=0,
         intervals=Intervals(
             log=20, singular_values=0, sample=0, save=0, sample_ticks=1, save_ticks=4

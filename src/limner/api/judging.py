@@ -128,7 +128,8 @@ class Judge:
         reference = self.reference
         if len(reference) < 2:
             raise LimnerError("nearest real images: give real pictures, --data, at least 2")
-        places = [i * len(images) // num for i in range(min(num, len(images)))]
+        num = min(num, len(images))
+        places = [i * len(images) // num for i in range(num)]
         one = images.part if isinstance(images, ImageStream) else lambda b, e: images[b:e]
         shown = torch.cat([one(place, place + 1) for place in places])
         k = min(k, len(reference))

@@ -69,8 +69,9 @@ class Sample:
     """Alone: a sheet even of one image. With 1080p, 4k or COLUMNSxROWS: so many images side by
     side without gaps, with --classes a class a row. Only for FILE.png."""
 
-    float_: Annotated[bool, tyro.conf.arg(name="float")] = False
-    """Also store the network's unclipped output as images_float; only for FILE.npz."""
+    npz_layout: Literal["limner", "float", "biggan-pytorch"] = "limner"
+    """What FILE.npz holds: images, y, z; float (or just --float) adds the network's unclipped
+    output; biggan-pytorch: x [N, C, H, W] and y, as its samples.npz."""
 
     batch_size: int = 64
     """Images a forward pass."""
@@ -87,7 +88,7 @@ class Sample:
 
 def main(argv: Sequence[str]) -> int:
     """Make the images and write them; 0."""
-    options = parse(Sample, with_grid_value(argv), "sample", EXAMPLE)
+    options = parse(Sample, with_grid_value(with_layout_value(argv)), "sample", EXAMPLE)
     kind = kind_of_output(options)
     standing = None if options.standing is None else parsed_standing(options.standing)
 
@@ -100,6 +101,12 @@ def main(argv: Sequence[str]) -> int:
         write(options, model, plan, counter)
     print(as_json(options, model, plan) if options.json else f"{len(plan)} images: {options.out}")
     return 0
+
+
+def with_layout_value(argv: Sequence[str]) -> list[str]:
+    """--float, which takes no value, as the layout that it is short for."""
+    short = {"--float": ["--npz-layout", "float"]}
+    return [part for word in argv for part in short.get(word, [word])]
 
 
 def with_grid_value(argv: Sequence[str]) -> list[str]:
@@ -173,8 +180,10 @@ def kind_of_output(options: Sample) -> str:
         grid_size(options.grid or "", 1, 1)
     if options.grid and kind != "png":
         raise LimnerError(f"--grid makes a sheet, but --out is {path}; give FILE.png")
-    if options.float_ and kind != "npz":
-        raise LimnerError(f"--float stores numbers, but --out is {path}; give FILE.npz")
+    if options.npz_layout != "limner" and kind != "npz":
+        is_float = options.npz_layout == "float"
+        words = "--float stores numbers" if is_float else "--npz-layout is that of an .npz"
+        raise LimnerError(f"{words}, but --out is {path}; give FILE.npz")
     return kind
 
 
@@ -252,9 +261,11 @@ def _all_pixels(
 def _write_npz(options: Sample, model: "Model", plan: "SamplePlan", counter: Counter) -> None:
     from limner.sampling import NpzWriter
 
-    with NpzWriter(options.out, len(plan), model.image_shape, options.float_) as file:
+    floats = options.npz_layout == "float"
+    layout = "limner" if options.npz_layout == "float" else options.npz_layout
+    with NpzWriter(options.out, len(plan), model.image_shape, floats, layout) as file:
         for output, images in _batches(options, model, plan, counter):
-            file.add(images, output.numpy() if options.float_ else None)
+            file.add(images, output.numpy() if floats else None)
         file.finish(None if plan.y is None else plan.y.numpy(), plan.z.numpy())
 
 

@@ -1,0 +1,162 @@
+"""Images part by part: what is kept is what all of them at once give, and memory stays flat."""
+
+import weakref
+
+import pytest
+import torch
+
+from limner.core.errors import LimnerError
+from limner.data import DataConfig, open_data
+from limner.metrics import (
+    METRICS,
+    Gaussian,
+    ImageStream,
+    Reference,
+    RunningMoments,
+    frechet_from_moments,
+    moments,
+    notes,
+    read_moments,
+    score,
+    streams,
+    write_moments,
+)
+from limner.metrics.features.base import images_at
+from limner.metrics.streams import Wanted, as_stream, read
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return open_data("digits", DataConfig(resolution=8))
+
+
+def test_moments_part_by_part_are_those_of_all_even_far_from_zero():
+    rows = normal(1000, 7) + 1e6
+    running = RunningMoments()
+    for part in rows.split(37):
+        running.add(part)
+    mean, covariance = running.gaussian()
+    centred = rows - rows.mean(dim=0)
+    assert torch.allclose(mean, rows.mean(dim=0), rtol=1e-14)
+    assert torch.allclose(covariance, centred.T @ centred / 999, atol=1e-9)
+    with pytest.raises(LimnerError, match="widths: 7 and 6"):
+        running.add(rows[:, :6])
+    with pytest.raises(LimnerError, match="1 images are too few"):
+        moments(rows[:1])
+
+
+def test_rows_and_sums_of_parts_are_those_of_all(monkeypatch):
+    monkeypatch.setattr(streams, "IMAGES_PER_PART", 16)
+    images = torch.randint(0, 256, (100, 2, 3, 3), dtype=torch.uint8)
+    rows = images.flatten(1).double()
+    seen = []
+
+    def part(begin, end):
+        seen.append((begin, end))
+        return images[begin:end]
+
+    places = torch.tensor([70, 3, 99, 4])
+    found = read(
+        ImageStream(100, (2, 3, 3), part),
+        {
+            "all": Wanted(lambda x: x.flatten(1).double()),
+            "some": Wanted(lambda x: x, places=places),
+            "sums": Wanted(lambda x: x.flatten(1).double(), sum_up_beside=100),
+            "few": Wanted(lambda x: x.flatten(1).double(), sum_up_beside=35),
+        },
+    )
+    assert seen == [(i, min(i + 16, 100)) for i in range(0, 100, 16)]
+    assert torch.equal(found["all"], rows)
+    assert torch.equal(found["some"], images[places])
+    assert torch.equal(found["few"], rows)  # 35 real ones are too few for 18 features
+    assert isinstance(found["sums"], Gaussian)
+    assert torch.allclose(found["sums"].covariance, moments(rows).covariance)
+
+
+def test_parts_hold_whole_batches_and_bounded_bytes():
+    def sizes(shape):
+        stream = ImageStream(5000, shape, lambda begin, end: torch.empty(0))
+        return [end - begin for begin, end in stream.parts()]
+
+    assert set(sizes((3, 32, 32))[:-1]) == {512}
+    assert set(sizes((3, 512, 512))[:-1]) == {128}
+    assert set(sizes((3, 1024, 1024))[:-1]) == {42}
+    assert sum(sizes((3, 1024, 1024))) == 5000
+
+
+def test_the_distance_by_sums_is_that_by_rows(digits):
+    images = images_at(digits, torch.arange(900))
+    real = Reference(digits, "random-conv")
+    (by_sums,) = score(real, images, None, ["fid"])
+    by_rows, _ = score(real, images, None, ["fid", "kid"])
+    assert by_sums.value == pytest.approx(by_rows.value, rel=1e-9)
+    assert by_sums.replace(value=by_rows.value) == by_rows
+
+
+def test_parts_are_let_go_before_the_next_is_made(digits, monkeypatch):
+    monkeypatch.setattr(streams, "IMAGES_PER_PART", 64)
+    real = Reference(digits, "random-conv")
+    made, alive = [], []
+
+    def part(begin, end):
+        images = images_at(digits, torch.arange(begin, end))
+        made.append(weakref.ref(images))
+        alive.append(sum(ref() is not None for ref in made))
+        return images
+
+    stream = ImageStream(960, (1, 8, 8), part)
+    kept = read(stream, {"features": Wanted(real.extractor.features, sum_up_beside=960)})
+    assert len(made) == 15
+    assert max(alive) <= 2  # the one in use, and the one before it
+    assert isinstance(kept["features"], Gaussian)  # no row is kept
+
+
+def test_statistics_are_written_as_others_read_them(tmp_path, digits):
+    real = Reference(digits, "random-conv")
+    write_moments(tmp_path / "a.npz", real.gaussian)
+    file = read_moments(tmp_path / "a.npz")
+    assert torch.equal(file.mean, real.gaussian.mean)
+    assert torch.equal(file.covariance, real.gaussian.covariance)
+    images = images_at(digits, torch.arange(600))
+    (plain,) = score(real, images, None, ["fid"])
+    (against,) = score(Reference(digits, "random-conv", moments=file), images, None, ["fid"])
+    assert against.value == pytest.approx(plain.value, rel=1e-9)
+    assert against.data_sha256 == file.sha256
+    with pytest.raises(LimnerError, match=r"FILE\.npz"):
+        write_moments(tmp_path / "a.npy", real.gaussian)
+
+
+def test_moments_of_the_reference_are_read_from_the_cache(digits, monkeypatch):
+    first = Reference(digits, "random-conv").gaussian
+    monkeypatch.setattr(Reference, "features", property(lambda _: pytest.fail("computed again")))
+    again = Reference(digits, "random-conv").gaussian
+    assert torch.equal(again.covariance, first.covariance)
+
+
+def test_constant_features_drop_out_of_the_moments_too():
+    a, b = normal(60, 6), normal(50, 6, seed=1) * 2
+    dead = torch.cat([a, torch.zeros(60, 3)], 1), torch.cat([b, torch.ones(50, 3)], 1)
+    found = frechet_from_moments(*moments(dead[0]), *moments(dead[1]))
+    assert found == pytest.approx(frechet_from_moments(*moments(a), *moments(b)) + 3, rel=1e-10)
+
+
+def test_few_images_are_noted_in_one_line(digits):
+    images = images_at(digits, torch.arange(200))
+    real = Reference(digits, "random-conv")
+    (line,) = notes(score(real, images, None, ["fid", "kid", "msssim"]))
+    assert "fid of 200 images" in line
+    assert "prefer kid" in line
+    assert notes(score(real, images, None, ["kid", "prdc"])) == []
+    assert METRICS["fid"].num_published == 10_000
+
+
+def test_a_tensor_is_a_stream_of_itself():
+    images = torch.randint(0, 256, (5, 1, 2, 2), dtype=torch.uint8)
+    stream = as_stream(images)
+    assert stream.shape == (5, 1, 2, 2)
+    assert torch.equal(stream.part(1, 4), images[1:4])
+    assert as_stream(stream) is stream

@@ -3,6 +3,8 @@
 # make test-full   the longer tests, reliability at full size: one JSON line each
 # make lint        ruff, pyright and the import contract
 # make bench       every benchmark; each prints one JSON object
+# make bench-quality       the quality benchmarks, at most 1 h 45 min (docs/quality.md)
+# make bench-quality-long  LONG: Stacked MNIST by protocol B at 60,000 iterations, hours
 # make clean       remove the environment and the caches of the tools
 #
 # PYTHON is the interpreter that makes the environment (3.11 or newer); VENV is where it goes.
@@ -13,7 +15,10 @@ RUN ?= runs/digits
 BIN := $(VENV)/bin
 SMOKE := tests/e2e/test_smoke.py
 
-.PHONY: train test test-full lint bench clean
+QUALITY := $(BIN)/python benchmarks/quality
+JOBS ?= 3
+
+.PHONY: train test test-full lint bench bench-quality bench-quality-long clean
 
 train: $(VENV)/.train-installed
 	$(BIN)/python -m limner train digits --run $(RUN)
@@ -39,6 +44,22 @@ lint: $(VENV)/.dev-installed
 
 bench: $(VENV)/.dev-installed
 	@set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+# Seeds run side by side, one thread each. Stopped, the same command goes on. A run that fails or
+# misses its goal stands in the results as well, and does not keep the others from running.
+bench-quality: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest $(SMOKE)
+	-$(QUALITY) conditional --seeds 0-2 --jobs $(JOBS)
+	-$(QUALITY) ring --seeds 0-2 --jobs $(JOBS)
+	-$(QUALITY) grid --seeds 0-2 --jobs $(JOBS)
+	-$(QUALITY) stacked --seeds 0-2 --jobs $(JOBS) --minutes 84
+	$(QUALITY) table
+
+# LONG: not part of bench-quality.
+bench-quality-long: $(VENV)/.dev-installed
+	-$(QUALITY) protocol-b-half --seeds 0-2 --jobs $(JOBS)
+	-$(QUALITY) protocol-b-quarter --seeds 0-2 --jobs $(JOBS)
+	$(QUALITY) table
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -65,10 +65,8 @@ class DigitGeneratorNetwork(nn.Module):
 def _norm(num_channels: int, num_classes: int) -> nn.Module:
     if not num_classes:
         return PlainNorm2d(num_channels)
-    tables = [ClassTable(num_classes, num_channels) for _ in range(2)]
-    for table in tables:
-        nn.init.zeros_(table.weight)
-    return ConditionalNorm2d(num_channels, *tables)
+    gain, bias = (ClassTable(num_classes, num_channels) for _ in range(2))
+    return ConditionalNorm2d(num_channels, gain, bias)
 
 
 class DigitDiscriminator(Config, NetworkConfig, frozen=True):

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 import limner
 from limner import api
+from limner.api.sheets import RunSheets
 from limner.checkpoints import RunDirectory, load_state, run_lock
 from limner.core.config import Config
 from limner.core.errors import CheckpointError, ConfigError, DivergenceError
@@ -223,13 +226,13 @@ def test_scores_and_samples_that_a_kill_prevented_are_made_up_for(
         return results
 
     monkeypatch.setattr(api.training._Training, "_evaluate", evaluate)
-    original = api.training._Training._draw_samples
+    original = RunSheets.__call__
 
     def draw(self, generator, path, step):
         drawn.append(step)
         original(self, generator, path, step)
 
-    monkeypatch.setattr(api.training._Training, "_draw_samples", draw)
+    monkeypatch.setattr(RunSheets, "__call__", draw)
     config = toy_config(
         metrics=("fid",), steps=8, intervals=Intervals(log=2, sample=2, save=4, evaluate=4)
     )
@@ -373,3 +376,28 @@ def test_a_run_that_was_refused_before_its_first_save_takes_another_config(pictu
     train(other, pictures, run)
     train(other, pictures, tmp_path / "straight")
     assert result(run) == result(tmp_path / "straight")
+
+
+def test_a_setting_of_the_data_that_changed_is_named(half, pictures):
+    config = eventful_config()
+    changed = config.replace(data=config.data.replace(resolution=16))
+    with pytest.raises(ConfigError, match=r"differs in data\.resolution"):
+        train(changed, pictures, half)
+
+
+def test_a_run_is_found_again_whatever_the_hash_seed(tmp_path):
+    """Trap 3: BigGAN-PyTorch names runs by Python's salted hash, so no later process finds them."""
+    command = [sys.executable, "-m", "limner", "train", "digits-tiny", "--set", "metrics=[]"]
+    places = []
+    for seed, steps in (("1", "2"), ("2", "3")):
+        done = subprocess.run(
+            [*command, "--steps", steps, "--device", "cpu"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        places.append(sorted(path.name for path in (tmp_path / "runs").iterdir()))
+    assert places == [["digits-tiny"]] * 2
+    assert "resumed" in done.stderr

@@ -241,17 +241,17 @@ class _Training:
             for key in differences(encode(saved), encode(self.config))
             if key not in CHANGEABLE and key.partition(".")[0] not in CHANGEABLE
         ]
-        known = json.loads((self.run.path / "data.json").read_text())
-        if known["sha256"] != self.data.sha256:
-            raise ConfigError(
-                f"{self.run.path}: this run began with other pictures ({known['name']}, "
-                f"{known['num_images']} images); give the same --data, another --run, or --fresh"
-            )
         if changed:
             raise ConfigError(
                 f"{self.run.path}: this run began with another config; it differs in "
                 f"{', '.join(changed[:5])}{' ...' if len(changed) > 5 else ''}; give another "
                 "--run, --from to branch off, or --fresh to start over"
+            )
+        known = json.loads((self.run.path / "data.json").read_text())
+        if known["sha256"] != self.data.sha256:
+            raise ConfigError(
+                f"{self.run.path}: this run began with other pictures ({known['name']}, "
+                f"{known['num_images']} images); give the same --data, another --run, or --fresh"
             )
 
     # --- the state ---------------------------------------------------------

@@ -94,7 +94,10 @@ class Trainer:
     def _built(self, config: NetworkConfig, name: str, shape: tuple[int, int, int]) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(self.config.seed, "weights", name).initial_seed())
-            network = config.build(shape, self.num_classes)
+            try:
+                network = config.build(shape, self.num_classes)
+            except ConfigError as error:
+                raise ConfigError(f"{name}.{error}") from None
         return network.to(self.device, self.dtype, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
 
     def _begin(self) -> None:

@@ -27,7 +27,7 @@ class _OfPython2(pickle._Pickler):
         self.write((head or b"T" + struct.pack("<i", len(content))) + content)
         self.memoize(value)
 
-    dispatch[str] = dispatch[bytes] = save_text
+    dispatch[str] = dispatch[bytes] = save_text  # type: ignore[assignment]
 
 
 def pickled(states: Any, protocol: int = 4, module: str = "tfutil", python2: bool = False) -> bytes:
@@ -71,7 +71,7 @@ def tensorflow(
     config = PgganDiscriminator(**fields) if d else PgganGenerator(**fields)
     shape = (given["num_channels"], given["resolution"], given["resolution"])
     network = config.build(shape, given.get("label_size", 0))
-    network.lod = lod
+    network.lod = lod  # type: ignore[assignment]
     random = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         parameter.data.normal_(generator=random)

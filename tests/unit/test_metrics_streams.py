@@ -160,3 +160,49 @@ def test_a_tensor_is_a_stream_of_itself():
     assert stream.shape == (5, 1, 2, 2)
     assert torch.equal(stream.part(1, 4), images[1:4])
     assert as_stream(stream) is stream
+
+
+class Named:
+    """Features and logits from one pass, under any name."""
+
+    weights_sha256 = "c" * 64
+    resize = "nearest-8"
+
+    def __init__(self, name):
+        self.name, self.num_passes = name, 0
+
+    def rows(self, images):
+        self.num_passes += 1
+        flat = images.flatten(1).float()
+        return flat[:, 20:26], flat[:, 30:40] / 64
+
+    def features(self, images):
+        return self.rows(images)[0]
+
+    def logits(self, images):
+        return self.rows(images)[1]
+
+
+def test_only_inceptions_scores_are_called_fid_kid_and_is(digits):
+    images = images_at(digits, torch.arange(200))
+    metrics = ["fid", "kid", "is", "prdc"]
+    plain = ["precision", "recall", "density", "coverage"]
+    results = score(Reference(digits, Named("inception")), images, None, metrics)
+    assert [result.name for result in results] == ["fid", "kid", "is", *plain]
+    assert all(result.resize == "nearest-8" for result in results)
+    other = score(Reference(digits, Named("inception-0a1b")), images, None, metrics)
+    names = [f"{key}-inception-0a1b" for key in ("fd", "kd", "is")]
+    assert [result.name for result in other] == [*names, *plain]
+
+
+def test_features_and_probabilities_share_a_pass(digits):
+    images = images_at(digits, torch.arange(200))
+    extractor = Named("once")
+    real = Reference(digits, extractor)
+    real.features  # noqa: B018 - not counted below
+    for name in ("kid", "is"):
+        real.floors(name, METRICS[name], 200)
+    extractor.num_passes = 0
+    both = score(real, images, None, ["kid", "is"])
+    assert extractor.num_passes == 1
+    assert both[1] == score(real, images, None, ["is"])[0]

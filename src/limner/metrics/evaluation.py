@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Int, UInt8
@@ -12,7 +12,7 @@ from torch import Tensor
 from limner.core import distributed
 from limner.core.config import nearest
 from limner.core.errors import LimnerError
-from limner.metrics.features import Extractor
+from limner.metrics.features import Extractor, default_features
 from limner.metrics.features.base import PIXELS_MAX
 from limner.metrics.frechet import Gaussian
 from limner.metrics.moments_file import Moments
@@ -24,7 +24,11 @@ from limner.metrics.streams import ImageStream, Wanted, as_stream, read
 if TYPE_CHECKING:
     from limner.metrics.arrays import ImageSet
 
-OWN_CLASSES = (None, "classifier", "random-conv")  # extractors that know no others than the data's
+OWN_CLASSES = (
+    "classifier",
+    "random-conv",
+    "pixels",
+)  # extractors that know no others than the data's
 INCEPTION = "inception"  # the network of 2015 with the published weights, and nothing else
 OF_INCEPTION = {"fd": "fid", "kd": "kid", "is": "is", "intra-fd": "intra-fid"}
 
@@ -196,6 +200,7 @@ def check_metrics(
     Raises:
         LimnerError: names the metric and the reason.
     """
+    extractor = default_features(cast(Any, data)) if extractor is None else extractor
     for name in names:
         metric = find_metric(name)
         if metric.needs_labels and data.num_classes < 2:

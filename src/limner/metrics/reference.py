@@ -7,7 +7,7 @@ import os
 import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import safetensors
 import torch
@@ -18,7 +18,13 @@ from limner.core.errors import LimnerError
 from limner.core.files import cache_directory, write_atomically
 from limner.core.streams import stream
 from limner.metrics.features import Classifier, Extractor, classifier_of, make_extractor
-from limner.metrics.features.base import PIXELS_MAX, features_of, images_at, pixel_rows
+from limner.metrics.features.base import (
+    PIXELS_MAX,
+    KnowsClasses,
+    features_of,
+    images_at,
+    pixel_rows,
+)
 from limner.metrics.frechet import Gaussian
 from limner.metrics.frechet import moments as moments_of
 from limner.metrics.modes import classifier_of_modes
@@ -260,15 +266,6 @@ class Reference:
         identity = [STATISTICS_VERSION, self.real.sha256, self.seed, len(self), whose, what]
         digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
         return cache_directory() / "statistics" / f"{digest}.{suffix}"
-
-
-@runtime_checkable
-class KnowsClasses(Protocol):
-    """An extractor with logits: of the data's classes or of those of its own training."""
-
-    def logits(self, images: Tensor) -> Tensor:
-        """uint8 [N, C, H, W] to float [N, classes]."""
-        ...
 
 
 class _Rows:

@@ -187,9 +187,9 @@ def _build_union(members: tuple, plain: Plain, path: str, import_modules: bool) 
     if plain is None and type(None) in members:
         return None
     parts = [m for m in members if isinstance(m, type) and issubclass(m, (Part, msgspec.Struct))]
-    if isinstance(plain, dict) and parts:
-        return _build(parts[0], plain, path, import_modules)
     leaves = tuple(m for m in members if m not in parts and m is not type(None))
+    if parts and (isinstance(plain, dict) or not leaves):
+        return _build(parts[0], plain, path, import_modules)
     if len(leaves) == 1 and typing.get_origin(leaves[0]) is not None:
         return _build(leaves[0], plain, path, import_modules)
     return _build_leaf(typing.Union[leaves], plain, path)  # noqa: UP007 - built from a tuple

@@ -1,0 +1,32 @@
+"""Everything of limner that reads files of others, each with valid files to damage.
+
+A reader's `files` are what may be damaged: name -> valid content. `read(name, content)` puts the
+content in that file's place and reads the whole thing through the public loader; what it raises is
+judged by the caller. Nothing of a case stays for the next one.
+"""
+
+from readers.base import Reader
+from readers.foreign import Foreign, Hubs, Huggings, Snapshots, WeightFolders
+from readers.own import Checkpoints, Configs, Logs, Models
+from readers.sources import (
+    Cifars,
+    Idxs,
+    Kept,
+    Moments,
+    Npzs,
+    Pictures,
+    Prepared,
+    Svhns,
+    TfrecordSets,
+    Zips,
+)  # fmt: skip
+
+READERS: dict[str, type[Reader]] = {
+    reader.name: reader
+    for reader in (
+        Configs, Checkpoints, Logs, Models, Zips, Npzs, Cifars, TfrecordSets, Idxs, Svhns, Prepared, Kept, Moments, Pictures,
+        Foreign, Hubs, Huggings, WeightFolders, Snapshots,
+    )
+}  # fmt: skip
+
+__all__ = ["READERS", "Reader"]

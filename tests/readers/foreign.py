@@ -1,0 +1,139 @@
+"""Readers of other systems' checkpoints."""
+
+import io
+from pathlib import Path
+
+import torch
+
+import bundles
+import published
+import snapshots
+from limner.checkpoints import (
+    ModelConfig,
+    ModelRecord,
+)
+from limner.checkpoints.exporters import biggan_pytorch as biggan_export
+from limner.checkpoints.importers import biggan_pytorch as biggan_import
+from limner.checkpoints.importers import dcgan_mmgen, huggingface_biggan, pggan, tfhub_biggan
+from limner.models import BigGanDiscriminator, BigGanGenerator
+from readers.base import Reader
+
+
+class Foreign(Reader):
+    """A foreign .pth for the importer."""
+
+    name = "pth"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        state = {
+            "generator.noise2feat.conv.weight": torch.zeros(2, 4, 4, 4),
+            "generator.output_layer.conv.weight": torch.zeros(4, 1, 4, 4),
+            "generator.output_layer.conv.bias": torch.zeros(1),
+            "discriminator.downsamples.0.conv.weight": torch.zeros(4, 1, 4, 4),
+            "discriminator.downsamples.0.conv.bias": torch.zeros(4),
+            "discriminator.output_layer.conv.weight": torch.zeros(1, 4, 4, 4),
+            "discriminator.output_layer.conv.bias": torch.zeros(1),
+        }
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            state[f"generator.noise2feat.bn.{name}"] = torch.zeros(4)
+        state["generator.noise2feat.bn.num_batches_tracked"] = torch.tensor(0)
+        for name, zipped in (("zip.pth", True), ("legacy.pth", False)):
+            file = io.BytesIO()
+            torch.save({"state_dict": state}, file, _use_new_zipfile_serialization=zipped)
+            self.files[name] = file.getvalue()
+
+    def read(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
+        dcgan_mmgen.read(self.root / name)
+
+
+class WeightFolders(Reader):
+    """A weight folder of BigGAN-PyTorch, in both formats of torch.save."""
+
+    name = "biggan-pytorch"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        g, d = BigGanGenerator(width=1, z_dim=2), BigGanDiscriminator(width=1)
+        config = ModelConfig(generator=g, discriminator=d, image_shape=(3, 8, 8), num_classes=2)
+        states = [network.build((3, 8, 8), 2).state_dict() for network in (g, d)]
+        biggan_export.write(ModelRecord(config, states[0], None, states[1]), root)
+        for path in sorted(root.iterdir()):
+            tree = torch.load(path, weights_only=True)
+            if path.stem == "state_dict":
+                tree["config"]["G_activation"] = torch.nn.ReLU(inplace=True)
+            for name, zipped in (("", True), ("_copy0", False)):
+                file = io.BytesIO()
+                torch.save(tree, file, _use_new_zipfile_serialization=zipped)
+                self.files[f"{path.stem}{name}.pth"] = file.getvalue()
+        for name, content in self.files.items():
+            (root / name).write_bytes(content)
+        for suffix in (None, "copy0"):
+            biggan_import.read(root, suffix)
+
+    def read(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
+        try:
+            biggan_import.read(self.root, "copy0" if name.endswith("_copy0.pth") else None)
+        finally:
+            (self.root / name).write_bytes(self.files[name])
+
+
+class Hubs(Reader):
+    """TF Hub's BigGAN in each of its forms. "sealed N" is an entry of the index whose damage the
+    checksums fit, as one who means harm would make them."""
+
+    name = "tfhub"
+    SEALED = "sealed "
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        self.pairs = bundles.pairs_of(published.hub_arrays(), 2)
+        sealed = {f"{self.SEALED}{number}": self.pairs[number][1] for number in (0, 1, 5)}
+        self.files = {**published.hub_files(root), **sealed}
+
+    def read(self, name: str, content: bytes) -> None:
+        if name.startswith(self.SEALED):
+            number = int(name.removeprefix(self.SEALED))
+            changed = {number: (self.pairs[number][0], content)}
+            pairs = [changed.get(i, pair) for i, pair in enumerate(self.pairs)]
+            name, content = "variables/variables.index", bundles.table(pairs)
+        (self.root / name).write_bytes(content)
+        try:
+            tfhub_biggan.read(self.root if "/" in name else self.root / name)
+        finally:
+            (self.root / name).write_bytes(self.files[name])
+
+
+class Huggings(Reader):
+    """HuggingFace's BigGAN-deep: config.json and the weights."""
+
+    name = "huggingface"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        self.files = published.huggingface_files()
+        for name, content in self.files.items():
+            (root / name).write_bytes(content)
+
+    def read(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
+        try:
+            huggingface_biggan.read(self.root)
+        finally:
+            (self.root / name).write_bytes(self.files[name])
+
+
+class Snapshots(Reader):
+    """Pickles of progressive_growing_of_gans, of both of its codes."""
+
+    name = "pggan"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        self.files = snapshots.files()
+
+    def read(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
+        pggan.read(self.root / name)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from limner.cli import pictures
 from limner.cli.main import main
 from limner.metrics import read_moments, streams
 from processes import in_processes
@@ -149,3 +150,16 @@ def test_processes_together_give_the_value_of_one(
     for ours, theirs in zip(together, alone, strict=True):
         assert ours["value"] == pytest.approx(theirs["value"], rel=closeness, abs=0)
         assert ours | {"value": 0} == theirs | {"value": 0}
+
+
+def test_many_pictures_lie_on_the_disk_and_score_the_same(limner, tmp_path, monkeypatch):
+    assert limner("data", "prepare", "digits", "--out", tmp_path / "d").code == 0
+    images = np.load(tmp_path / "d" / "images.npy")[:100]
+    np.savez(tmp_path / "s.npz", images=images)
+    words = ("--data", tmp_path / "d", "--metrics", "fid", *FAST)
+    before = held(limner("evaluate", tmp_path / "s.npz", *words))["results"]
+    monkeypatch.setattr(pictures, "BYTES_IN_MEMORY", 100)
+    spooled = pictures.read_pictures(tmp_path / "s.npz", None, lambda *_: None).images
+    assert isinstance(spooled, np.memmap)
+    assert np.array_equal(spooled, images)
+    assert held(limner("evaluate", tmp_path / "s.npz", *words))["results"] == before

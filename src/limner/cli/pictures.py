@@ -1,6 +1,8 @@
 """Images made elsewhere, read as they are: for a score nothing may be resized."""
 
-from collections.abc import Callable
+import math
+import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from limner.data.prepared import is_prepared
 from limner.data.sources import Listing, find_source
 from limner.data.sources.arrays import ArrayFile
 
+BYTES_IN_MEMORY = 1 << 28  # more lie in a file that goes with the process
 Progress = Callable[[int, int | None], None]
 
 
@@ -49,17 +52,17 @@ def read_pictures(place: str | Path, num: int | None, progress: Progress) -> Pic
         labels = data.labels[picked].tolist() if data.num_classes else None
         return Pictures(data.images[picked], labels, data.class_names)
     listing = _listing(path)
-    items = list(listing.items)
-    if not items:
+    items: Iterable[Item] = listing.items
+    total = listing.num_items if path.suffix.lower() == ".npz" else None
+    if total is None:  # names only; the pictures come later
+        items = list(items)
+        total = len(items)
+    if not total:
         raise LimnerError(f"{path}: no picture in it; give a folder of pictures or an .npz")
-    items = [items[i] for i in _spread(len(items), num, path)]
-    decoded = []
-    for item in items:
-        decoded.append(_decoded(item, path))
-        progress(len(decoded), len(items))
-    pixels = _in_one_form(decoded, items, path)
-    labels = [item.label for item in items if item.label is not None]
-    if len(labels) < len(items) or _says_no_classes(listing, labels, path):
+    chosen = set(_spread(total, num, path))
+    pictures = (item for i, item in enumerate(items) if i in chosen)
+    pixels, labels = _in_one_form(pictures, len(chosen), path, progress)
+    if len(labels) < len(chosen) or _says_no_classes(listing, labels, path):
         return Pictures(pixels, None, [])
     return Pictures(pixels, labels, listing.class_names)
 
@@ -104,20 +107,40 @@ def _decoded(item: Item, path: Path) -> np.ndarray:
     return fitted(picture, width, None if picture.mode != "L" else 1, "crop", "nearest")
 
 
-def _in_one_form(decoded: list[np.ndarray], items: list[Item], path: Path) -> np.ndarray:
-    """One array; gray pictures among colored ones get three equal channels."""
-    channels = max(pixels.shape[2] for pixels in decoded)
-    height, width = decoded[0].shape[:2]
-    for pixels, item in zip(decoded, items, strict=True):
-        if pixels.shape[:2] != (height, width) or pixels.shape[2] not in (1, channels):
+def _in_one_form(
+    items: Iterable[Item], num: int, path: Path, progress: Progress
+) -> tuple[np.ndarray, list[int]]:
+    """One array, on the disk where it is large, and the labels that there are; gray pictures among
+    colored ones get three equal channels."""
+    pixels, first, labels = None, "", []
+    for i, item in enumerate(items):
+        picture = _decoded(item, path)
+        if pixels is None:
+            pixels, first = _room(num, picture.shape), item.name
+        size, channels = pixels.shape[1:3], pixels.shape[3]
+        if picture.shape[:2] != size or (
+            picture.shape[2] != channels and channels > 1 < picture.shape[2]
+        ):
             raise LimnerError(
-                f"{path}: {item.name} is {pixels.shape[1]}x{pixels.shape[0]}, "
-                f"{items[0].name} is {width}x{height}; images are scored as they are, so give "
+                f"{path}: {item.name} is {picture.shape[1]}x{picture.shape[0]}, "
+                f"{first} is {size[1]}x{size[0]}; images are scored as they are, so give "
                 "them in one size"
             )
-    return np.stack(
-        [
-            pixels if pixels.shape[2] == channels else np.repeat(pixels, channels, axis=2)
-            for pixels in decoded
-        ]
-    )
+        if picture.shape[2] > channels:
+            wider = _room(num, picture.shape)
+            wider[:i] = pixels[:i]
+            pixels = wider
+        pixels[i] = picture
+        if item.label is not None:
+            labels.append(item.label)
+        progress(i + 1, num)
+    assert pixels is not None
+    return pixels, labels
+
+
+def _room(num: int, shape: tuple[int, ...]) -> np.ndarray:
+    whole = (num, *shape)
+    if math.prod(whole) <= BYTES_IN_MEMORY:
+        return np.empty(whole, np.uint8)
+    with tempfile.TemporaryFile() as file:  # the map keeps it
+        return np.memmap(file, np.uint8, mode="w+", shape=whole)

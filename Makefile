@@ -3,8 +3,8 @@
 # make test-full   the longer tests, reliability at full size: one JSON line each
 # make lint        ruff, pyright and the import contract
 # make bench       every benchmark; each prints one JSON object
-# make bench-quality       the quality benchmarks, at most 1 h 45 min (docs/quality.md)
-# make bench-quality-long  LONG: Stacked MNIST by protocol B at 60,000 iterations, hours
+# make bench-quality       the quality benchmarks, about 1 h 50 min on two cores (docs/quality.md)
+# make bench-quality-long  LONG: Stacked MNIST by protocol B at 60,000 iterations, 5 h
 # make clean       remove the environment and the caches of the tools
 #
 # PYTHON is the interpreter that makes the environment (3.11 or newer); VENV is where it goes.
@@ -55,7 +55,7 @@ bench-quality: $(VENV)/.dev-installed
 	-$(QUALITY) stacked --seeds 0-2 --jobs $(JOBS) --minutes 84
 	$(QUALITY) table
 
-# LONG: not part of bench-quality.
+# LONG, about 5 h on two cores: not part of bench-quality.
 bench-quality-long: $(VENV)/.dev-installed
 	-$(QUALITY) protocol-b-half --seeds 0-2 --jobs $(JOBS)
 	-$(QUALITY) protocol-b-quarter --seeds 0-2 --jobs $(JOBS)

@@ -229,7 +229,7 @@ BENCHES: dict[str, Bench] = {
     "stacked": Bench(
         config=recipes.stacked,
         setting=FREE,
-        steps=20_000,
+        steps=18_000,
         goal={"modes": (">=", 1000.0), "kl": ("<=", 0.06)},
         family="free-10k",
     ),

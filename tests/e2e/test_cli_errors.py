@@ -70,7 +70,7 @@ USER_ERRORS = [
     ("data report {tmp}/none", "no such file or folder"),
     ("data report {tmp}/pictures --out {tmp}/a.pdf", "give FILE.png"),
     ("presets digitz", "no preset 'digitz'; nearest is 'digits'"),
-    ("import dcgan-mmgn {tmp}/file --out {tmp}/m", "nearest is 'dcgan-mmgen'"),
+    ("import dcgan-mmgn {tmp}/file --out {tmp}/m", "the formats are biggan-pytorch, dcgan-mmgen"),
     ("import dcgan-mmgen {tmp}/none.pth --out {tmp}/m", "none.pth: no such file"),
     ("import dcgan-mmgen {tmp}/file --out {tmp}/m", "file"),
     ("report {tmp}/none", "no such run directory"),

@@ -70,7 +70,7 @@ $(BIN)/python:
 
 # An install is repeated when pyproject.toml is newer than the stamp that it left.
 $(VENV)/.train-installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[report,track]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[report,track,metrics]'
 	@touch $@
 
 $(VENV)/.dev-installed: pyproject.toml | $(BIN)/python

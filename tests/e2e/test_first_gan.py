@@ -52,7 +52,7 @@ def test_every_command_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             code = subprocess.run(["sh", "-c", command], check=False).returncode
         assert code == 0, (command, capsys.readouterr().err)
     said = capsys.readouterr()
-    assert "fd-random-conv" in said.out
+    assert "fd-effnet-lite0" in said.out
     assert "resumed: at step 40" in said.err
     for name in ("sheet.png", "samples.npz", "walk.png", "threes-and-sevens.png"):
         assert (tmp_path / name).stat().st_size > 500, name

@@ -161,7 +161,7 @@ def onnx_file(path: Path) -> Pretrained:
         LimnerError: no network, or one with another kind of input.
     """
     try:
-        import onnxruntime
+        import onnxruntime  # pyright: ignore[reportMissingImports]
 
         # its stubs leave the compiled module out, in which all its errors are
         errors = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")

@@ -46,7 +46,8 @@ def read_pictures(place: str | Path, num: int | None, progress: Progress) -> Pic
     if is_prepared(path):
         data = PreparedData(path)
         picked = _spread(len(data), num, path)
-        labels = data.labels[picked].tolist() if data.num_classes else None
+        single = data.num_classes and data.label_rows is None
+        labels = data.labels[picked].tolist() if single else None
         return Pictures(data.images[picked], labels, data.class_names)
     listing = _listing(path)
     items = list(listing.items)
@@ -58,7 +59,7 @@ def read_pictures(place: str | Path, num: int | None, progress: Progress) -> Pic
         decoded.append(_decoded(item, path))
         progress(len(decoded), len(items))
     pixels = _in_one_form(decoded, items, path)
-    labels = [item.label for item in items if item.label is not None]
+    labels = [item.label for item in items if isinstance(item.label, int)]
     if len(labels) < len(items) or _says_no_classes(listing, labels, path):
         return Pictures(pixels, None, [])
     return Pictures(pixels, labels, listing.class_names)

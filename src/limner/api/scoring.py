@@ -39,9 +39,9 @@ def evaluation_sampler(
     """sample(num, seed) -> (images, labels or None), the classes in equal shares.
 
     The images are made when they are looked at, so memory does not grow with their number. With
-    `standing` the generator has standing statistics of its own latents meanwhile. With `label_rows`,
-    the data's labels that are rows of numbers [N, num_classes], images are made for rows drawn from
-    them, and no labels are returned: no image has one class.
+    `standing` the generator has standing statistics of its own latents meanwhile. `label_rows` are
+    the data's labels where those are rows of numbers [N, num_classes]: images are then made for
+    rows drawn from them, and no labels are returned, as no image has one class.
     """
     from limner.metrics import ImageStream
 

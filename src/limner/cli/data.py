@@ -71,7 +71,7 @@ class Prepare:
     """classes (or folders): the source's classes; none: one unlabelled set, read recursively."""
 
     max_label_size: int | None = None
-    """Keep the first so many columns of one-hot or other rows of labels (PGGAN's max_label_size)."""
+    """Keep the first so many columns of labels, one-hot or rows of numbers (as PGGAN's option)."""
 
     read_as: ReadAs = None
     """How to read SOURCE where its look does not tell, or with settings: a name (mnist-rgb, celeba,

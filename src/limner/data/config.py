@@ -55,7 +55,7 @@ class DataConfig(Config, frozen=True, kw_only=True):
             raise ConfigError(f"channels: {self.channels}; give 1 (gray), 3 (color) or null")
         if self.max_label_size is not None and self.max_label_size < 0:
             raise ConfigError(
-                f"max_label_size: {self.max_label_size} columns; give 0 (no labels) or more, or null"
+                f"max_label_size: {self.max_label_size} columns; give 0 (no labels), more or null"
             )
         if not 0 <= self.pad <= self.resolution:
             raise ConfigError(f"pad: {self.pad} pixels; give 0 to {self.resolution} (resolution)")

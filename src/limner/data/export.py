@@ -52,8 +52,8 @@ def write_hdf5(
         raise DataError(f"chunk: {chunk} pictures; give 1 or more")
     if data.label_rows is not None:
         raise DataError(
-            f"{data.directory}: labels are rows of numbers, BigGAN-PyTorch's HDF5 holds one class a "
-            "picture; prepare them with --labels none, or write another format"
+            f"{data.directory}: labels are rows of numbers, and BigGAN-PyTorch's HDF5 holds one "
+            "class a picture; prepare them with --labels none, or write another format"
         )
     channels, height, width = data.image_shape
     rows = min(chunk, len(data))

@@ -19,8 +19,8 @@ MARGIN, TEXT_WIDTH = 2, 96
 def picture_sheet(
     data: Data, columns: int = 10, max_rows: int = 20, cell: int = 64, labels: Labels = "classes"
 ) -> Image.Image:
-    """A row of example pictures for each class (the first `max_rows` of them), or for each column of
-    labels that are rows of numbers; unlabelled data fills the rows in order.
+    """A row of example pictures for each class (the first `max_rows` of them), or for each column
+    of labels that are rows of numbers; unlabelled data fills the rows in order.
 
     Args:
         data: built-in name, path of a source or prepared directory, Source, or PreparedData.

@@ -29,7 +29,8 @@ def wall_places(
     """Which pictures of a data set a wall of (columns, rows) shows, row by row.
 
     "random" draws them from all; "row_per_class" gives row r pictures of class r modulo their
-    number, or with a number other than 0 in that column. None stands there twice unless there are too few. Without classes both are "random".
+    number, or with a number other than 0 in that column. None stands there twice unless there are
+    too few. Without classes both are "random".
     """
     columns, rows = size
     num = len(labels) if labels is not None else 0

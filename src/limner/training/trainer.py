@@ -28,7 +28,8 @@ from limner.training.watch import Watch
 
 
 class RealBatch(Protocol):
-    """uint8 images [n, C, H, W], labels int64 [n] or float32 rows [n, classes], indices int64 [n] of this process."""
+    """uint8 images [n, C, H, W], labels int64 [n] or float32 rows [n, classes], indices int64 [n]
+    of this process."""
 
     @property
     def images(self) -> Tensor: ...

@@ -45,8 +45,9 @@ class Hdf5File(Config, Source, frozen=True):
     """Datasets in an HDF5 file: pictures uint8 [N, C, H, W], [N, H, W, C] or [N, H, W] under "imgs"
     (BigGAN-PyTorch's `ILSVRC128.hdf5`), "images" or "x", labels as integers [N] or one-hot rows
     under "labels" or "y". Of PGGAN's layout the largest of data4x4, data8x8 ... and the labels of
-    NAME-labels.npy beside the file, where rows that are not one-hot (attributes) stay rows. Any chunks and compression: what is compressed together is
-    decompressed once. Links to other files are not followed. Needs the extra "hdf5"."""
+    NAME-labels.npy beside the file, where rows that are not one-hot (attributes) stay rows. Any
+    chunks and compression: what is compressed together is decompressed once. Links to other files
+    are not followed. Needs the extra "hdf5"."""
 
     kind = "hdf5"
     path: str = ""

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from limner.core.errors import DataError
 
-Label = int | Float32[np.ndarray, " columns"] | None
+Label = int | np.ndarray | None  # a row is float [columns]
 Labels = Int64[np.ndarray, " n"] | Float32[np.ndarray, "n columns"]
 
 

@@ -209,6 +209,12 @@ def test_conditional_presets(name: str):
     assert same == plain
 
 
+def test_the_preset_of_one_label_column():
+    config, full = presets.get("pggan-cond1")(), presets.get("pggan-cond")()
+    assert (config.data.max_label_size, full.data.max_label_size) == (1, None)
+    assert config == full.replace(name="pggan-cond1", data=full.data.replace(max_label_size=1))
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_changes_what_its_line_says_and_nothing_else(name: str):
     assert changes(name) == VARIANTS[name]
@@ -239,7 +245,7 @@ def names() -> list[str]:
 
 def test_every_preset_is_in_a_table():
     listed = {*SCHEDULES, *DATA_SETS, *CONDITIONAL, *VARIANTS}
-    assert set(names()) == listed | {"pggan-cifar10-theano", "pggan-digits"}
+    assert set(names()) == listed | {"pggan-cond1", "pggan-cifar10-theano", "pggan-digits"}
 
 
 @pytest.mark.parametrize("name", names())

@@ -12,6 +12,7 @@ from readers.sources import (
     Cifars,
     Idxs,
     Kept,
+    LabelRows,
     Moments,
     Npzs,
     Pictures,
@@ -19,12 +20,13 @@ from readers.sources import (
     Svhns,
     TfrecordSets,
     Zips,
-)  # fmt: skip
+)
 
 READERS: dict[str, type[Reader]] = {
     reader.name: reader
     for reader in (
-        Configs, Checkpoints, Logs, Models, Zips, Npzs, Cifars, TfrecordSets, Idxs, Svhns, Prepared, Kept, Moments, Pictures,
+        Configs, Checkpoints, Logs, Models, Zips, Npzs, Cifars, TfrecordSets, Idxs, Svhns, Prepared, Kept, LabelRows, Moments,
+        Pictures,
         Foreign, Hubs, Huggings, WeightFolders, Snapshots,
     )
 }  # fmt: skip

@@ -256,7 +256,11 @@ class Prepared(Reader):
     def _open(self) -> None:
         data = PreparedData(self.root)
         assert len(data.names()) == len(data) == int((data.images[:].sum((1, 2, 3)) >= 0).sum())
-        assert not data.num_classes or data.labels.max() < data.num_classes
+        if data.label_rows is None:
+            assert not data.num_classes or data.labels.max() < data.num_classes
+        else:
+            assert data.labels.shape == (len(data), data.num_classes)
+            assert np.isfinite(data.labels).all()
         data.verify()
 
 
@@ -271,6 +275,13 @@ class Kept(Prepared):
         data = PreparedData(self.root)
         Loader(data, 4, 0, crop=Crop(random=True, pad=1)).next()
         super()._open()
+
+
+class LabelRows(Prepared):
+    """A prepared directory whose labels are rows of numbers."""
+
+    name = "label-rows"
+    config = DataConfig(resolution=8, max_label_size=1)
 
 
 class Pictures(Reader):

@@ -246,8 +246,10 @@ def test_unpacked_shapes_are_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("labels", "what"),
     [
-        (np.array([[0.5, 0.5], [1, 0]], np.float32), "not one-hot"),
-        (np.array([[1, 1, 0], [1, 0, 0]], np.float32), "not one-hot"),
+        (np.array([[0.5, np.nan], [1, 0]], np.float32), "row 0, column 1 is nan"),
+        (np.array([[1, 1, 0], [1, 0, 1e39]], np.float64), "row 1, column 2 is 1e+39"),
+        (np.zeros((2, 100_001), np.float32), "shape (2, 100001)"),
+        (np.zeros((3, 2), np.float32), "3 labels, set-r02.tfrecords has 2 pictures"),
         (np.array([0, 1], np.float32), "shape (2,)"),
         (np.eye(3, dtype=np.float32), "3 labels, set-r02.tfrecords has 2 pictures"),
     ],

@@ -90,7 +90,10 @@ class Judge:
 
     def stream_of(self, model: Model) -> tuple[ImageStream, Tensor | None]:
         """A model's images and labels, made as they are looked at."""
-        return evaluation_sampler(model.generator, model.num_classes)(self.num, self.asked.seed)
+        real = self.reference.real
+        rows = real.label_rows if isinstance(real, PreparedData) and model.num_classes else None
+        sample = evaluation_sampler(model.generator, model.num_classes, label_rows=rows)
+        return sample(self.num, self.asked.seed)
 
     def score(self, images: Tensor | ImageStream, labels: Tensor | None) -> list[Result]:
         """See `limner.metrics.score`."""

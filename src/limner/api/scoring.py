@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from limner.core.config import decode
 from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
 from limner.core.protocols import z_dim_of
+from limner.core.streams import stream
 from limner.data import DataConfig, PreparedData, open_alike
 from limner.sampling import (
     Model,
@@ -29,18 +31,26 @@ if TYPE_CHECKING:
 
 
 def evaluation_sampler(
-    generator: nn.Module, num_classes: int, standing: StandingPlan | None = None
+    generator: nn.Module,
+    num_classes: int,
+    standing: StandingPlan | None = None,
+    label_rows: np.ndarray | None = None,
 ) -> Callable[[int, int], tuple["ImageStream", Tensor | None]]:
     """sample(num, seed) -> (images, labels or None), the classes in equal shares.
 
     The images are made when they are looked at, so memory does not grow with their number. With
-    `standing` the generator has standing statistics of its own latents meanwhile.
+    `standing` the generator has standing statistics of its own latents meanwhile. `label_rows` are
+    the data's labels where those are rows of numbers [N, num_classes]: images are then made for
+    rows drawn from them, and no labels are returned, as no image has one class.
     """
     from limner.metrics import ImageStream
 
     def sample(num: int, seed: int) -> tuple[ImageStream, Tensor | None]:
         z_dim = z_dim_of(generator)
-        labels = torch.arange(num) % num_classes if num_classes else None
+        y_all = torch.arange(num) % num_classes if num_classes else None
+        if label_rows is not None:
+            places = torch.randint(len(label_rows), (num,), generator=stream("rows", seed))
+            y_all = torch.from_numpy(label_rows[places.numpy()])
         statistics = standing_statistics(generator, standing, num_classes) if standing else {}
 
         def generate_floats(z: Tensor, y: Tensor | None) -> Tensor:
@@ -49,13 +59,14 @@ def evaluation_sampler(
 
         def part(begin: int, end: int) -> Tensor:
             z = latents_from_seeds(range(seed + begin, seed + end), z_dim)
-            y = None if labels is None else labels[begin:end]
+            y = None if y_all is None else y_all[begin:end]
             with using_statistics(generator, statistics):
                 pieces = [to_uint8(images).cpu() for images in generate_batches(generator, z, y)]
             return torch.cat(pieces)
 
         channels, height, width = part(0, 1).shape[1:]
         shape = (channels, height, width)
+        labels = y_all if label_rows is None else None
         return ImageStream(num, shape, part, generate_floats, z_dim, num_classes), labels
 
     return sample
@@ -96,7 +107,8 @@ def evaluate(
     usual = min((find_metric(name).num_usual for name in metrics), default=10_000)
     num = num or min(len(prepared), usual)
     evaluator = make_evaluator(prepared, list(metrics), num, features, seed)
-    return evaluator(evaluation_sampler(loaded.generator, loaded.num_classes))
+    rows = prepared.label_rows if loaded.num_classes else None
+    return evaluator(evaluation_sampler(loaded.generator, loaded.num_classes, label_rows=rows))
 
 
 def data_for(

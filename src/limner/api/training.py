@@ -356,7 +356,8 @@ class _Training:
     def _evaluate(self, generator: nn.Module) -> list[dict[str, Any]]:
         passes, batch_size = self.config.standing_passes, max(self.config.batch_size, 2)
         standing = StandingPlan(passes, batch_size) if passes else None
-        sample = evaluation_sampler(generator, self.data.num_classes, standing)
+        data = self.data
+        sample = evaluation_sampler(generator, data.num_classes, standing, data.label_rows)
         return [encode(result) for result in self._evaluator(sample)]
 
     # --- the end -----------------------------------------------------------

@@ -70,6 +70,9 @@ class Prepare:
     labels: str = "classes"
     """classes (or folders): the source's classes; none: one unlabelled set, read recursively."""
 
+    max_label_size: int | None = None
+    """Keep the first so many columns of labels, one-hot or rows of numbers (as PGGAN's option)."""
+
     read_as: ReadAs = None
     """How to read SOURCE where its look does not tell, or with settings: a name (mnist-rgb, celeba,
     lsun ...) or an object such as '{"type": "CelebaCrop", "center": [89, 121], "size": 128}'."""
@@ -157,6 +160,7 @@ def _prepared(options: Prepare, labels: Literal["classes", "none"], out: Path) -
         resolution=common_size(source) if resolution is None else resolution,
         channels=options.channels,
         labels=labels,
+        max_label_size=options.max_label_size,
         fit=options.fit,
         filter=options.filter,
         crop="random" if options.keep_aspect else "center",
@@ -179,12 +183,12 @@ def _export(options: Prepare, labels: Literal["classes", "none"], place: Path) -
     if is_prepared(source):
         prepared = PreparedData(source)
         made = prepared.info["settings"]
-        for name in ("resolution", "channels", "labels", "fit", "filter"):
+        for name in ("resolution", "channels", "labels", "max_label_size", "fit", "filter"):
             asked = getattr(options, name)
-            if asked not in (getattr(Prepare, name), made[name]):
+            if asked not in (getattr(Prepare, name), made.get(name)):
                 raise LimnerError(
-                    f"--{name} {asked}: {source} is prepared with {made[name]}; leave it out, or "
-                    "give the source itself"
+                    f"--{name.replace('_', '-')} {asked}: {source} is prepared with "
+                    f"{made.get(name)}; leave it out, or give the source itself"
                 )
     else:
         prepared = _prepared(options, labels, place)
@@ -310,6 +314,8 @@ def describe(prepared: "PreparedData", out: Path) -> str:
     """What was prepared, for people."""
     channels, height, width = prepared.image_shape
     classes = f"{prepared.num_classes} classes" if prepared.num_classes else "no classes"
+    if prepared.label_rows is not None:
+        classes = f"labels of {prepared.num_classes} numbers"
     info = prepared.info
     lines = [f"{out}: {len(prepared):,} pictures {channels}x{height}x{width}, {classes}"]
     lines += [f"  note: {note}" for note in info["notes"]]

@@ -277,7 +277,7 @@ def _labels_in(
     data: "PreparedData", labels: list[int] | None, class_names: list[str]
 ) -> list[int] | None:
     """The images' labels as classes of the data: by name, else by number where the counts agree."""
-    if labels is None or data.num_classes == 0:
+    if labels is None or data.num_classes == 0 or data.label_rows is not None:
         return None
     if set(class_names) <= set(data.class_names):
         return [data.class_names.index(class_names[label]) for label in labels]

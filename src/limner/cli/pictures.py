@@ -49,7 +49,8 @@ def read_pictures(place: str | Path, num: int | None, progress: Progress) -> Pic
     if is_prepared(path):
         data = PreparedData(path)
         picked = _spread(len(data), num, path)
-        labels = data.labels[picked].tolist() if data.num_classes else None
+        single = data.num_classes and data.label_rows is None
+        labels = data.labels[picked].tolist() if single else None
         return Pictures(data.images[picked], labels, data.class_names)
     listing = _listing(path)
     items: Iterable[Item] = listing.items
@@ -131,7 +132,7 @@ def _in_one_form(
             wider[:i] = pixels[:i]
             pixels = wider
         pixels[i] = picture
-        if item.label is not None:
+        if isinstance(item.label, int):
             labels.append(item.label)
         progress(i + 1, num)
     assert pixels is not None

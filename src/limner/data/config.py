@@ -19,6 +19,9 @@ class DataConfig(Config, frozen=True, kw_only=True):
             fit only sources of arrays that have exactly so many channels.
         labels: "classes" takes the source's classes (if it has any), "none" reads it unlabelled
             (a folder then recursively, as one set).
+        max_label_size: keep the first so many columns of labels that are rows of numbers; classes
+            become one-hot rows if they are more. 0 reads no labels; None keeps all (PGGAN's
+            max_label_size).
         fit: "crop" the largest centred square, "squash" to a square, or "pad" with black.
         filter: the resize filter, antialiased when a picture shrinks.
         flip: mirror half of the pictures left-right while training.
@@ -36,6 +39,7 @@ class DataConfig(Config, frozen=True, kw_only=True):
     resolution: int
     channels: int | None = None
     labels: Literal["classes", "none"] = "classes"
+    max_label_size: int | None = None
     fit: Literal["crop", "squash", "pad"] = "crop"
     filter: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"] = "lanczos"
     flip: bool = False
@@ -49,6 +53,10 @@ class DataConfig(Config, frozen=True, kw_only=True):
             raise ConfigError(f"resolution: {self.resolution} is no size; give 1 or more pixels")
         if self.channels is not None and self.channels < 1:
             raise ConfigError(f"channels: {self.channels}; give 1 (gray), 3 (color) or null")
+        if self.max_label_size is not None and self.max_label_size < 0:
+            raise ConfigError(
+                f"max_label_size: {self.max_label_size} columns; give 0 (no labels), more or null"
+            )
         if not 0 <= self.pad <= self.resolution:
             raise ConfigError(f"pad: {self.pad} pixels; give 0 to {self.resolution} (resolution)")
         if self.crop == "random" and self.fit != "crop":
@@ -59,8 +67,18 @@ class DataConfig(Config, frozen=True, kw_only=True):
         """How a picture is fitted when it is prepared."""
         return "keep" if self.crop == "random" else self.fit
 
+    @property
+    def prepared_labels(self) -> Literal["classes", "none"]:
+        """Whether labels are read when a source is prepared."""
+        return "none" if self.max_label_size == 0 else self.labels
+
     def settings(self) -> dict[str, Any]:
         """The fields that decide the prepared pixels, as plain JSON values (not the source)."""
         plain = encode(self)
         names = ("resolution", "channels", "labels", "fit", "filter")
-        return {**{name: plain[name] for name in names}, "fit": self.prepared_fit}
+        settings = {name: plain[name] for name in names}
+        settings |= {"labels": self.prepared_labels, "fit": self.prepared_fit}
+        # Absent where nothing is cut, so that what was prepared before it existed is found again.
+        if self.max_label_size is not None and self.prepared_labels == "classes":
+            settings["max_label_size"] = self.max_label_size
+        return settings

@@ -39,7 +39,8 @@ def write_hdf5(
         progress: called with (pictures written, their number).
 
     Raises:
-        DataError: `out` exists, the pictures have different sizes, or the chunk is empty.
+        DataError: `out` exists, the pictures have different sizes, labels are rows of numbers, or
+            the chunk is empty.
         MissingExtra: h5py is not installed.
         OSError: the disk refuses it; nothing stays.
     """
@@ -49,6 +50,11 @@ def write_hdf5(
         raise MissingExtra("h5py", "hdf5", f"writing {out}") from None
     if chunk < 1:
         raise DataError(f"chunk: {chunk} pictures; give 1 or more")
+    if data.label_rows is not None:
+        raise DataError(
+            f"{data.directory}: labels are rows of numbers, and BigGAN-PyTorch's HDF5 holds one "
+            "class a picture; prepare them with --labels none, or write another format"
+        )
     channels, height, width = data.image_shape
     rows = min(chunk, len(data))
     packed = None if compression == "none" else compression
@@ -73,7 +79,7 @@ def write_zip(
     data: PreparedData, out: str | os.PathLike[str], progress: Progress | None = None
 ) -> Path:
     """Write StyleGAN's layout: 00000/img00000000.png ..., stored, and dataset.json with the labels
-    as integers (null without classes).
+    as integers or rows of numbers (null without classes).
 
     Raises:
         DataError: `out` exists, or the pictures have different sizes, or not 1 or 3 channels.
@@ -92,7 +98,7 @@ def write_zip(
         for i in range(len(data)):
             name = f"{i // PICTURES_PER_FOLDER:05d}/img{i:08d}.png"
             archive.writestr(_entry(name), _png(squares[i]))
-            labels.append([name, int(data.labels[i])])
+            labels.append([name, data.labels[i].tolist()])
             if progress is not None:
                 progress(i + 1, len(data))
         held = {"labels": labels if data.num_classes else None}

@@ -17,7 +17,7 @@ from limner.data.workers import TIMEOUT, PlacesAt, Workers
 
 class Batch(NamedTuple):
     """images uint8 [n, C, H, W] (0..255, a channels_last view), labels int64 [n] (zeros without
-    classes), indices int64 [n] into the prepared arrays."""
+    classes) or float32 rows [n, columns], indices int64 [n] into the prepared arrays."""
 
     images: Tensor
     labels: Tensor
@@ -130,7 +130,7 @@ class Loader:
             gather(self._data, self._crop, places, images.numpy())
         else:
             self._workers.take_into(images.numpy())
-        labels = np.take(self._data.labels, index)
+        labels = np.take(self._data.labels, index, axis=0)
         self.position += self._places.batch_size
         self.seconds_waited += time.perf_counter() - begin
         return Batch(images.permute(0, 3, 1, 2), torch.from_numpy(labels), torch.from_numpy(index))

@@ -131,7 +131,8 @@ def _cached(place: Path) -> PreparedData:
 
 
 def _check_settings(prepared: PreparedData, config: DataConfig) -> None:
-    wanted, made = config.settings(), prepared.info["settings"]
+    wanted: dict[str, Any] = {"max_label_size": None, **config.settings()}
+    made = prepared.info["settings"]
     if wanted["channels"] is None:
         wanted["channels"] = made.get("channels")
     if made.get("fit") == "keep" and config.fit == "crop":
@@ -155,4 +156,4 @@ def _change(name: str, made: Any) -> str:
         return f"--set data.fit={'crop' if kept else made}" + (
             "" if kept else " --set data.crop=center"
         )
-    return f"--set data.{name}={made}"
+    return f"--set data.{name}={'null' if made is None else made}"

@@ -13,6 +13,7 @@ import numpy as np
 from limner.core.errors import DataError
 from limner.core.files import sha256_of, sync_directory, sync_file, temporary_name
 from limner.data.config import DataConfig
+from limner.data.labels import Label, class_counts, stacked
 from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
 from limner.data.prepared import (
     FORMAT,
@@ -21,6 +22,7 @@ from limner.data.prepared import (
     KEPT_VERSION,
     LABELS,
     NAMES,
+    ROWS_VERSION,
     SIZES,
     SQUARES_VERSION,
     PreparedData,
@@ -60,7 +62,7 @@ def prepare(
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise DataError(f"{out}: exists already; remove it or give another place")
     found = find_source(source, config.source)
-    listing = found.listing(config.labels)
+    listing = found.listing(config.prepared_labels)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(out)
     temporary.mkdir()
@@ -85,7 +87,7 @@ def _write(
 ) -> dict[str, Any]:
     keeps = config.prepared_fit == "keep"
     writer = _ImageWriter(directory / IMAGES, None if keeps else config.resolution)
-    labels: list[int] = []
+    labels: list[Label] = []
     names: list[str] = []
     refused = [{"name": name, "reason": reason} for name, reason in listing.refused]
     sizes: Counter[tuple[int, int]] = Counter()
@@ -96,7 +98,7 @@ def _write(
                 refused.append({"name": item.name, "reason": reason})
             else:
                 writer.add(pixels)
-                labels.append(item.label or 0)
+                labels.append(item.label)
                 names.append(item.name)
                 sizes[size] += 1
             if progress is not None:
@@ -106,21 +108,25 @@ def _write(
         writer.close()
     if not names:
         raise DataError(_nothing_accepted(source, refused, listing))
-    np.save(directory / LABELS, np.asarray(labels, np.int64))
+    classes = listing.class_names
+    held = stacked(labels, names, len(classes), config.max_label_size)
+    if held.ndim == 2:
+        classes = classes[: held.shape[1]]
+    np.save(directory / LABELS, held)
     (directory / NAMES).write_bytes(json.dumps(names, indent=0).encode())
     files = [IMAGES, LABELS, NAMES]
     if keeps:
         np.save(directory / SIZES, np.asarray(writer.sizes, np.int64))
         files.append(SIZES)
-    counts = Counter(labels)
+    counts = class_counts(held, len(classes)).tolist()
     info: dict[str, Any] = {
         "format": FORMAT,
-        "version": KEPT_VERSION if keeps else SQUARES_VERSION,
+        "version": _version(held, keeps),
         "sha256": "",
         "num_images": len(names),
         "image_shape": [writer.channels, config.resolution, config.resolution],
         "classes": [
-            {"name": name, "count": counts[i]} for i, name in enumerate(listing.class_names)
+            {"name": name, "count": count} for name, count in zip(classes, counts, strict=True)
         ],
         "settings": {**config.settings(), "channels": writer.channels},
         **_origin(source, listing, refused),
@@ -131,6 +137,12 @@ def _write(
     text = json.dumps(info, indent=2, ensure_ascii=False) + "\n"
     (directory / INFO).write_bytes(text.encode())
     return info
+
+
+def _version(labels: np.ndarray, keeps: bool) -> int:
+    if labels.ndim == 2:
+        return ROWS_VERSION
+    return KEPT_VERSION if keeps else SQUARES_VERSION
 
 
 def _origin(source: Source, listing: Listing, refused: list[dict[str, str]]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Version 1 holds squares, images.npy is [N, R, R, C]. Version 2 (settings: fit "keep") holds pictures
 at their own aspects: images.npy is flat, picture after picture, and sizes.npy has their heights and
-widths. What has the form of version 1 is still written as that.
+widths. Version 3 has labels that are rows of numbers, labels.npy is float32 [N, L]; its pictures
+are as the setting fit says. What has the form of an earlier version is still written as that.
 """
 
 import hashlib
@@ -16,9 +17,11 @@ import numpy as np
 from limner.core.errors import DataError
 from limner.core.files import sha256_of
 from limner.data.kept import KeptPictures
+from limner.data.labels import Labels, class_counts
 from limner.data.npy import read_npy_header
 
-FORMAT, SQUARES_VERSION, KEPT_VERSION = "limner-prepared", 1, 2
+FORMAT = "limner-prepared"
+SQUARES_VERSION, KEPT_VERSION, ROWS_VERSION = VERSIONS = 1, 2, 3
 SETTINGS = ("resolution", "channels", "labels", "fit", "filter")
 IMAGES, LABELS, NAMES, INFO = "images.npy", "labels.npy", "names.json", "dataset.json"
 SIZES = "sizes.npy"
@@ -31,10 +34,12 @@ class PreparedData:
         directory: where it lies.
         images: read-only uint8 memory map [N, H, W, C], or with `in_memory` an array; of a set that
             keeps the pictures' aspects a stand-in that gives their centred squares.
-        labels: int64 [N]; all zero where there are no classes.
-        num_classes: 0 where there are none.
-        class_counts: int64 [num_classes], the pictures of each class.
-        class_names: one a class.
+        labels: int64 [N], all zero where there are no classes; or float32 [N, num_classes], rows of
+            numbers such as attributes.
+        num_classes: classes, or columns of the rows; 0 where there are none.
+        class_counts: int64 [num_classes], the pictures of each class, or those with a number other
+            than 0 in each column.
+        class_names: one a class or column.
         image_shape: (C, H, W).
         sha256: identity of pictures, labels, class names and settings; equal on every machine that
             prepared the same content to the same bytes.
@@ -56,15 +61,32 @@ class PreparedData:
         self.image_shape: tuple[int, int, int] = (channels, height, width)
         num_images = self.info["num_images"]
         self.images: np.ndarray | KeptPictures = self._images()
-        self.labels = _mapped(self.directory / LABELS, (num_images,), np.int64)
-        smallest, largest = int(self.labels.min()), int(self.labels.max())
+        self.labels: Labels = self._labels(num_images)
+        self.class_counts = class_counts(self.labels, self.num_classes)
+
+    def _labels(self, num_images: int) -> Labels:
+        file = self.directory / LABELS
+        if self.info["version"] == ROWS_VERSION:
+            rows = _mapped(file, (num_images, self.num_classes), np.float32)
+            if self.num_classes == 0 or not np.isfinite(rows).all():
+                raise DataError(
+                    f"{file}: rows without columns, or numbers that are not finite; "
+                    "prepare the data again"
+                )
+            return rows
+        labels = _mapped(file, (num_images,), np.int64)
+        smallest, largest = int(labels.min()), int(labels.max())
         if smallest < 0 or largest >= max(1, self.num_classes):
             raise DataError(
-                f"{self.directory / LABELS}: labels run from {smallest} to {largest}, "
+                f"{file}: labels run from {smallest} to {largest}, "
                 f"{INFO} names {self.num_classes} classes; prepare the data again"
             )
+        return labels
 
-        self.class_counts = np.bincount(self.labels, minlength=1)[: self.num_classes]
+    @property
+    def label_rows(self) -> np.ndarray | None:
+        """The labels where they are rows of numbers, else None."""
+        return self.labels if self.labels.ndim == 2 else None
 
     def _images(self) -> "np.ndarray | KeptPictures":
         channels, height, width = self.info["image_shape"]
@@ -205,10 +227,10 @@ def _read_info(directory: Path) -> dict[str, Any]:
     info = _json_of(file)
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise DataError(f"{file}: not written by limner; give the source itself as data")
-    if info.get("version") not in (SQUARES_VERSION, KEPT_VERSION):
+    if info.get("version") not in VERSIONS:
         raise DataError(
             f"{file}: format version {info.get('version')}, this limner reads {SQUARES_VERSION} "
-            f"and {KEPT_VERSION}; prepare the data again"
+            f"to {ROWS_VERSION}; prepare the data again"
         )
     try:
         json.dumps(info, ensure_ascii=False).encode()  # half characters, which no file can hold

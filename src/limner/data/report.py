@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from limner.data.labels import class_counts
 from limner.data.prepare import Progress
 from limner.data.sheet import picture_sheet
 from limner.data.sources import Labels
@@ -31,7 +32,8 @@ class DataReport:
 
     `duplicates` are groups of names whose decoded pixels are equal; `num_near_duplicates` counts
     pictures that look alike at 8x8 pixels but are not equal (a hint, not a finding). `sizes` is
-    what dataset.json holds. `classes` are (name, count) pairs, empty for unlabelled data.
+    what dataset.json holds. `classes` are (name, count) pairs, empty for unlabelled data; of labels
+    that are rows of numbers the columns, and the pictures with a number other than 0 there.
     """
 
     name: str
@@ -97,13 +99,13 @@ def report(data: Data, labels: Labels = "classes", progress: Progress | None = N
         DataError: the source as a whole cannot be read.
     """
     seen = survey(data, labels, progress)
-    counts = Counter(seen.labels)
+    counts = class_counts(seen.labels, len(seen.class_names)).tolist()
     groups = [[seen.names[i] for i in group] for group in seen.duplicates]
     made = DataReport(
         name=seen.name,
         kind=seen.kind,
         num_images=len(seen.names),
-        classes=[(name, counts[i]) for i, name in enumerate(seen.class_names)],
+        classes=list(zip(seen.class_names, counts, strict=True)),
         num_gray=sum(seen.gray),
         sizes=seen.sizes,
         num_refused=len(seen.refused),
@@ -139,7 +141,7 @@ def _parts(seen: Survey) -> list[list[str]]:
 
 def _one_class(made: DataReport, seen: Survey) -> list[Finding]:
     filled = [name for name, count in made.classes if count]
-    if made.classes and len(filled) == 1:
+    if made.classes and len(filled) == 1 and seen.labels.ndim == 1:
         text = f"all pictures are of one class ('{filled[0]}'); train with data.labels=none"
         return [Finding("one_class", text)]
     parts = _parts(seen)
@@ -192,11 +194,12 @@ def _copies(made: DataReport, seen: Survey) -> list[Finding]:
             f"{made.num_duplicates} exact copies, such as {first[0]} and {first[1]}; remove them",
         )
     ]
-    crossing = [group for group in seen.duplicates if len({seen.labels[i] for i in group}) > 1]
+    kinds = [label.tobytes() for label in seen.labels]
+    crossing = [group for group in seen.duplicates if len({kinds[i] for i in group}) > 1]
     if crossing:
         one, other = (
             crossing[0][0],
-            next(i for i in crossing[0] if seen.labels[i] != seen.labels[crossing[0][0]]),
+            next(i for i in crossing[0] if kinds[i] != kinds[crossing[0][0]]),
         )
         text = (
             f"{len(crossing)} pictures stand in more than one class, such as {seen.names[one]} "

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from limner.core.errors import DataError
+from limner.data.labels import Label, has_class
 from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
 from limner.data.prepared import PreparedData
 from limner.data.sources import Labels, Source
@@ -18,8 +19,8 @@ MARGIN, TEXT_WIDTH = 2, 96
 def picture_sheet(
     data: Data, columns: int = 10, max_rows: int = 20, cell: int = 64, labels: Labels = "classes"
 ) -> Image.Image:
-    """A row of example pictures for each class (the first `max_rows` of them); unlabelled data
-    fills the rows in order.
+    """A row of example pictures for each class (the first `max_rows` of them), or for each column
+    of labels that are rows of numbers; unlabelled data fills the rows in order.
 
     Args:
         data: built-in name, path of a source or prepared directory, Source, or PreparedData.
@@ -68,7 +69,7 @@ def _of_prepared(data: PreparedData, columns: int, max_rows: int) -> dict[int, l
         return _in_rows(iter([data.picture(i) for i in chosen]), columns)
     examples: dict[int, list[np.ndarray]] = {}
     for label in range(min(data.num_classes, max_rows)):
-        places = np.flatnonzero(data.labels == label)
+        places = np.flatnonzero(has_class(data.labels, label))
         spread = np.linspace(0, len(places) - 1, min(len(places), columns)).astype(int)
         examples[label] = [data.picture(i) for i in places[spread]]
     return examples
@@ -82,18 +83,27 @@ def _of_source(
     examples: dict[int, list[np.ndarray]] = defaultdict(list)
     room = columns if listing.class_names else columns * max_rows
     for item in listing.items:
-        row = examples[item.label or 0]
-        if len(row) >= room or (item.label or 0) >= max(num_rows, 1):
+        rows = [row for row in _rows_of(item.label) if row < max(num_rows, 1)]
+        rows = [row for row in rows if len(examples[row]) < room]
+        if not rows:
             continue
         try:
-            row.append(np.asarray(to_eight_bits(item.open())))
+            pixels = np.asarray(to_eight_bits(item.open()))
         except DataError:
             raise
         except DECODE_ERRORS:  # the report lists it; the sheet shows what can be shown
             continue
+        for row in rows:
+            examples[row].append(pixels)
     if not listing.class_names:
         return [], _in_rows(iter(examples[0]), columns)
     return listing.class_names, {label: examples[label] for label in range(num_rows)}
+
+
+def _rows_of(label: Label) -> list[int]:
+    if isinstance(label, np.ndarray):
+        return np.flatnonzero(label).tolist()
+    return [label or 0]
 
 
 def _in_rows(pictures: Iterator[np.ndarray], columns: int) -> dict[int, list[np.ndarray]]:

@@ -11,24 +11,27 @@ import numpy as np
 from PIL import Image
 
 from limner.core.errors import DataError
+from limner.data.labels import Label, Labels, stacked
 from limner.data.pictures import DECODE_ERRORS, is_gray, to_eight_bits
 from limner.data.prepare import Progress, reason_of, summary_of_sizes
 from limner.data.prepared import PreparedData, is_prepared
-from limner.data.sources import Labels, Source, find_source, kind_of
+from limner.data.sources import Labels as LabelsMode
+from limner.data.sources import Source, find_source, kind_of
 
 Data = str | os.PathLike[str] | Source | PreparedData
 
 
 @dataclass
 class Survey:
-    """What was seen. `labels[i]` belongs to `names[i]`; groups hold indices of equal pictures."""
+    """What was seen. `labels[i]`, a class or a row of numbers, belongs to `names[i]`; groups hold
+    indices of equal pictures."""
 
     name: str
     kind: str
     labels_mode: str
     class_names: list[str]
     names: list[str] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
+    labels: Labels = field(default_factory=lambda: np.empty(0, np.int64))
     gray: list[bool] = field(default_factory=list)
     sizes: dict[str, Any] = field(default_factory=dict)
     refused: list[tuple[str, str]] = field(default_factory=list)
@@ -46,7 +49,7 @@ def resolved(data: Data) -> PreparedData | Source:
     return PreparedData(path) if is_prepared(path) else find_source(data)
 
 
-def survey(data: Data, labels: Labels = "classes", progress: Progress | None = None) -> Survey:
+def survey(data: Data, labels: LabelsMode = "classes", progress: Progress | None = None) -> Survey:
     """Look at every picture; nothing is written.
 
     Raises:
@@ -58,8 +61,8 @@ def survey(data: Data, labels: Labels = "classes", progress: Progress | None = N
     return _survey_source(found, labels, progress)
 
 
-def _survey_source(source: Source, labels: Labels, progress: Progress | None) -> Survey:
-    listing = source.listing(labels)
+def _survey_source(source: Source, labels: LabelsMode, progress: Progress | None) -> Survey:
+    listing, labels_seen = source.listing(labels), list[Label]()
     seen = Survey(source.path, kind_of(source), labels, listing.class_names)
     seen.refused, seen.skipped, seen.notes = list(listing.refused), listing.skipped, listing.notes
     sizes: Counter[tuple[int, int]] = Counter()
@@ -74,12 +77,13 @@ def _survey_source(source: Source, labels: Labels, progress: Progress | None) ->
         else:
             pixels = np.asarray(picture)
             seen.names.append(item.name)
-            seen.labels.append(item.label or 0)
+            labels_seen.append(item.label)
             seen.gray.append(_gray(pixels))
             sizes[pixels.shape[1], pixels.shape[0]] += 1
             prints.add(pixels)
         if progress is not None:
             progress(number + 1, listing.num_items)
+    seen.labels = stacked(labels_seen, seen.names, len(seen.class_names))
     seen.sizes = summary_of_sizes(sizes)
     seen.duplicates, seen.num_near = prints.groups(), prints.num_near()
     return seen
@@ -93,7 +97,7 @@ def _survey_prepared(data: PreparedData, progress: Progress | None) -> Survey:
         labels_mode=info["settings"]["labels"],
         class_names=data.class_names,
         names=data.names(),
-        labels=data.labels.tolist(),
+        labels=np.array(data.labels),
         sizes=info["sizes"],
         refused=[(entry["name"], entry["reason"]) for entry in info["refused"]],
         skipped=info["skipped"],

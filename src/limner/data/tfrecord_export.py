@@ -32,7 +32,7 @@ def write_tfrecords(
     progress: Progress | None = None,
 ) -> Path:
     """Write a folder OUT with OUT-r02.tfrecords (4x4) up to the pictures' own resolution, and with
-    classes OUT-rxx.labels: one-hot rows float32 [N, classes].
+    classes OUT-rxx.labels: rows float32 [N, classes], one-hot unless the labels are rows already.
 
     Args:
         data: squares of a power of two from 4 on, of 1 or 3 channels.
@@ -112,5 +112,8 @@ def _write_labels(path: Path, labels: np.ndarray, num_classes: int) -> None:
         file.write(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
         for label in labels:
             row = np.zeros(num_classes, "<f4")
-            row[label] = 1
+            if labels.ndim == 2:
+                row[:] = label
+            else:
+                row[label] = 1
             file.write(row.data)

@@ -12,7 +12,7 @@ class ImageSet(Protocol):
 
     @property
     def num_classes(self) -> int:
-        """0 without classes."""
+        """Classes, or columns of labels that are rows of numbers; 0 without either."""
         ...
 
     @property
@@ -32,10 +32,15 @@ class ImageSet(Protocol):
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 [N]."""
+        """int64 [N], or rows of numbers [N, num_classes], which scores leave alone."""
         ...
 
     def __len__(self) -> int: ...
+
+
+def num_single_classes(data: ImageSet) -> int:
+    """Classes of which each image has one; 0 where labels are rows of numbers."""
+    return data.num_classes if data.labels.ndim == 1 else 0
 
 
 @dataclass(frozen=True)

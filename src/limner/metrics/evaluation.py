@@ -12,6 +12,7 @@ from torch import Tensor
 from limner.core import distributed
 from limner.core.config import nearest
 from limner.core.errors import LimnerError
+from limner.metrics.arrays import num_single_classes
 from limner.metrics.features import Extractor, default_features
 from limner.metrics.features.base import PIXELS_MAX
 from limner.metrics.frechet import Gaussian
@@ -203,9 +204,15 @@ def check_metrics(
     extractor = default_features(cast(Any, data)) if extractor is None else extractor
     for name in names:
         metric = find_metric(name)
-        if metric.needs_labels and data.num_classes < 2:
+        num_classes = num_single_classes(data)
+        if metric.needs_labels and data.num_classes > num_classes:
+            raise LimnerError(
+                f"metric '{name}' needs one class an image, and the labels are rows of "
+                f"{data.num_classes} numbers; leave it out"
+            )
+        if metric.needs_labels and num_classes < 2:
             raise LimnerError(f"metric '{name}' needs data with classes; leave it out")
-        if metric.reads == "probabilities" and data.num_classes < 2 and extractor in OWN_CLASSES:
+        if metric.reads == "probabilities" and num_classes < 2 and extractor in OWN_CLASSES:
             raise LimnerError(
                 f"metric '{name}' needs a classifier: data with classes, or an extractor that "
                 "knows classes; leave it out"

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from limner.core.errors import LimnerError
-from limner.metrics.arrays import ArrayData, ImageSet
+from limner.metrics.arrays import ArrayData, ImageSet, num_single_classes
 from limner.metrics.features import Classifier, classifier_of
 
 NUM_STACKED_MAX = 20_000  # real images whose channels train the classifier
@@ -71,8 +71,9 @@ class StackedClassifier:
 def stacked_base(data: ImageSet) -> int | None:
     """B where the data have C > 1 channels and B^C classes, B > 1; else None."""
     channels = data.image_shape[0]
-    base = round(data.num_classes ** (1 / channels)) if channels > 1 else 0
-    return base if base > 1 and base**channels == data.num_classes else None
+    num_classes = num_single_classes(data)
+    base = round(num_classes ** (1 / channels)) if channels > 1 else 0
+    return base if base > 1 and base**channels == num_classes else None
 
 
 def classifier_of_modes(data: ImageSet) -> Classifier:

@@ -17,6 +17,7 @@ from torch import Tensor
 from limner.core.errors import LimnerError
 from limner.core.files import cache_directory, write_atomically
 from limner.core.streams import stream
+from limner.metrics.arrays import num_single_classes
 from limner.metrics.features import Classifier, Extractor, classifier_of, make_extractor
 from limner.metrics.features.base import (
     PIXELS_MAX,
@@ -119,7 +120,7 @@ class Reference:
     @functools.cached_property
     def labels(self) -> Tensor | None:
         """int64 labels of the reference, in its order."""
-        if self.real.num_classes == 0:
+        if num_single_classes(self.real) == 0:
             return None
         return torch.from_numpy(self.real.labels[self.order.numpy()])
 

@@ -56,6 +56,7 @@ PRESETS: dict[str, str] = {
     "pggan-mnistrgb": "limner.presets.progressive:pggan_mnistrgb",
     "pggan-syn1024rgb": "limner.presets.progressive:pggan_syn1024rgb",
     "pggan-cond": "limner.presets.progressive:pggan_cond",
+    "pggan-cond1": "limner.presets.progressive:pggan_cond1",
     "pggan-cifar10-cond": "limner.presets.progressive:pggan_cifar10_cond",
     "pggan-cifar100-cond": "limner.presets.progressive:pggan_cifar100_cond",
     "pggan-svhn-cond": "limner.presets.progressive:pggan_svhn_cond",

@@ -228,6 +228,12 @@ def pggan_cond() -> RunConfig:
     return conditional(pggan_v2_1gpu().replace(name="pggan"))
 
 
+def pggan_cond1() -> RunConfig:
+    """The default, conditional on the first component of the labels alone."""
+    config = pggan_cond()
+    return config.replace(name="pggan-cond1", data=config.data.replace(max_label_size=1))
+
+
 def pggan_cifar10_cond() -> RunConfig:
     """CIFAR-10, conditional on its classes."""
     return conditional(pggan_cifar10())

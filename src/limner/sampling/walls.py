@@ -10,6 +10,7 @@ from torch import nn
 
 from limner.core.images import to_uint8
 from limner.core.streams import stream
+from limner.data.labels import Labels, has_class
 from limner.sampling.generate import generate
 from limner.sampling.latents import latents_from_seeds
 from limner.sampling.sheets import sheet
@@ -19,7 +20,7 @@ PIXELS_PER_BATCH = 1 << 23
 
 
 def wall_places(
-    labels: Int64[np.ndarray, " n"] | None,
+    labels: Labels | None,
     num_classes: int,
     size: tuple[int, int],
     layout: Layout,
@@ -28,7 +29,8 @@ def wall_places(
     """Which pictures of a data set a wall of (columns, rows) shows, row by row.
 
     "random" draws them from all; "row_per_class" gives row r pictures of class r modulo their
-    number. None stands there twice unless there are too few. Without classes both are "random".
+    number, or with a number other than 0 in that column. None stands there twice unless there are
+    too few. Without classes both are "random".
     """
     columns, rows = size
     num = len(labels) if labels is not None else 0
@@ -39,7 +41,7 @@ def wall_places(
     places = []
     for row in range(rows):
         turn, label = divmod(row, num_classes)
-        own = order[labels[order] == label]
+        own = order[has_class(labels[order], label)]
         own = order if len(own) == 0 else own
         places.append(own[np.arange(turn * columns, (turn + 1) * columns) % len(own)])
     return np.concatenate(places)
@@ -53,12 +55,12 @@ class Wall:
         z_dim: int,
         columns: int,
         rows: int,
-        labels: Int64[np.ndarray, " cells"] | None = None,
+        labels: Labels | None = None,
         seed: int = 0,
     ):
         self.columns = columns
         self.z = latents_from_seeds(range(seed, seed + columns * rows), z_dim)
-        self.y = None if labels is None else torch.from_numpy(labels.astype(np.int64))
+        self.y = None if labels is None else torch.from_numpy(np.array(labels))
 
     def __call__(self, generator: nn.Module) -> Image.Image:
         """Draw it; the generator's modes, buffers and the random state stay as they are."""

@@ -100,13 +100,15 @@ class Fit:
         self._main = distributed.rank() == 0
         self._data, self._num_workers, self._worker_timeout = data, num_workers, worker_timeout
         self._on_divergence, self._alarms = on_divergence, Alarms()
+        rows = data.label_rows
         self.trainer = Trainer(
             config,
             data.image_shape,
             config.num_classes or 0,
             lambda: self.loader.next(self.trainer.batch_size),
             device,
-            label_counts=np.bincount(data.labels, minlength=data.num_classes).tolist(),
+            label_counts=data.class_counts.tolist(),
+            label_rows=None if rows is None else torch.from_numpy(np.array(rows)),
         )
         self.loader = self._loader_at(0)
         self._seconds, self._waited = 0.0, 0.0

@@ -1,9 +1,9 @@
 """All randomness of a training step, as pure functions of (seed, purpose, step, call, row)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from limner.core.errors import ConfigError
@@ -39,18 +39,37 @@ def natural(
     return torch.searchsorted(ends, places, right=True)
 
 
+def natural_rows(
+    total: int, rows: Float32[Tensor, "pictures columns"], generator: torch.Generator
+) -> Float32[Tensor, "{total} columns"]:
+    """Whole rows of the data's labels, those of pictures drawn uniformly."""
+    return rows[torch.randint(len(rows), (total,), generator=generator)]
+
+
 LABEL_RULES = {"drawn": drawn, "balanced": balanced, "natural": natural}
 
 
 def checked_counts(
-    updates: Iterable[Update], num_classes: int, counts: Sequence[int] | None
+    updates: Sequence[Update],
+    num_classes: int,
+    counts: Sequence[int] | None,
+    rows: Float32[Tensor, "pictures columns"] | None = None,
 ) -> Int64[Tensor, " classes"] | None:
     """The data's label counts for `Noise`; None where there are no classes or nobody gave them.
 
     Raises:
-        ConfigError: an update draws labels as they occur, and nobody counted them.
+        ConfigError: an update draws labels as they occur, and nobody counted them; or it draws
+            single classes, and the data's labels are rows of numbers.
     """
     if not num_classes:
+        return None
+    if rows is not None:
+        for index, update in enumerate(updates):
+            if update.labels not in ("natural", "real"):
+                raise ConfigError(
+                    f"updates.{index}.labels: '{update.labels}' needs one class a picture, and the "
+                    f"data's labels are rows of {num_classes} numbers; set it to natural or real"
+                )
         return None
     if counts is None:
         if any(update.labels == "natural" for update in updates):
@@ -80,10 +99,17 @@ class Draw:
         """Latents, standard normal."""
         return self.normal("latents", (num, z_dim))
 
-    def labels(self, num: int, num_classes: int, rule: str = "drawn") -> Int64[Tensor, " {num}"]:
-        """Labels by a rule of `LABEL_RULES`; each sees the rows of all processes."""
+    def labels(
+        self, num: int, num_classes: int, rule: str = "drawn"
+    ) -> Shaped[Tensor, "{num} ..."]:
+        """Labels by a rule of `LABEL_RULES`; each sees the rows of all processes. Integers, or
+        rows of numbers where the data's labels are."""
         noise, total = self._noise, num * self._noise.world_size
         generator = noise.stream("labels", self._step, self._call)
+        if noise.label_rows is not None:
+            assert rule == "natural", "the engine refuses other rules beforehand"
+            rows = natural_rows(total, noise.label_rows, generator)
+            return noise.own_rows(rows, num).to(noise.device)
         counts = torch.ones(num_classes, dtype=torch.int64)
         if rule == "natural":
             assert noise.label_counts is not None, "the engine asks for them beforehand"
@@ -107,6 +133,7 @@ class Noise:
         device, dtype: where and as what the numbers are returned; they are drawn as float32 on the
             CPU, so that every device and precision sees the same values.
         label_counts: how many pictures of each class the data has, for labels as they occur there.
+        label_rows: the labels of all its pictures, where they are rows of numbers.
 
     Attributes:
         salt: how often the run has gone back to a checkpoint; each time the numbers are others.
@@ -122,10 +149,11 @@ class Noise:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         label_counts: Int64[Tensor, " classes"] | None = None,
+        label_rows: Float32[Tensor, "pictures columns"] | None = None,
     ):
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.device, self.dtype = torch.device(device), dtype
-        self.label_counts = label_counts
+        self.label_counts, self.label_rows = label_counts, label_rows
 
     def draw(self, step: int, call: int) -> Draw:
         """The noise of the `call`-th pass of a step."""

@@ -23,7 +23,8 @@ class Pass:
         nimg: the clock, with the reals of this pass counted.
         noise: this pass's `Draw`.
         real, fake: images [N, C, H, W] in [-1, 1]; reals exist only if the update reads them.
-        real_labels, fake_labels: int64 [N], or None for an unconditional model.
+        real_labels, fake_labels: int64 [N] or float rows [N, classes]; None for an unconditional
+            model.
         latents: z [N, z_dim].
         real_scores, fake_scores, real_logits, fake_logits: the discriminator's answers.
         critic: the discriminator applied to any (images, labels).

@@ -28,7 +28,8 @@ from limner.training.watch import Watch
 
 
 class RealBatch(Protocol):
-    """uint8 images [n, C, H, W], labels int64 [n], indices int64 [n] of this process."""
+    """uint8 images [n, C, H, W], labels int64 [n] or float32 rows [n, classes], indices int64 [n]
+    of this process."""
 
     @property
     def images(self) -> Tensor: ...
@@ -51,6 +52,7 @@ class Trainer:
         device: where to train.
         noise: replaces the run's own noise (tests replay recorded latents).
         label_counts: pictures of each class in the data, where an update's labels ask for them.
+        label_rows: the labels of all its pictures, where they are rows of numbers.
 
     Attributes:
         batch_size: real images a micro-batch over all processes; the config's, or a controller's.
@@ -65,12 +67,15 @@ class Trainer:
         device: torch.device | str = "cpu",
         noise: Noise | None = None,
         label_counts: Sequence[int] | None = None,
+        label_rows: Tensor | None = None,
     ):
         rank, world_size = distributed.rank(), distributed.world_size()
         self.config, self.num_classes = config, num_classes
         self.device, self.dtype = torch.device(device), DTYPES[config.precision]
-        counts = checked_counts(config.updates, num_classes, label_counts)
-        self.noise = noise or Noise(config.seed, rank, world_size, self.device, self.dtype, counts)
+        counts = checked_counts(config.updates, num_classes, label_counts, label_rows)
+        self.noise = noise or Noise(
+            config.seed, rank, world_size, self.device, self.dtype, counts, label_rows
+        )
         self.progress, self.meters, self.watch = Progress(), Meters(), Watch()
         self._next_reals, self._calls = next_reals, 0
         self._indices = torch.empty(0, dtype=torch.int64)

@@ -24,7 +24,8 @@ class Update(Config, frozen=True, kw_only=True):
         num_latents: fakes a micro-batch over all processes; None takes the batch size.
         labels: labels of the fakes: "drawn" uniformly; "balanced", each class equally often in a
             micro-batch (over all processes), up to one; "natural", as often as in the data; or
-            those of the "real" batch.
+            those of the "real" batch. Where the data's labels are rows of numbers only the last
+            two: "natural" then draws whole rows of the data.
         forwards: how the discriminator sees both sides when the terms read both: "joint" runs once
             over cat[fake, real], else one after the other. Batch and spectral normalization make
             the order part of the algorithm.

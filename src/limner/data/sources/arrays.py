@@ -10,6 +10,7 @@ import numpy as np
 
 from limner.core.config import Config
 from limner.core.errors import DataError
+from limner.data.labels import Label, finite
 from limner.data.npy import NpyHeader, read_npy_header
 from limner.data.pictures import MAX_PIXELS
 from limner.data.sources.base import Item, Labels, Listing, Source, printable
@@ -152,6 +153,37 @@ def class_numbers(
         labels[done : done + len(rows)] = rows.reshape(-1) if width == 1 else rows.argmax(1)
         done += len(rows)
     return labels
+
+
+def are_rows(shape: tuple[int, ...], num_images: int) -> bool:
+    """Whether an array has a row of numbers for each picture."""
+    return len(shape) == 2 and shape[0] == num_images > 0 and 0 < shape[1] <= MAX_CLASSES
+
+
+def label_rows(blocks: Iterable[np.ndarray], where: str) -> np.ndarray:
+    """Labels that are rows of numbers, float32 [N, columns], which come block by block.
+
+    Raises:
+        DataError: a number is not finite.
+    """
+    held: list[np.ndarray] = []
+    num_rows = 0
+    for rows in blocks:
+        held.append(finite(rows, where, num_rows))
+        num_rows += len(rows)
+    return np.concatenate(held)
+
+
+def note_on_rows(name: str, width: int) -> str:
+    """What a listing says of labels that are no classes."""
+    return f"{printable(name)}: labels are rows of {width} numbers, not one class a picture"
+
+
+def label_of(labels: np.ndarray | None, place: int) -> Label:
+    """That of one picture, as an `Item` has it."""
+    if labels is None:
+        return None
+    return int(labels[place]) if labels.ndim == 1 else labels[place]
 
 
 def read_blocks(file: IO[bytes], header: NpyHeader, where: str) -> Iterator[np.ndarray]:

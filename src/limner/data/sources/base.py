@@ -14,20 +14,24 @@ from PIL import Image
 
 from limner.core.config import Config, Part, encode, tag_of
 from limner.core.errors import DataError
+from limner.data.labels import Label
 
 Labels = Literal["classes", "none"]
 MAX_FILE_BYTES = 256 * 2**20  # one picture file; larger ones are refused unread
 
 
 class Item(NamedTuple):
-    """One picture of a source: where it comes from, its class, and how to get it.
+    """One picture of a source: where it comes from, its label, and how to get it.
+
+    The label is the number of a class, or float32 numbers [columns] such as attributes; then every
+    picture of the source has such a row, and `Listing.class_names` names its columns.
 
     `open()` returns a PIL image or a uint8 array [H, W] or [H, W, C]; it may raise any of
     `pictures.DECODE_ERRORS`, and then the picture is refused with that reason.
     """
 
     name: str
-    label: int | None
+    label: Label
     open: Callable[[], Image.Image | np.ndarray]
 
 

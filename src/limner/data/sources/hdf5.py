@@ -17,8 +17,12 @@ from limner.data.sources.arrays import (
     IMAGE_KEYS,
     LABEL_KEYS,
     MAX_CHANNELS,
+    are_rows,
     class_numbers,
     first_of,
+    label_of,
+    label_rows,
+    note_on_rows,
     order_of_axes,
     read_blocks,
 )
@@ -41,8 +45,9 @@ class Hdf5File(Config, Source, frozen=True):
     """Datasets in an HDF5 file: pictures uint8 [N, C, H, W], [N, H, W, C] or [N, H, W] under "imgs"
     (BigGAN-PyTorch's `ILSVRC128.hdf5`), "images" or "x", labels as integers [N] or one-hot rows
     under "labels" or "y". Of PGGAN's layout the largest of data4x4, data8x8 ... and the labels of
-    NAME-labels.npy beside the file. Any chunks and compression: what is compressed together is
-    decompressed once. Links to other files are not followed. Needs the extra "hdf5"."""
+    NAME-labels.npy beside the file, where rows that are not one-hot (attributes) stay rows. Any
+    chunks and compression: what is compressed together is decompressed once. Links to other files
+    are not followed. Needs the extra "hdf5"."""
 
     kind = "hdf5"
     path: str = ""
@@ -71,16 +76,22 @@ class Hdf5File(Config, Source, frozen=True):
             images = self._dataset(file, image_name)
             num_images, order = images.shape[0], self._order(images, image_name)
             label_name = first_of(LABEL_NAMES, held) if labels == "classes" else None
-            numbers = None
+            held_labels, notes = None, []
             if label_name is not None:
-                numbers = self._labels(self._dataset(file, label_name), label_name, num_images)
+                held_labels = self._labels(self._dataset(file, label_name), label_name, num_images)
             elif labels == "classes":
-                numbers = self._labels_beside(num_images)
-        num_classes = 0 if numbers is None else int(numbers.max(initial=-1)) + 1
+                held_labels = self._labels_beside(num_images)
+        num_classes = 0
+        if held_labels is not None and held_labels.ndim == 2:
+            num_classes = held_labels.shape[1]
+            notes.append(note_on_rows(self._label_file().name, num_classes))
+        elif held_labels is not None:
+            num_classes = int(held_labels.max(initial=-1)) + 1
         return Listing(
-            items=self._items(image_name, order, numbers),
+            items=self._items(image_name, order, held_labels),
             num_items=num_images,
             class_names=[str(i) for i in range(num_classes)],
+            notes=notes,
         )
 
     @contextmanager
@@ -176,33 +187,37 @@ class Hdf5File(Config, Source, frozen=True):
         return with_beside(super().identity(), beside if beside.is_file() else None)
 
     def _labels_beside(self, num_images: int) -> np.ndarray | None:
-        """Those of NAME-labels.npy, where PGGAN puts them."""
+        """Those of NAME-labels.npy, where PGGAN puts them: class numbers [N], or rows."""
         beside = self._label_file()
         if not beside.is_file():
             return None
         with open(beside, "rb") as file:
             header = read_npy_header(file, str(beside))
-            numbers = None
-            if not header.is_fortran and header.num_bytes == beside.stat().st_size:
+            whole = not header.is_fortran and header.num_bytes == beside.stat().st_size
+            begin, numbers = file.tell(), None
+            if whole:
                 blocks = read_blocks(file, header, str(beside))
                 numbers = class_numbers(blocks, header.dtype, header.shape, num_images)
+            if numbers is None and whole and are_rows(header.shape, num_images):
+                file.seek(begin)
+                return label_rows(read_blocks(file, header, str(beside)), str(beside))
         if numbers is None:
             raise DataError(
-                f"{beside}: {header.dtype} {header.shape[:4]} for {num_images} pictures; "
-                "store integers [N] or one-hot rows, or set data.labels=none"
+                f"{beside}: {header.dtype} {header.shape[:4]} for {num_images} pictures; store "
+                "integers [N], one-hot rows or rows of numbers, or set data.labels=none"
             )
         check_classes(int(numbers.min()), int(numbers.max()), str(beside))
         return numbers
 
     def _items(
-        self, name: str, order: tuple[int, ...], numbers: np.ndarray | None
+        self, name: str, order: tuple[int, ...], labels: np.ndarray | None
     ) -> Iterator[Item]:
         with self._opened() as file:
             images = self._dataset(file, name)
             for start, stop in blocks_of(images):
                 block = images[start:stop]
                 for i, row in enumerate(block, start):
-                    label = None if numbers is None else int(numbers[i])
+                    label = label_of(labels, i)
                     yield Item(f"{name}/{i}", label, row.transpose(order).copy)
 
 

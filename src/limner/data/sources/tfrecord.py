@@ -8,7 +8,13 @@ import numpy as np
 from limner.core.config import Config
 from limner.core.errors import DataError
 from limner.data.npy import read_npy_header
-from limner.data.sources.arrays import class_numbers, read_blocks
+from limner.data.sources.arrays import (
+    class_numbers,
+    label_of,
+    label_rows,
+    note_on_rows,
+    read_blocks,
+)
 from limner.data.sources.base import Item, Labels, Listing, Source, printable, with_beside
 from limner.data.sources.grouping import MAX_CLASSES
 from limner.data.tfrecords import (
@@ -25,8 +31,8 @@ SUFFIX = ".tfrecords"
 
 class TfrecordSet(Config, Source, frozen=True):
     """The pictures of the highest resolution of a folder NAME-rXX.tfrecords, or those of one
-    .tfrecords file; classes are the one-hot rows of NAME-rxx.labels beside it. Checksums are
-    verified. Needs the extra "tfrecord"."""
+    .tfrecords file; classes are the one-hot rows of NAME-rxx.labels beside it, and rows that are
+    not one-hot (attributes) stay rows. Checksums are verified. Needs the extra "tfrecord"."""
 
     kind = "tfrecord"
     path: str = ""
@@ -43,16 +49,17 @@ class TfrecordSet(Config, Source, frozen=True):
         file = self._file()
         num_images = _num_records(file)
         labels_path = _labels_beside(file) if labels == "classes" else None
-        numbers, width = None, 0
+        held, width, notes = None, 0, []
         if labels_path is not None:
-            numbers, width = _class_numbers(labels_path)
-            if numbers is not None and num_images not in (None, len(numbers)):
-                raise _misfit(labels_path, len(numbers), file, str(num_images))
-        notes = []
+            held, width = _labels_in(labels_path)
+            if held is not None and num_images not in (None, len(held)):
+                raise _misfit(labels_path, len(held), file, str(num_images))
+            if held is not None and held.ndim == 2:
+                notes.append(note_on_rows(labels_path.name, width))
         if Path(self.path).is_dir():
             notes.append(f"read from {printable(file.name)}; the lower resolutions are left out")
         return Listing(
-            items=_items(file, labels_path, numbers),
+            items=_items(file, labels_path, held),
             num_items=num_images,
             class_names=[str(number) for number in range(width)],
             notes=notes,
@@ -108,11 +115,13 @@ def _labels_beside(file: Path) -> Path | None:
     return found[0] if len(found) == 1 else None  # a set that was renamed, as the originals take it
 
 
-def _class_numbers(path: Path) -> tuple[np.ndarray | None, int]:
-    """Class numbers int64 [N] and the number of classes; None and 0 for rows without columns.
+def _labels_in(path: Path) -> tuple[np.ndarray | None, int]:
+    """Class numbers int64 [N] of one-hot rows, else the rows float32 [N, columns], and the number
+    of classes or columns; None and 0 for rows without columns.
 
     Raises:
-        DataError: no array, not one-hot, or its length is not what it says.
+        DataError: no array of rows, a number that is not finite, or a length that is not what it
+            says.
     """
     with open(path, "rb") as file:
         header = read_npy_header(file, str(path))
@@ -122,34 +131,33 @@ def _class_numbers(path: Path) -> tuple[np.ndarray | None, int]:
         shape = header.shape
         if len(shape) == 2 and shape[1] == 0:
             return None, 0
-        fits = len(shape) == 2 and shape[0] > 0 and not header.is_fortran
-        numbers = None
-        if fits and 1 < shape[1] <= MAX_CLASSES:
+        fits = len(shape) == 2 and shape[0] > 0 and shape[1] <= MAX_CLASSES
+        if not fits or header.is_fortran:
+            raise DataError(
+                f"{path}: shape {shape[:4]}{' in columns' if header.is_fortran else ''}; limner "
+                f"takes rows [N, classes] of up to {MAX_CLASSES} numbers: write them anew, or read "
+                "the pictures without labels (--labels none, data.labels=none)"
+            )
+        begin, labels = file.tell(), None
+        if shape[1] > 1:
             blocks = read_blocks(file, header, str(path))
-            numbers = class_numbers(blocks, header.dtype, shape, shape[0])
-    if numbers is None:
-        what = "rows that are not one-hot" if fits else f"shape {shape[:4]}"
-        raise DataError(
-            f"{path}: {what}; limner takes one class a picture, as one-hot rows [N, classes]: "
-            "write them anew, or read the pictures without labels (--labels none, "
-            "data.labels=none)"
-        )
-    return numbers, shape[1]
+            labels = class_numbers(blocks, header.dtype, shape, shape[0])
+        if labels is None:
+            file.seek(begin)
+            labels = label_rows(read_blocks(file, header, str(path)), str(path))
+    return labels, shape[1]
 
 
-def _items(file: Path, labels_path: Path | None, numbers: np.ndarray | None) -> Iterator[Item]:
+def _items(file: Path, labels_path: Path | None, labels: np.ndarray | None) -> Iterator[Item]:
     count = 0
     for offset, content in records_of(file):
         pixels = pixels_of(content, file, offset).transpose(1, 2, 0)
-        label = None
-        if numbers is not None and labels_path is not None:
-            if count >= len(numbers):
-                raise _misfit(labels_path, len(numbers), file, f"more than {len(numbers)}")
-            label = int(numbers[count])
-        yield Item(f"{printable(file.name)}/{count}", label, pixels.copy)
+        if labels is not None and labels_path is not None and count >= len(labels):
+            raise _misfit(labels_path, len(labels), file, f"more than {len(labels)}")
+        yield Item(f"{printable(file.name)}/{count}", label_of(labels, count), pixels.copy)
         count += 1
-    if numbers is not None and labels_path is not None and count != len(numbers):
-        raise _misfit(labels_path, len(numbers), file, str(count))
+    if labels is not None and labels_path is not None and count != len(labels):
+        raise _misfit(labels_path, len(labels), file, str(count))
 
 
 def _misfit(labels_path: Path, num_labels: int, file: Path, num_images: str) -> DataError:

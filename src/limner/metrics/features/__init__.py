@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from limner.core.config import load_module, nearest
 from limner.core.errors import LimnerError
+from limner.metrics.arrays import num_single_classes
 from limner.metrics.features.base import Classifier, Extractor, KnowsClasses
 from limner.metrics.features.classifier import (
     ClassifierSettings,
@@ -78,7 +79,7 @@ def default_features(data: "PreparedData") -> str:
     they are not; without its package as the small ones.
     """
     channels, height, width = data.image_shape
-    labelled = data.num_classes > 1
+    labelled = num_single_classes(data) > 1
     drawings = max(height, width) < SMALL or (channels == 1 and labelled)
     if not drawings and channels in (1, 3):
         if TENSORFLOW.find() is not None:

@@ -24,6 +24,7 @@ from limner.core.errors import LimnerError
 from limner.core.files import cache_directory, write_atomically
 from limner.core.images import to_unit_range
 from limner.core.streams import stream
+from limner.metrics.arrays import num_single_classes
 from limner.metrics.features.base import hash_of, images_at, in_batches, without_draws
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def classifier_of(data: "ImageSet", settings: ClassifierSettings | None = None) 
         LimnerError: the data have no labels, too few images, or a broken cached file.
     """
     settings = ClassifierSettings() if settings is None else settings
-    if data.num_classes < 2:
+    if num_single_classes(data) < 2:
         raise LimnerError(
             "features 'classifier' need data with at least two classes; "
             "use 'random-conv' for data without labels"

@@ -20,7 +20,7 @@ from limner.objectives import (
     WassersteinD,
     WassersteinG,
 )
-from limner.training import Adam, RunConfig
+from limner.training import Adam, RunConfig, Sheet
 from limner.training.controllers import Ema, Growth
 
 FP32 = {256: 16, 512: 8, 1024: 4}
@@ -186,6 +186,7 @@ def test_what_all_presets_share():
     assert config.controllers[1:] == (Ema(decay=0.999, after="d", buffers="copy"),)
     assert (config.intervals.sample_ticks, config.intervals.save_ticks) == (1, 10)
     assert (config.intervals.sample, config.intervals.save) == (0, 0)
+    assert config.sheet == Sheet(grid="1080p", layout="random")
 
 
 @pytest.mark.parametrize("name", DATA_SETS)

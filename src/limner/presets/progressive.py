@@ -19,7 +19,7 @@ from limner.objectives import (
     WassersteinD,
     WassersteinG,
 )
-from limner.training import Adam, Intervals, Players, RunConfig, Update
+from limner.training import Adam, Intervals, Players, RunConfig, Sheet, Update
 from limner.training.controllers import Ema, Growth
 
 # What one GPU of 16 GB holds of the two networks.
@@ -79,6 +79,7 @@ def pggan_v2_1gpu() -> RunConfig:
         intervals=Intervals(
             log=50, singular_values=0, sample=0, save=0, sample_ticks=1, save_ticks=10
         ),
+        sheet=Sheet(grid="1080p", layout="random"),
         num_evaluate=50_000,
     )
 
@@ -396,6 +397,7 @@ def pggan_digits() -> RunConfig:
         intervals=Intervals(
             log=20, singular_values=0, sample=0, save=0, sample_ticks=1, save_ticks=4
         ),
+        sheet=Sheet(),
         metrics=("fid", "prdc", "accuracy", "cas"),
         num_evaluate=2000,
     )

@@ -13,7 +13,7 @@ from limner.core.config import override
 from limner.core.errors import LimnerError
 from limner.data import DataConfig, open_data
 from limner.sampling import Wall, latents_from_seeds, wall, wall_places
-from limner.training import Sheet
+from limner.training import Intervals, Sheet
 from runs import fit_of, toy_data
 from toys import toy_config
 
@@ -72,6 +72,22 @@ def test_a_run_shows_reals_and_samples_in_one_layout(tmp_path):
     assert (own == cell).all(axis=(1, 2)).any()  # row 1 begins with a one
     labels = torch.cat(asked[-3:])  # 140 pictures in batches of 64
     assert labels.tolist() == [k % 10 for k in range(20) for _ in range(7)]
+
+
+def test_class_sheets_move_on_with_ticks(tmp_path, monkeypatch):
+    """Whatever the steps are: 940 is a multiple of the five windows of a hundred classes."""
+    events: list[int] = []
+    monkeypatch.setattr(
+        sheets.TrainingSheets, "__call__", lambda self, net, event: events.append(event) or iter(())
+    )
+    data = open_data("digits", DataConfig(resolution=8))
+    ticks = Intervals(sample=0, sample_ticks=1)
+    for intervals, expected in ((ticks, [0, 1, 2, 2]), (Intervals(sample=470), [0, 2, 4, 4])):
+        drawing, folder = sheets.RunSheets(toy_config(intervals=intervals), data), tmp_path / "s"
+        for step in (0, 940, 1880, 1880):
+            drawing(toy_generator(10, (1, 8, 8)), folder / f"step-{step:08d}.png", step)
+        assert events == expected
+        events.clear()
 
 
 def test_grids_of_the_config_are_checked():

@@ -73,7 +73,14 @@ class RunSheets:
             if self.config.sheet.grid is not None:
                 labels = self.data.labels[self._places] if num_classes else None
                 self._draw = Wall(z_dim, *self._size, labels, seed)
-        event = step // max(self.config.intervals.sample, 1)
+        event = self._event(path, step)
         for name, picture in self._others(generator, event):
             save_png(picture, path.with_name(f"{name}-{path.name}"), {"step": str(step)})
         save_png(self._draw(generator), path, {"step": str(step)})
+
+    def _event(self, path: Path, step: int) -> int:
+        """The number of the sample event: with ticks, whose steps follow no rule, as many as there
+        are sheets of earlier steps."""
+        if self.config.intervals.sample > 0:
+            return step // self.config.intervals.sample
+        return sum(other.name < path.name for other in path.parent.glob("step-*.png"))

@@ -160,6 +160,10 @@ def test_a_preset_shows_keys_that_set_takes_and_sizes(limner):
     assert memory_bytes(config, 100, 10) == 4 * (4 * 110 + 100)
     # one channel is written in this one, and it reads no labels
     assert "counted for" not in limner("presets", "dcgan-mnist").out
+    # one column of the labels: G has 512 x 16 weights a class more than without labels
+    column = limner("presets", "pggan-cond1").out
+    assert f"{23_079_115 + 8192:,} parameters" in column
+    assert "counted for" not in column
 
 
 # --- import ------------------------------------------------------------------

@@ -89,6 +89,8 @@ def sizes_text(config: "RunConfig") -> list[str]:
     num_classes = config.num_classes
     if num_classes is None:
         num_classes = 0 if config.data.labels == "none" else USUAL_CLASSES
+        if config.data.max_label_size is not None:
+            num_classes = min(num_classes, config.data.max_label_size)
     shape = (channels, config.data.resolution, config.data.resolution)
     counts = {
         "generator": num_parameters(config.generator, shape, num_classes),
@@ -97,7 +99,7 @@ def sizes_text(config: "RunConfig") -> list[str]:
     assumed = []
     if config.data.channels is None:
         assumed.append(f"{channels} channels")
-    if config.num_classes is None and num_classes:
+    if config.num_classes is None and num_classes > 1:
         assumed.append(f"{num_classes} classes")
     lines = [f"{player + ':':<15}{count:>14,} parameters" for player, count in counts.items()]
     held = memory_bytes(config, counts["generator"], counts["discriminator"])

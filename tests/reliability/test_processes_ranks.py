@@ -249,8 +249,8 @@ def seen_by(
     """The pictures that `count` processes were shown, rank after rank within each global batch."""
     original = Loader.next
 
-    def following(loader: Loader):
-        position, batch = loader.position, original(loader)
+    def following(loader: Loader, *batch_size: int):
+        position, batch = loader.position, original(loader, *batch_size)
         line = [position, loader._places.first_row, batch.indices.tolist()]
         with open(log, "a") as file:
             file.write(json.dumps(line) + "\n")

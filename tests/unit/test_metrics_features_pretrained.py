@@ -26,7 +26,9 @@ CUP, CATS = (967, 968, 504, 925), range(281, 288)  # ImageNet's espresso, cup, m
 
 
 def data(shape=(3, 32, 32), num_classes=0):
-    return SimpleNamespace(image_shape=shape, num_classes=num_classes)
+    return SimpleNamespace(
+        image_shape=shape, num_classes=num_classes, labels=torch.zeros(4, dtype=torch.int64)
+    )
 
 
 def noise(num=2, channels=3, size=32):

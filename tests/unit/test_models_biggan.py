@@ -18,7 +18,7 @@ from limner.models import (
     SnganGenerator,
 )
 
-FAMILY = [name for name in ARCHITECTURES if name != "dcgan"]
+FAMILY = ["sngan", "sagan", "biggan", "biggan-deep"]
 PAPER = {"shared_dim": 128, "skip_z": True}
 
 # Table A.2 of spec/reference-systems.md: resolution, classes, configs, numbers of parameters

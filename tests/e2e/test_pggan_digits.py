@@ -1,7 +1,8 @@
 """The growing preset reaches its thresholds: minutes, so it runs with `make test-full`.
 
-The thresholds are to be set as those of `digits` were (docs/smoke.md): three seeds, the distance in
-floors.
+Seeds 0 and 1 gave accuracy .948 and .955, 1.57 and 1.44 floors, 1-NN .912 and .895, recall .70 and .71
+(112 kimg, about 690 CPU seconds on one thread). The distance stays below that of any broken run of
+docs/smoke.md (6.3 floors at the least); a third seed has not been run.
 """
 
 import json
@@ -11,7 +12,7 @@ import pytest
 
 from limner.cli.main import main
 
-ACCURACY, FLOORS, CAS, RECALL = 0.90, 10.0, 0.85, 0.08
+ACCURACY, FLOORS, CAS, RECALL = 0.90, 3.0, 0.85, 0.50
 
 
 def lines_of(path: Path) -> list[dict]:

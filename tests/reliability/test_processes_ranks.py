@@ -227,6 +227,10 @@ def test_control_an_orphan_is_found():
     mark = uuid.uuid4().hex
     child = subprocess.Popen(["sleep", "30"], env={**os.environ, "LIMNER_TEST_MARK": mark})
     try:
+        # Right after exec a process's environment may still read as empty.
+        until = time.monotonic() + 5
+        while mark.encode() not in Path(f"/proc/{child.pid}/environ").read_bytes():
+            assert time.monotonic() < until
         assert gone(mark, 0.5) is None
         assert left_over(mark) == [child.pid]
     finally:

@@ -25,6 +25,7 @@ from quality.reals import (
     digits,
     split,
 )
+from quality.recipes import Mixture
 
 Shape = tuple[tuple[int, int, int], int]  # of images, and the number of classes
 Idx = tuple[Path, Path]
@@ -182,6 +183,24 @@ GRID_GOAL = {"modes": (">=", 25.0), "good": (">=", 0.90), "kl": ("<=", 0.06)}
 FREE = partial(stacked_setting, num=26_000, batch_moments=False)
 OF_B = partial(stacked_setting, num=25_600, batch_moments=True)
 
+
+def mixture_bench(
+    kind: Mixture,
+    recipe: Callable[[Mixture, int, int], RunConfig],
+    steps: int,
+    goal: dict[str, tuple[str, float]],
+) -> Bench:
+    """A 2-D mixture, judged by 2,500 points as PacGAN's are."""
+    return Bench(
+        config=partial(recipe, kind),
+        setting=partial(mixture_setting, kind, 2500),
+        steps=steps,
+        goal=goal,
+        family=kind,
+        has_digits=False,
+    )
+
+
 BENCHES: dict[str, Bench] = {
     "conditional": Bench(
         config=recipes.conditional,
@@ -194,38 +213,10 @@ BENCHES: dict[str, Bench] = {
         },
         family="conditional",
     ),
-    "ring": Bench(
-        config=partial(recipes.mixture, "ring"),
-        setting=partial(mixture_setting, "ring", 2500),
-        steps=3000,
-        goal=RING_GOAL,
-        family="ring",
-        has_digits=False,
-    ),
-    "ring-plain": Bench(
-        config=partial(recipes.mixture_plain, "ring"),
-        setting=partial(mixture_setting, "ring", 2500),
-        steps=3000,
-        goal=RING_GOAL,
-        family="ring",
-        has_digits=False,
-    ),
-    "grid": Bench(
-        config=partial(recipes.mixture, "grid"),
-        setting=partial(mixture_setting, "grid", 2500),
-        steps=10_000,
-        goal=GRID_GOAL,
-        family="grid",
-        has_digits=False,
-    ),
-    "grid-plain": Bench(
-        config=partial(recipes.mixture_plain, "grid"),
-        setting=partial(mixture_setting, "grid", 2500),
-        steps=10_000,
-        goal=GRID_GOAL,
-        family="grid",
-        has_digits=False,
-    ),
+    "ring": mixture_bench("ring", recipes.mixture, 3000, RING_GOAL),
+    "ring-plain": mixture_bench("ring", recipes.mixture_plain, 3000, RING_GOAL),
+    "grid": mixture_bench("grid", recipes.mixture, 10_000, GRID_GOAL),
+    "grid-plain": mixture_bench("grid", recipes.mixture_plain, 10_000, GRID_GOAL),
     "stacked": Bench(
         config=recipes.stacked,
         setting=FREE,

@@ -24,6 +24,8 @@ SN_GAN = (
     Update(player="g", terms=(HingeG(),)),
 )
 
+Mixture = Literal["ring", "grid"]
+
 
 def conditional(seed: int, steps: int) -> RunConfig:
     """Class-conditional digits: hinge, projection, spectral norm in D, class batch norm in G."""
@@ -89,7 +91,7 @@ def protocol_b(seed: int, steps: int, widths: tuple[int, int, int]) -> RunConfig
     )
 
 
-def mixture(name: Literal["ring", "grid"], seed: int, steps: int) -> RunConfig:
+def mixture(name: Mixture, seed: int, steps: int) -> RunConfig:
     """Points: relativistic pairing with R1 and R2, gamma from 0.02 to 0.002."""
     nimg = 2 * 256 * steps  # both players look at reals
     gamma = Cosine(start=0.02, end=0.002, until_nimg=nimg)
@@ -115,7 +117,7 @@ def mixture(name: Literal["ring", "grid"], seed: int, steps: int) -> RunConfig:
     )
 
 
-def mixture_plain(name: Literal["ring", "grid"], seed: int, steps: int) -> RunConfig:
+def mixture_plain(name: Mixture, seed: int, steps: int) -> RunConfig:
     """The same points and networks with the non-saturating loss alone: what may well collapse."""
     config = mixture(name, seed, steps)
     return config.replace(

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from draws import normal
 from limner.core.errors import LimnerError
 from limner.metrics import (
     class_accuracy,
@@ -21,11 +22,6 @@ from limner.metrics import (
     neighbours,
     precision_recall_density_coverage,
 )
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
 
 # --- Frechet ---------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from draws import normal
 from limner.core.errors import LimnerError
 from limner.data import DataConfig, open_data
 from limner.metrics import (
@@ -25,10 +26,6 @@ from limner.metrics.modes import StackedClassifier, classifier_of_modes, stacked
 from limner.metrics.path_length import EPSILON, features_of_floats, interpolated
 from limner.metrics.results import Comparison
 from limner.metrics.streams import ImageStream
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import weakref
 import pytest
 import torch
 
+from draws import normal
 from limner.core.errors import LimnerError
 from limner.data import DataConfig, open_data
 from limner.metrics import (
@@ -23,10 +24,6 @@ from limner.metrics import (
 )
 from limner.metrics.features.base import images_at
 from limner.metrics.streams import Wanted, as_stream, read
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")

@@ -35,9 +35,8 @@ from limner.models.building import (
     Layers,
     channels_from_top,
     check_attention,
-    check_epsilons,
-    check_multipliers,
-    check_singular_values,
+    check_discriminator,
+    check_generator,
     generator_layers,
     multipliers_at,
     power_of,
@@ -83,14 +82,7 @@ class BigGanGenerator(Config, NetworkConfig, frozen=True):
     spectral_norm_eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        check_sizes(width=self.width, z_dim=self.z_dim, channels_per_group=self.channels_per_group)
-        check_multipliers(self.multipliers)
-        check_singular_values(self.num_singular_values, self.num_iterations)
-        check_epsilons(
-            batch_norm_eps=self.batch_norm_eps,
-            output_norm_eps=self.output_norm_eps,
-            spectral_norm_eps=self.spectral_norm_eps,
-        )
+        check_generator(self)
         if self.shared_dim:
             check_sizes(shared_dim=self.shared_dim)
         if self.skip_z and not self.shared_dim:
@@ -126,10 +118,7 @@ class BigGanDiscriminator(Config, NetworkConfig, frozen=True):
     spectral_norm_eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        check_sizes(width=self.width)
-        check_multipliers(self.multipliers)
-        check_singular_values(self.num_singular_values, self.num_iterations)
-        check_epsilons(spectral_norm_eps=self.spectral_norm_eps)
+        check_discriminator(self)
         check_bottom(self.bottom, self.num_last_blocks)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:

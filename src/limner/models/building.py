@@ -176,6 +176,39 @@ class NormFields(SpectralFields, Protocol):
     def output_norm_eps(self) -> float | None: ...
 
 
+class DiscriminatorFields(SpectralFields, Protocol):
+    """What every config of the family says."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def multipliers(self) -> tuple[int, ...]: ...
+
+
+class GeneratorFields(DiscriminatorFields, NormFields, Protocol):
+    """What every generator's config of the family says."""
+
+    @property
+    def z_dim(self) -> int: ...
+
+
+def check_discriminator(config: DiscriminatorFields) -> None:
+    """Raises ConfigError for the first field that cannot be."""
+    check_sizes(width=config.width)
+    check_multipliers(config.multipliers)
+    check_singular_values(config.num_singular_values, config.num_iterations)
+    check_epsilons(spectral_norm_eps=config.spectral_norm_eps)
+
+
+def check_generator(config: GeneratorFields) -> None:
+    """The same for a generator's."""
+    check_sizes(
+        width=config.width, z_dim=config.z_dim, channels_per_group=config.channels_per_group
+    )
+    check_epsilons(batch_norm_eps=config.batch_norm_eps, output_norm_eps=config.output_norm_eps)
+    check_discriminator(config)
+
+
 def power_of(config: SpectralFields) -> PowerIteration | None:
     """How spectral norm is estimated; None without it."""
     if not config.spectral_norm:

@@ -65,7 +65,7 @@ def test_videos_that_cannot_be_made_are_one_line(limner, tiny_run, tmp_path, wor
 def test_training_needs_a_run_with_sheets(limner, tmp_path):
     answer = limner("video", tmp_path, "--training", "--out", tmp_path / "a.gif")
     assert answer.code == 1
-    assert "no run here" in answer.err
+    assert "no run here; --training draws the sheets that a run saved" in answer.err
 
 
 def test_a_grid_fills_a_screen(limner, tiny_run, tmp_path):

@@ -253,6 +253,21 @@ def test_networks_that_do_not_grow_are_refused():
         Trainer(toy_config(controllers=(Growth(),)), (1, 4, 4), 0, ToyReals(4))
 
 
+def test_growth_from_below_the_networks_base_names_the_field():
+    """PGGAN's networks begin at 4 px; a schedule from 2 px has one level more than they."""
+    config = toy_config(
+        generator=PgganGenerator(fmap_max=4, z_dim=4),
+        discriminator=PgganDiscriminator(fmap_max=4),
+        controllers=(Growth(schedule=GrowthSchedule(initial_resolution=2)),),
+    )
+    message = (
+        r"controllers: .*lod 2 .*schedule\.initial_resolution 2, .*larger initial_resolution, or "
+        "both networks a smaller base$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        Trainer(config, (1, 8, 8), 0, ToyReals(4))
+
+
 # --- the loader ----------------------------------------------------------------------------
 
 

@@ -134,7 +134,10 @@ def _progress(options: Video) -> "tuple[int, Iterator[np.ndarray]]":
 
     run = RunDirectory(options.model)
     if not run.exists():
-        raise LimnerError(f"{options.model}: no run here; --training takes a run directory")
+        raise LimnerError(
+            f"{options.model}: no run here; --training draws the sheets that a run saved as it "
+            "trained, so give its directory; a model folder alone has none (leave --training out)"
+        )
     seconds = 20.0 if options.seconds is None else options.seconds
     frames = progress_frames(run, seconds, options.fps, options.time_warp)
     return round(seconds * options.fps), frames

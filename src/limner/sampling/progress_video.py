@@ -45,7 +45,8 @@ def snapshots(run: RunDirectory) -> list[Snapshot]:
             found.append((int(match[1]), path))
     if not found:
         raise LimnerError(
-            f"{run.path}: no sample sheets in {run.samples.name}/; train with intervals.sample > 0"
+            f"{run.path}: no sample sheets in {run.samples.name}/; train with intervals.sample > 0 "
+            "(a growing run: intervals.sample_ticks > 0)"
         )
     records = run.read_log("log")
     return [

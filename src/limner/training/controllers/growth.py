@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from limner.core import distributed
 from limner.core.config import Config
-from limner.core.errors import ConfigError
+from limner.core.errors import ConfigError, LimnerError
 from limner.core.growth import GrowthSchedule
 from limner.data.fading import shown_at
 from limner.objectives.base import Memory
@@ -109,7 +109,15 @@ class Growth(Config, Controller, frozen=True, kw_only=True):
                     f"controllers: {type(network).__name__} does not grow (it has no lod); give "
                     "networks that do, or leave Growth out"
                 )
-            cast("Growing", network).lod = lod
+            try:
+                cast("Growing", network).lod = lod
+            except LimnerError as error:
+                raise ConfigError(
+                    f"controllers: Growth is at lod {lod:g} from schedule.initial_resolution "
+                    f"{self.schedule.initial_resolution}, but {type(network).__name__} has fewer "
+                    f"levels ({error}); give a larger initial_resolution, or both networks a "
+                    "smaller base"
+                ) from None
         trainer.batch_size = self.schedule.batch_size(
             self.schedule.resolution(lod, _full(trainer)),
             usual=trainer.config.batch_size,

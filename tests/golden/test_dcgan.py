@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hostile import BOMBS, as_torch_zip
 from limner.checkpoints.importers.dcgan_mmgen import (
     discriminator_config,
     generator_config,
@@ -297,11 +298,28 @@ def test_code_in_a_file_is_refused(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_the_rest_of_a_checkpoint_may_hold_objects(golden, tmp_path):
+    """MMCV saves its hooks' and logs' objects beside the weights, which nobody needs."""
+    saved = torch.load(golden / "dcgan" / "dcgan32_mmcv_ckpt.pth", weights_only=True)
+    torch.save({**saved, "meta": {"act": torch.nn.ReLU()}}, tmp_path / "iter_1.pth")
+    record = read(tmp_path / "iter_1.pth")
+    plain = read(golden / "dcgan" / "dcgan32_mmcv_ckpt.pth")
+    assert record.generator.keys() == plain.generator.keys()
+    assert all(torch.equal(record.generator[key], plain.generator[key]) for key in plain.generator)
+
+
+def test_a_hostile_file_does_not_hold_it_up(tmp_path):
+    """Keys of nested tuples take 2^60 steps under torch.load, weights_only or not."""
+    (tmp_path / "iter_1.pth").write_bytes(as_torch_zip(BOMBS["tuples as a key"]))
+    with pytest.raises(RefusedFile, match="a key of a dictionary is a tuple"):
+        read(tmp_path / "iter_1.pth")
+
+
 def test_no_file_and_a_suffix(tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
         read(tmp_path / "iter_1.pth")
     with pytest.raises(CheckpointError, match="suffix"):
         read(tmp_path / "iter_1.pth", suffix="best0")
     (tmp_path / "text.pth").write_text("not a checkpoint")
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=r"a text file, not a .*; give an iter_N\.pth of MM"):
         read(tmp_path / "text.pth")

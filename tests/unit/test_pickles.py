@@ -255,12 +255,66 @@ def test_other_archives_are_named(tmp_path):
         read_torch(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.txt", b"")
-    with pytest.raises(CheckpointError, match="0 files"):
-        read_torch(path)
     with pytest.raises(CheckpointError, match="no such file"):
         read_torch(tmp_path / "none.pth")
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        read_torch(tmp_path)
+
+
+def stored(name):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, b"\xff" * 99)
+    return file.getvalue()
+
+
+# What a file is -> its content, and which of the two readers it is for.
+KINDS = {
+    "an empty file": (b"", ()),
+    "a text file": ("Größe, and more\n".encode() * 99, ()),
+    "an .npz of numpy": (stored("images.npy"), ()),
+    "a zip file": (stored("Photos/ä.png"), ()),
+    "an HDF5 file": (b"\x89HDF\r\n\x1a\n" + bytes(99), ()),
+    "a gzip file": (b"\x1f\x8b\x08" + bytes(99), ()),
+    "a tar archive": (b"variables".ljust(257, b"\0") + b"ustar" + bytes(999), ()),
+    "a safetensors file": ((9).to_bytes(8, "little") + b'{"a":"b"}' + bytes(99), ()),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + b"\xff" * 99, ()),
+    "a file of torch.save": (saved({"w": torch.ones(2)}, True), ("torch",)),
+    "an old file of torch.save": (saved({"w": torch.ones(2)}, False), ("torch",)),
+    "a zip file without its end": (saved({"w": torch.ones(2)}, True)[:-99], ()),
+    "a pickle": (pickle.dumps([1], 4), ("pickle",)),
+}
+
+
+@pytest.mark.parametrize("form", ["pickle", "torch"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_another_kind_is_named(tmp_path, kind, form):
+    content, readers = KINDS[kind]
+    path = written(tmp_path / form, content)
+    if form in readers:
+        read(path)
+        return
+    with pytest.raises(CheckpointError) as caught:
+        read(path)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: ")
+    assert kind in line
+    assert "give a ." in line or "again" in line
+    for inside in ("codec", "opcode", "byte 0x", "data.pkl", "mmap"):
+        assert inside not in line
+
+
+@pytest.mark.parametrize("form", ["pickle", "torch"])
+def test_a_folder_is_named(tmp_path, form):
+    (tmp_path / form).mkdir()
+    with pytest.raises(CheckpointError, match=r"a folder, not a .*; give a "):
+        read(tmp_path / form)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_damaged_pickle_is_called_one(tmp_path, protocol):
+    content = pickle.dumps({"a": [1, "x" * 99, b"\xff" * 99], 2: "b" * 600}, protocol)
+    path = written(tmp_path / "pickle", content[:-20])
+    with pytest.raises(CheckpointError, match=r"not a whole pickle .*; fetch or write the file"):
+        read(path)
 
 
 # --- nothing runs ---------------------------------------------------------------

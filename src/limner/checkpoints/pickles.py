@@ -1,50 +1,35 @@
-"""Reads pickles of others as data: nothing that a file names is imported, called or changed.
+"""Reads checkpoints of others that are pickles, as data: nothing in them runs.
 
-A pickle is a program for a small machine with a stack. Python's own machine imports and calls what
-the program names; this one has the same instructions, but a name stays a `Name`, and calling one
-makes a `Record` of the name and its arguments. Only numpy's arrays and scalars, and the containers
-and strings that pickles spell as calls, become what they stand for (`BUILDERS`); a caller may add
-builders of its own, as torch_files.py does for tensors.
-
-What weights never need is refused: names of Python's standard library (there lies everything that
-can do harm), references out of the file, registered extensions, programs out of proportion. The
-tree that comes back is finite and at most MAX_DEPTH deep, so that whoever reads it may recurse.
+core.pickle_machine has the rules. A caller may add builders of its own, as torch_files.py does for
+tensors.
 """
 
 import contextlib
 import mmap
-import re
-import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from limner.checkpoints.pickle_machine import (
-    Buildable,
-    Builder,
-    Builders,
-    Machine,
-    Name,
-    Record,
-    checked_key,
-    shown,
-)
+from limner.checkpoints.file_kinds import EMPTY, PICKLE, kind_of
 from limner.core.errors import CheckpointError, RefusedFile
+from limner.core.pickle_arrays import BUILDERS
+from limner.core.pickle_machine import DAMAGE, Builders, Machine, Name, Record, shown
 
 __all__ = ["BUILDERS", "Machine", "Name", "Record", "mapped", "read_pickle", "reading", "shown"]
 
 
-def read_pickle(path: str | Path, builders: Builders | None = None) -> Any:
+def read_pickle(
+    path: str | Path, builders: Builders | None = None, wanted: str = "a .pkl that pickle wrote"
+) -> Any:
     """The tree that a pickle of any protocol describes.
 
     Args:
         path: the file.
         builders: (module, name) -> function of the call's arguments, beside `BUILDERS`.
+        wanted: what to give instead of a file that is plainly no pickle.
 
     Returns:
         None, bool, int, float, str, bytes, list, tuple, dict, `Name`, `Record`, and numpy arrays
@@ -54,7 +39,7 @@ def read_pickle(path: str | Path, builders: Builders | None = None) -> Any:
         RefusedFile: it holds something that weights do not need.
         CheckpointError: there is no such file, or it is damaged or no pickle.
     """
-    with reading(path, "pickle"), mapped(path) as content:
+    with reading(path, "pickle", wanted, (PICKLE,)), mapped(path) as content:
         machine = Machine(len(content), {**BUILDERS, **(builders or {})})
         tree = machine.run(content)
         if content.tell() != len(content):
@@ -70,105 +55,47 @@ def mapped(path: str | Path) -> Iterator[mmap.mmap]:
 
 
 @contextlib.contextmanager
-def reading(path: str | Path, kind: str) -> Iterator[None]:
-    """Errors met in a foreign file become limner's own, with its path."""
+def reading(path: str | Path, kind: str, wanted: str, own: Collection[str]) -> Iterator[None]:
+    """Errors met in a foreign file become limner's own, with its path.
+
+    Args:
+        path: the file.
+        kind: what it should be.
+        wanted: what to give where it is plainly something else.
+        own: what `kind_of` may call a file of that kind, damaged ones too.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # escapes in texts that the file's author spelt oddly
             yield
     except RefusedFile as error:
+        _require_kind(path, kind, wanted, own)
         raise RefusedFile(f"{path}: {error}; not read") from None
     except CheckpointError:
         raise
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (
-        ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, RecursionError,
-        NotImplementedError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile,
+        *DAMAGE, OSError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile,
     ) as error:  # fmt: skip
-        reason = shown(str(error)) or type(error).__name__
+        _require_kind(path, kind, wanted, own)
+        if isinstance(error, OSError):
+            raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
+        is_text = isinstance(error, UnicodeError)
+        reason = "a text in it is damaged" if is_text else shown(str(error))
         raise CheckpointError(
-            f"{path}: not a whole {kind} ({reason}); fetch or write the file again"
+            f"{path}: not a whole {kind} ({reason or type(error).__name__}); fetch or write the "
+            "file again"
         ) from None
 
 
-# --- numpy -----------------------------------------------------------------
-
-_PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16)")
-
-
-class _Dtype(Buildable):
-    def __init__(self, args: tuple):
-        super().__init__()
-        name = args[0].decode() if isinstance(args[0], bytes) else args[0]
-        if not isinstance(name, str) or not _PLAIN_DTYPE.fullmatch(name):
-            raise RefusedFile(f"it holds an array of '{shown(str(name))}', not of plain numbers")
-        self.dtype = np.dtype(name)
-
-    def finished(self, state: Any) -> "_Dtype":
-        """The second item of the state is the byte order."""
-        order = state[1].decode() if isinstance(state[1], bytes) else state[1]
-        if order not in ("<", ">", "|", "="):
-            raise ValueError("an array's byte order is unknown")
-        self.dtype = self.dtype.newbyteorder(order)
-        return self
-
-
-class _Array(Buildable):
-    def finished(self, state: Any) -> np.ndarray:
-        """(version,) shape, dtype, is Fortran, bytes."""
-        shape, dtype, fortran, content = state[-4:]
-        return _array(content, dtype, shape, "F" if fortran else "C")
-
-
-def _array(content: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray:
-    if not isinstance(dtype, _Dtype):
-        raise ValueError("an array has no type")
-    if isinstance(content, str):  # a byte string of Python 2
-        content = content.encode("latin-1")
-    if not isinstance(content, (bytes, bytearray)):
-        raise RefusedFile("it holds an array of objects, not of plain numbers")
-    if not isinstance(shape, tuple) or any(type(n) is not int or n < 0 for n in shape):
-        raise ValueError("an array has no shape")
-    flat = np.frombuffer(content, dtype.dtype) if content else np.empty(0, dtype.dtype)
-    return flat.reshape(shape, order="F" if order == "F" else "C")
-
-
-def _scalar(args: tuple) -> Any:
-    dtype, content = args
-    return _array(content, dtype, ()).item()
-
-
-def _mapping(args: tuple) -> dict:
-    """An OrderedDict: empty, or of pairs."""
-    found: dict = {}
-    for pairs in args:
-        for key, value in pairs:
-            found[checked_key(key)] = value
-    return found
-
-
-def _no_bytes(args: tuple) -> bytes:
-    if args:
-        raise RefusedFile("it makes bytes of something")
-    return b""
-
-
-BUILDERS: dict[tuple[str, str], Builder] = {
-    ("numpy", "dtype"): _Dtype,
-    **{
-        (f"numpy.{core}.multiarray", name): build
-        for core in ("core", "_core")
-        for name, build in (("_reconstruct", lambda args: _Array()), ("scalar", _scalar))
-    },
-    **{
-        (f"numpy.{core}.numeric", "_frombuffer"): lambda args: _array(*args)
-        for core in ("core", "_core")
-    },
-    ("collections", "OrderedDict"): _mapping,
-    ("builtins", "bytes"): _no_bytes,
-    ("__builtin__", "bytes"): _no_bytes,
-    ("builtins", "bytearray"): _no_bytes,
-}
+def _require_kind(path: str | Path, kind: str, wanted: str, own: Collection[str]) -> None:
+    """Raises CheckpointError where the file is plainly something else."""
+    try:
+        found = kind_of(path)
+    except OSError:
+        return
+    if found == EMPTY:
+        raise CheckpointError(f"{path}: {found}; fetch or write it again") from None
+    if found is not None and found not in own:
+        raise CheckpointError(f"{path}: {found}, not a {kind}; give {wanted}") from None

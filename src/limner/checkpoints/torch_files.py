@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limner.checkpoints.file_kinds import CUT_ZIP, OLD_TORCH, TORCH
 from limner.checkpoints.pickles import BUILDERS as PLAIN
 from limner.checkpoints.pickles import Machine, Name, Record, mapped, reading, shown
 from limner.core.errors import RefusedFile
@@ -24,6 +25,7 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 MAX_PROGRAM_BYTES = 2**28  # of the pickle in a zip file
 MAX_DIMS = 16
+OWN_KINDS = (TORCH, OLD_TORCH, CUT_ZIP)
 DTYPES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -40,8 +42,12 @@ DTYPES = {
 }
 
 
-def read_torch(path: str | Path) -> Any:
+def read_torch(path: str | Path, wanted: str = "a .pth that torch.save wrote") -> Any:
     """The tree that torch.save wrote; its tensors lie on the CPU, whatever device they came from.
+
+    Args:
+        path: the file.
+        wanted: what to give instead of a file that is plainly none of torch.save.
 
     Returns:
         as `read_pickle`, and tensors. A Parameter comes back as a tensor, an OrderedDict as a dict;
@@ -51,7 +57,7 @@ def read_torch(path: str | Path) -> Any:
         RefusedFile: it holds something that weights do not need, or of a kind that is not read.
         CheckpointError: there is no such file, or it is damaged or not of torch.save.
     """
-    with reading(path, "file of torch.save"):
+    with reading(path, "file of torch.save", wanted, OWN_KINDS):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 return _read_zip(archive, Path(path).stat().st_size)

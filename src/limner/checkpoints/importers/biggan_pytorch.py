@@ -89,7 +89,8 @@ class _Folder:
         self.path, self.suffix, self.settings = Path(path), suffix, settings
         check_settings(settings)
         if not self.path.is_dir():
-            raise CheckpointError(f"{path}: no such folder; give weights/EXPERIMENT itself")
+            found = "a file" if self.path.exists() else "no such folder"
+            raise CheckpointError(f"{path}: {found}; give the folder weights/EXPERIMENT itself")
         self.states = {
             name: _state_dict(self.file(name)) if self.file(name).exists() else None
             for name in ("G", "G_ema", "D")

@@ -1,13 +1,10 @@
 """MMGeneration's DCGAN checkpoints: iter_N.pth with state_dict {generator.*, discriminator.*}.
 
-Only tensors are read (torch.load with weights_only). The sizes follow from the shapes. These models
-were trained on BGR images; the order is kept unless the caller asks for a swap.
+Only tensors are read, without running anything (torch_files.py). The sizes follow from the shapes.
+These models were trained on BGR images; the order is kept unless the caller asks for a swap.
 """
 
-import pickle
 import re
-import struct
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +13,15 @@ import torch
 from torch import Tensor
 
 from limner.checkpoints.model_folder import ModelConfig, ModelRecord
+from limner.checkpoints.pickles import Record, shown
+from limner.checkpoints.torch_files import read_torch
 from limner.core.errors import CheckpointError, ConfigError, RefusedFile
 from limner.core.files import sha256_of
 from limner.core.protocols import NetworkConfig
 from limner.models.dcgan import BOTTOM, DcganDiscriminator, DcganGenerator
 
 LEAKY_SLOPE = 0.01  # the default of the layer that MMGeneration builds; the paper has 0.2
+WANTED = "an iter_N.pth of MMGeneration"
 PREFIXES = ("generator", "generator_ema", "discriminator")
 State = dict[str, Tensor]
 
@@ -88,26 +88,15 @@ def _channel_order(num_channels: int, bgr: bool) -> str:
 
 def _state_dict(path: Path) -> Mapping[str, Any]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd files; they are refused or read
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0]
+        loaded = read_torch(path, WANTED)
+    except RefusedFile as error:
         raise RefusedFile(
-            f"{path}: holds more than tensors and plain values, or is no torch file ({reason}); "
-            "save its state_dict alone with the program that made it"
+            f"{error}; it holds more than tensors and plain values: save its state_dict alone with "
+            "the program that made it"
         ) from None
-    except (
-        OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError,
-        AssertionError, OverflowError, MemoryError, struct.error,
-    ) as error:  # fmt: skip
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path}: not a readable torch checkpoint ({reason})") from None
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not state:
-        raise CheckpointError(f"{path}: holds no state_dict; give an iter_N.pth of MMGeneration")
+        raise CheckpointError(f"{path}: holds no state_dict; give {WANTED}")
     return state
 
 
@@ -116,8 +105,9 @@ def _groups(state: Mapping[str, Any], path: Path) -> dict[str, State]:
     for key, value in state.items():
         prefix, _, name = str(key).partition(".")
         if prefix not in groups or not isinstance(value, Tensor):
+            what = f"a {value.of}" if isinstance(value, Record) else f"a {type(value).__name__}"
             raise CheckpointError(
-                f"{path}: unexpected entry '{key}' in state_dict; "
+                f"{path}: unexpected entry '{shown(str(key))}' in state_dict ({what}); "
                 "a DCGAN of MMGeneration holds tensors generator.* and discriminator.* only"
             )
         groups[prefix][name] = value

@@ -49,7 +49,7 @@ def read(path: str | Path, statistics_rule: str = "linear") -> ModelRecord:
         raise ConfigError(f"statistics_rule: '{statistics_rule}' must be linear or huggingface")
     weights_path, config_path = _files(path)
     shape = read_shape(config_path)
-    tree = read_torch(weights_path)
+    tree = read_torch(weights_path, f"the {WEIGHTS_NAME} of pytorch-pretrained-BigGAN")
     if not isinstance(tree, dict) or not all(isinstance(t, Tensor) for t in tree.values()):
         raise CheckpointError(f"{weights_path}: holds other things than tensors by name")
     record, computed = record_from(

@@ -28,6 +28,7 @@ from limner.models import PgganDiscriminator, PgganGenerator
 
 CLASSES = {Name("tfutil", "Network"), Name("network", "Network")}
 SNAPSHOT = ("G", "D", "Gs")
+WANTED = "a .pkl of progressive_growing_of_gans: a network-snapshot or one of its networks"
 WHERE: dict[str, Role] = {"G": "generator", "D": "discriminator", "Gs": "generator"}
 FUNCTIONS: dict[str, Role] = {"G_paper": "generator", "D_paper": "discriminator"}
 FUNCTION_OF = {role: function for function, role in FUNCTIONS.items()}
@@ -82,7 +83,7 @@ def read(path: str | Path, net: str = "all") -> ModelRecord:
         ConfigError: `net` names no networks.
     """
     path = Path(path)
-    records = _chosen(_records(read_pickle(path), path), net, path)
+    records = _chosen(_records(read_pickle(path, wanted=WANTED), path), net, path)
     size = path.stat().st_size
     networks = {
         name: _network(record, name, size, f"{path}: {name}") for name, record in records.items()

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limner.checkpoints.file_kinds import CUT_ZIP
 from limner.checkpoints.tensorflow_bundle import INDEX_SUFFIX, TensorflowBundle
 from limner.checkpoints.torch_files import read_torch
 from limner.core.errors import CheckpointError, LimnerError, MissingExtra, RefusedFile
@@ -29,6 +30,7 @@ from limner.data.sources.zips import opened as opened_zip
 from limner.data.sources.zips import overlapping, problem_of_member, problems_as
 
 HDF5_MAGIC, GZIP_MAGIC, ZIP_MAGIC = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"PK\x03\x04"
+WANTED = "the module's folder or .tar.gz, an HDF5 or .npz dump of its variables, or a .pth"
 PREFIX = "variables"  # of a module's checkpoint, and the folder that it lies in
 # Weights hardly compress: what grows more than this is built to fill memory.
 MAX_GROWTH, GROWTH_FROM_BYTES = 20, 2**24
@@ -111,6 +113,8 @@ def _reader_of(path: Path) -> Callable[[Path], contextlib.AbstractContextManager
         return _hdf5
     if start[:2] == GZIP_MAGIC:
         return _tar
+    if start[:4] == ZIP_MAGIC and not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path}: {CUT_ZIP}; fetch or write it again")
     if start[:4] == ZIP_MAGIC and _is_npz(path):
         return _npz
     return _torch
@@ -301,7 +305,7 @@ def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Itera
 
 @contextlib.contextmanager
 def _torch(path: Path) -> Iterator[Variables]:
-    tree = read_torch(path)
+    tree = read_torch(path, WANTED)
     if not isinstance(tree, dict) or not all(isinstance(t, Tensor) for t in tree.values()):
         raise CheckpointError(f"{path}: holds other things than tensors by name")
     shapes = {str(name): tuple(tensor.shape) for name, tensor in tree.items()}

@@ -1,8 +1,20 @@
-"""The machine that runs foreign pickles on inert values; see pickles.py, which is its face."""
+"""Runs pickles of others on inert values: nothing that they name is imported, called or changed.
+
+A pickle is a program for a small machine with a stack. Python's own machine imports and calls what
+the program names; this one has the same instructions, but a name stays a `Name`, and calling one
+makes a `Record` of the name and its arguments. Only what has a builder becomes what it stands for:
+numpy's arrays, and the containers and strings that pickles spell as calls, by those of
+pickle_arrays.py.
+
+What data never need is refused: names of Python's standard library (there lies everything that can
+do harm), references out of the file, registered extensions, programs out of proportion. The tree
+that comes back is finite and at most MAX_DEPTH deep, so that whoever reads it may recurse.
+"""
 
 import dataclasses
 import pickle
 import pickletools
+import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -13,6 +25,11 @@ MAX_OPCODES = 5_000_000
 MAX_NODES = 1_000_000  # values of a tree, those that are shared counted each time
 MAX_DEPTH = 200
 MAX_INT_BITS = 256
+# What the machine meets in damaged files, beside RefusedFile.
+DAMAGE = (
+    ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, RecursionError,
+    struct.error,
+)  # fmt: skip
 KEY_TYPES = (str, bytes, int, float, bool, type(None))  # hashing a nested tuple can take 2^n steps
 
 
@@ -91,6 +108,8 @@ INERT = {
 def require_harmless(name: Name) -> None:
     """Raises RefusedFile for names of Python's own library beyond the few that files need."""
     root = name.module.partition(".")[0]
+    if (name.module, name.name) in INERT:
+        return
     if root in sys.stdlib_module_names or root in PYTHON_2:
         raise RefusedFile(f"it names {name}, which no file of weights needs and which may do harm")
 
@@ -106,13 +125,28 @@ def checked_key(key: Any) -> Any:
 
 
 class Machine:
-    """Runs one pickle; see this module. `num_bytes` is the size of what it is read from."""
+    """Runs one pickle; see this module.
 
-    def __init__(self, num_bytes: int, builders: Builders, persistent: Persistent | None = None):
+    Args:
+        num_bytes: the size of what it is read from.
+        builders: (module, name) -> function of the call's arguments.
+        persistent: makes what references out of the pickle stand for; None refuses them.
+        allow: raises RefusedFile for names that have no builder and shall not be read.
+        keep_bytes: texts of Python 2 stay the bytes that they are; else they are read as Latin-1.
+    """
+
+    def __init__(
+        self,
+        num_bytes: int,
+        builders: Builders,
+        persistent: Persistent | None = None,
+        allow: Callable[[Name], None] = require_harmless,
+        keep_bytes: bool = False,
+    ):
         own: Builders = {("_codecs", "encode"): self._encoded}
         recreated = dict.fromkeys((("copyreg", R), ("copy_reg", R)), self._recreated)
         self.builders = {**own, **recreated, **builders}
-        self.persistent = persistent
+        self.persistent, self.allow, self.keep_bytes = persistent, allow, keep_bytes
         self.num_bytes, self.num_encoded = num_bytes, 0
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
@@ -122,13 +156,15 @@ class Machine:
         """The tree of the pickle that begins where the stream stands; the stream is left behind it.
 
         Raises:
-            RefusedFile, or any of the errors that `reading` knows.
+            RefusedFile, or one of `DAMAGE`.
         """
         self.stack, self.marks, self.memo = [], [], {}
         for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if number >= MAX_OPCODES:
                 raise RefusedFile(f"it has more than {MAX_OPCODES} instructions")
-            if opcode.name in VALUES:
+            if self.keep_bytes and opcode.name in TEXTS_OF_PYTHON_2:
+                self.stack.append(str(argument).encode("latin-1"))
+            elif opcode.name in VALUES:
                 self.stack.append(_value(argument))
             elif opcode.name in INSTRUCTIONS:
                 INSTRUCTIONS[opcode.name](self, argument)
@@ -243,8 +279,8 @@ class Machine:
 
     def _named(self, module: str, name: str) -> Name:
         found = Name(module, name)
-        if (module, name) not in self.builders and (module, name) not in INERT:
-            require_harmless(found)
+        if (module, name) not in self.builders:
+            self.allow(found)
         return found
 
     def reduce(self, _: Any) -> None:
@@ -310,10 +346,11 @@ def _value(argument: Any) -> Any:
     return argument
 
 
+TEXTS_OF_PYTHON_2 = ("STRING", "BINSTRING", "SHORT_BINSTRING")
 # Instructions whose argument is the value itself.
 VALUES = frozenset((
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING",
-    "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
+    *TEXTS_OF_PYTHON_2, "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 ))  # fmt: skip
 

@@ -164,6 +164,21 @@ def test_a_preset_shows_keys_that_set_takes_and_sizes(limner):
     column = limner("presets", "pggan-cond1").out
     assert f"{23_079_115 + 8192:,} parameters" in column
     assert "counted for" not in column
+    # BigGAN-PyTorch's own counts, which have the 1000 classes of ImageNet
+    large = limner("presets", "biggan-imagenet128-bs256x8").out
+    assert "70,433,988 parameters" in large
+    assert "87,982,370 parameters" in large
+    assert "counted for 1,000 classes: the data decide" in large
+
+
+def test_presets_know_the_classes_of_their_data():
+    held = {"imagenet": 1000, "cifar100": 100, "cifar10": 10, "mnist": 10, "svhn": 10, "digits": 10}
+    for name in presets.PRESETS:
+        wanted = next((num for part, num in held.items() if part in name), None)
+        if wanted is not None:
+            assert presets.usual_classes(name) == wanted, name
+        if name.startswith("biggan-ladder"):
+            assert presets.usual_classes(name) == 1000
 
 
 # --- import ------------------------------------------------------------------

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from limner.training import RunConfig
 
 EXAMPLE = "limner presets digits --json > mine.json; limner train mine.json"
-USUAL_CHANNELS, USUAL_CLASSES = 3, 10  # sizes are shown for these where the data decide
+USUAL_CHANNELS = 3  # sizes are shown for these where the data decide
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     lines = [summary_of(presets.PRESETS[options.name]), ""]
     lines += [f"{key} = {json.dumps(value)}" for key, value in leaves(encode(config))]
-    print("\n".join([*lines, "", *sizes_text(config)]))
+    usual_classes = presets.usual_classes(options.name)
+    print("\n".join([*lines, "", *sizes_text(config, usual_classes)]))
     return 0
 
 
@@ -83,12 +84,13 @@ def leaves(plain: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, plain
 
 
-def sizes_text(config: "RunConfig") -> list[str]:
-    """Parameter counts of both players and the memory that training them holds."""
+def sizes_text(config: "RunConfig", usual_classes: int) -> list[str]:
+    """Parameter counts of both players and the memory that training them holds, with so many
+    classes where the data decide."""
     channels = config.data.channels or USUAL_CHANNELS
     num_classes = config.num_classes
     if num_classes is None:
-        num_classes = 0 if config.data.labels == "none" else USUAL_CLASSES
+        num_classes = 0 if config.data.labels == "none" else usual_classes
         if config.data.max_label_size is not None:
             num_classes = min(num_classes, config.data.max_label_size)
     shape = (channels, config.data.resolution, config.data.resolution)
@@ -100,7 +102,7 @@ def sizes_text(config: "RunConfig") -> list[str]:
     if config.data.channels is None:
         assumed.append(f"{channels} channels")
     if config.num_classes is None and num_classes > 1:
-        assumed.append(f"{num_classes} classes")
+        assumed.append(f"{num_classes:,} classes")
     lines = [f"{player + ':':<15}{count:>14,} parameters" for player, count in counts.items()]
     held = memory_bytes(config, counts["generator"], counts["discriminator"])
     lines.append(

@@ -11,6 +11,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from inception_weights import random_file, random_weights
 from limner.core.errors import LimnerError
 from limner.core.files import sha256_of
+from limner.metrics import METRICS
+from limner.metrics.evaluation import name_of
 from limner.metrics.features import inception, make_extractor
 from limner.metrics.features.inception import (
     SIZE,
@@ -21,7 +23,9 @@ from limner.metrics.features.inception import (
     torchvision_inception,
 )
 from limner.metrics.features.pretrained import ConvolutionUnit, make_fast
+from limner.metrics.path_length import features_of_floats
 
+CALLED = {"fd": "fid", "kd": "kid", "is": "is"}
 TOLERANCE = 2e-4  # of the largest value, as inception_random.json states
 
 
@@ -116,6 +120,27 @@ def test_a_file_as_torch_fidelity_saves_it_is_read_and_hashed(extractor, weights
     # the names of files prove nothing: other weights than the published are not FID's
     assert found.name == f"inception-{found.weights_sha256[:8]}"
     assert found.weights_sha256 != extractor.weights_sha256
+
+
+def test_bfloat16_is_near_and_never_called_fid(extractor, tensors, tmp_path, monkeypatch):
+    path = random_file(tmp_path)
+    monkeypatch.setattr(
+        inception, "TENSORFLOW", inception.TENSORFLOW._replace(digits=sha256_of(path)[:8])
+    )
+    monkeypatch.setenv("LIMNER_INCEPTION", str(path))
+    quick = make_extractor("inception-bfloat16", SimpleNamespace())
+    assert quick.name == "inception-bfloat16"  # also with the published weights
+    assert quick.weights_sha256 == extractor.weights_sha256
+    names = {name_of(key, METRICS[metric], quick) for key, metric in CALLED.items()}
+    assert names == {"fd-inception-bfloat16", "kd-inception-bfloat16", "is-inception-bfloat16"}
+    for found, wanted in zip(
+        quick.rows(tensors["in/image1"]), extractor.rows(tensors["in/image1"]), strict=True
+    ):
+        assert found.dtype == torch.float32
+        apart = float((found - wanted).norm() / wanted.norm())
+        assert 1e-4 < apart < 0.05  # it is bfloat16, and no more than that
+    with pytest.raises(LimnerError, match="'inception-bfloat16' round too much for a step"):
+        features_of_floats(quick)
 
 
 @pytest.mark.parametrize("tensorflow", [True, False])

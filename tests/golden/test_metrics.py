@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from limner.metrics import (
+    Reference,
     frechet_distance,
     frechet_from_moments,
     gaussian_kernel,
@@ -15,7 +18,12 @@ from limner.metrics import (
     moments,
     polynomial_kernel,
     precision_recall_density_coverage,
+    score,
+    streams,
 )
+from limner.metrics.arrays import ArrayData
+
+ZEROS = np.zeros(500, np.int64)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +100,13 @@ def test_kernel_distance(f, expected, name, other, options, one_matrix, monkeypa
 
 @pytest.mark.parametrize(
     ("name", "real", "k"),
-    [("prc_k3_full", "f2", 3), ("prc_k5_full", "f2", 5), ("prc_k3_f1_f3", "f3", 3)],
+    [
+        ("prc_k3_full", "f2", 3),
+        ("prc_k3_part", "f2", 3),
+        ("prc_k5_full", "f2", 5),
+        ("prc_k5_part", "f2", 5),
+        ("prc_k3_f1_f3", "f3", 3),
+    ],
 )
 def test_precision_and_recall(f, expected, name, real, k):
     found = precision_recall_density_coverage(f[real], f["f1"], k)
@@ -111,8 +125,65 @@ def test_precision_and_recall(f, expected, name, real, k):
 )
 def test_inception_score(f, expected, name, options):
     mean, deviation = inception_score(f["logits"].double().softmax(dim=1), **options)
-    assert mean == pytest.approx(expected[name]["inception_score_mean"], rel=1e-5)
-    assert deviation == pytest.approx(expected[name]["inception_score_std"], rel=1e-5, abs=1e-9)
+    assert mean == pytest.approx(expected[name]["inception_score_mean"], rel=1e-9)
+    assert deviation == pytest.approx(expected[name]["inception_score_std"], rel=1e-9, abs=1e-9)
+
+
+class Planted:
+    """Features and logits of the golden file, for images that say which row they stand for."""
+
+    name, weights_sha256 = "planted", None
+
+    def __init__(self, f):
+        self.tables, self.classes = (f["f1"], f["f2"]), f["logits"]
+
+    def rows(self, images):
+        table, high, low = images.flatten(1).long().T
+        places = 256 * high + low
+        features = [self.tables[t][i] for t, i in zip(table, places, strict=True)]
+        return torch.stack(features), self.classes[places]
+
+    def features(self, images):
+        return self.rows(images)[0]
+
+    def logits(self, images):
+        return self.rows(images)[1]
+
+
+def pictures_of(table, num):
+    """uint8 [num, 1, 1, 3]: the table, and the row's number in two digits."""
+    places = torch.arange(num)
+    return torch.stack([torch.full((num,), table), places // 256, places % 256], 1).view(
+        num, 1, 1, 3
+    )
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_evaluation_itself_gives_the_peers_values(f, expected, monkeypatch, together):
+    """The same numbers by the way that `limner evaluate` takes, part by part, all at once or not:
+    with the peer's seed the subsets and splits are the peer's, too."""
+    monkeypatch.setattr(kernel, "NUM_SUBSETS", 20)
+    monkeypatch.setattr(kernel, "SUBSET_SIZE", 100)
+    monkeypatch.setattr(streams, "IMAGES_PER_PART", 64)
+    real = ArrayData(pictures_of(1, 500).permute(0, 2, 3, 1).byte().numpy(), ZEROS, 0, "f2")
+    metrics = ["fid", "kid", "is", "prdc"]
+    asked = [metrics] if together else [[name] for name in metrics]
+    found = {}
+    for names in asked:
+        reference = Reference(real, Planted(f), seed=2020)
+        results = score(reference, pictures_of(0, 500).byte(), None, names)
+        found |= {result.name: result for result in results}
+    distance, kd, inception = (found[f"{key}-planted"] for key in ("fd", "kd", "is"))
+    assert distance.value == pytest.approx(fid(expected, "fid_double_f1_f2"), rel=1e-6)
+    wanted = expected["kid_20x100"]
+    for value, key in ((kd.value, "mean"), (kd.std, "std")):
+        reference = wanted[f"kernel_inception_distance_{key}"]
+        assert value == pytest.approx(reference, rel=1e-4, abs=1e-7)
+    wanted = expected["isc_splits10_shuffle_seed2020"]
+    for value, key in ((inception.value, "mean"), (inception.std, "std")):
+        assert value == pytest.approx(wanted[f"inception_score_{key}"], rel=1e-9)
+    for key in ("precision", "recall"):
+        assert found[key].value == pytest.approx(expected["prc_k3_full"][key], abs=1e-6)
 
 
 @pytest.mark.parametrize("num_splits", [10, 7])

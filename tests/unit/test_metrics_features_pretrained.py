@@ -168,7 +168,7 @@ def test_every_place_of_fids_weights(no_weights, monkeypatch):
         published.find()
 
 
-@pytest.mark.parametrize("name", ["inception", "inception-torchvision"])
+@pytest.mark.parametrize("name", ["inception", "inception-bfloat16", "inception-torchvision"])
 def test_missing_weights_say_in_one_line_what_to_get_and_where_to_put_it(name, no_weights):
     with pytest.raises(LimnerError) as raised:
         make_extractor(name, data())
@@ -268,15 +268,19 @@ def test_networks_of_libraries(package, name, make, no_weights):
 
 
 def field(number: int, value: "int | bytes | str") -> bytes:
-    """A field of a protobuf message; all numbers here are below 128."""
+    """A field of a protobuf message; all numbers here are below 128, and lengths below 16,384."""
     if isinstance(value, int):
         return struct.pack("BB", number << 3, value)
     content = value.encode() if isinstance(value, str) else value
-    return struct.pack("BB", number << 3 | 2, len(content)) + content
+    length, more = len(content) & 127, len(content) >> 7
+    size = bytes([length | 128, more]) if more else bytes([length])
+    return bytes([number << 3 | 2]) + size + content
 
 
-def averaging_network(channels: int = 3, side: int = 8, **metadata: str) -> bytes:
-    """ONNX that averages each channel over all pixels."""
+def averaging_network(
+    channels: int = 3, side: int = 8, logits: bool = False, **metadata: str
+) -> bytes:
+    """ONNX that averages each channel over all pixels; its "logits" are their largest values."""
 
     def tensor(name: str, *shape: "int | str") -> bytes:
         dims = [field(1, field(1 if isinstance(n, int) else 2, n)) for n in shape]
@@ -284,7 +288,12 @@ def averaging_network(channels: int = 3, side: int = 8, **metadata: str) -> byte
         return field(1, name) + field(2, field(1, kind))
 
     node = field(1, "x") + field(2, "rows") + field(4, "GlobalAveragePool")
-    graph = field(1, node) + field(2, "g") + field(11, tensor("x", "n", channels, side, side))
+    graph = field(1, node)
+    if logits:
+        graph += field(1, field(1, "x") + field(2, "logits") + field(4, "GlobalMaxPool"))
+    graph += field(2, "g") + field(11, tensor("x", "n", channels, side, side))
+    if logits:
+        graph += field(12, tensor("logits", "n", channels, 1, 1))
     graph += field(12, tensor("rows", "n", channels, 1, 1))
     model = field(1, 8) + field(8, field(1, "") + field(2, 13)) + field(7, graph)
     for key, value in metadata.items():
@@ -308,6 +317,20 @@ def test_onnx_files(no_weights):
     mean, std = torch.tensor(pretrained.IMAGENET_MEAN), torch.tensor(pretrained.IMAGENET_STD)
     usual = make_extractor(str(path), data()).features(images)
     torch.testing.assert_close(usual, (wanted - mean) / std, rtol=1e-4, atol=1e-4)
+
+
+def test_an_output_called_logits_gives_an_onnx_file_classes(no_weights):
+    pytest.importorskip("onnxruntime")
+    path = no_weights / "both.onnx"
+    path.write_bytes(averaging_network(logits=True, mean="0,0,0", std="1,1,1"))
+    extractor = make_extractor(str(path), data())
+    assert isinstance(extractor, KnowsClasses)
+    images = noise(11, size=8)
+    rows, logits = extractor.rows(images)
+    floats = images.float() / 255
+    torch.testing.assert_close(rows, floats.mean(dim=(2, 3)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits, floats.amax(dim=(2, 3)), rtol=1e-5, atol=1e-5)
+    assert torch.equal(extractor.logits(images), logits)
 
 
 @pytest.mark.parametrize(

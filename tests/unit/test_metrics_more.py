@@ -1,10 +1,12 @@
 """Modes, path length, classes, nearest images: each beside a slow computation of its formula."""
 
+import copy
 import math
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from draws import normal
 from limner.core.errors import LimnerError
@@ -201,7 +203,7 @@ def test_the_mean_leaves_out_the_percentiles_beyond_1_and_99():
         mean_path_length(torch.tensor([1.0, math.nan]))
 
 
-@pytest.mark.parametrize("name", ["classifier", "random-conv"])
+@pytest.mark.parametrize("name", ["classifier", "random-conv", "effnet-lite0"])
 def test_floats_have_the_features_of_their_pictures(digits, name):
     extractor = Reference(digits, name).extractor
     images = images_at(digits, torch.arange(20))
@@ -232,6 +234,31 @@ def test_the_path_length_is_named_by_its_extractor_and_needs_a_generator(digits)
     assert full.value > 0
     with pytest.raises(LimnerError, match="needs a generator"):
         score(real, part(0, 60), None, ["ppl"])
+
+
+def test_the_path_length_in_pretrained_features_is_that_of_double_precision(digits):
+    """A step of 1e-4 in float32 images and features still tells how far they move."""
+    matrix = normal(64, 4, seed=3) / 4
+
+    def generate(z, y):
+        return (z.double() @ matrix.T).view(-1, 1, 8, 8)
+
+    real = Reference(digits, "effnet-lite0")
+    stream = ImageStream(
+        6, (1, 8, 8), lambda *_: digits, lambda z, y: generate(z, y).float(), z_dim=4
+    )
+    full, end = score(real, stream, None, ["ppl"])
+    assert (full.name, end.name) == ("ppl-effnet-lite0", "ppl-end-effnet-lite0")
+    assert full.weights_sha256 == real.extractor.weights_sha256
+    exact = copy.deepcopy(real.extractor.network).double()
+
+    def features(images):
+        pictures = images.expand(-1, 3, -1, -1) * 127.5 + 127.5
+        large = F.interpolate(pictures, (224, 224), mode="bilinear", antialias=True)
+        return exact((large - 127) / 128)[0]
+
+    slow = path_lengths(generate, features, 6, 4, where="full")
+    assert full.value == pytest.approx(mean_path_length(slow)[0], rel=0.03)
 
 
 # --- classes ---------------------------------------------------------------

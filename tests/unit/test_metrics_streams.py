@@ -1,7 +1,10 @@
 """Images part by part: what is kept is what all of them at once give, and memory stays flat."""
 
+import dataclasses
+import importlib
 import weakref
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +17,11 @@ from limner.metrics import (
     ImageStream,
     Reference,
     RunningMoments,
+    check_metrics,
     frechet_from_moments,
+    inception_score,
+    kernel,
+    kernel_distance,
     moments,
     notes,
     read_moments,
@@ -23,7 +30,11 @@ from limner.metrics import (
     write_moments,
 )
 from limner.metrics.features.base import images_at
+from limner.metrics.inception_score import SplitSums, inception_score_of_logits
+from limner.metrics.reading import plan_of
 from limner.metrics.streams import Wanted, as_stream, read
+
+swd_module = importlib.import_module("limner.metrics.sliced_wasserstein")
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +214,120 @@ def test_features_and_probabilities_share_a_pass(digits):
     both = score(real, images, None, ["kid", "is"])
     assert extractor.num_passes == 1
     assert both[1] == score(real, images, None, ["is"])[0]
+
+
+def few_rows(monkeypatch):
+    """Metrics that look at fewer images than there are."""
+    monkeypatch.setattr(kernel, "NUM_SUBSETS", 4)
+    monkeypatch.setattr(kernel, "SUBSET_SIZE", 50)
+    small = dataclasses.replace(METRICS["prdc"], num_max=120)
+    monkeypatch.setitem(METRICS, "prdc", small)
+    monkeypatch.setattr(streams, "IMAGES_PER_PART", 64)
+
+
+def test_a_figure_is_the_same_whatever_else_is_asked_for(digits, monkeypatch):
+    few_rows(monkeypatch)
+    images = images_at(digits, torch.arange(800))
+    labels = torch.from_numpy(digits.labels[:800].copy())
+    real = Reference(digits, Named("other"))
+    names = ["kid", "prdc", "is", "fid", "cas", "accuracy", "modes"]
+    together = score(real, images, labels, names)
+    alone = [result for name in names for result in score(real, images, labels, [name])]
+    assert together == alone
+
+
+def test_only_the_rows_that_metrics_look_at_are_kept(digits, monkeypatch):
+    """However many images there are: sums where they do, and rows of a number that is bounded."""
+    few_rows(monkeypatch)
+    real = Reference(digits, Named("other"))
+    metrics = {name: METRICS[name] for name in ("fid", "kid", "is", "prdc")}
+    for num in (1000, 4000):
+        wanted = plan_of(real, metrics, num).wanted
+        assert wanted["fid"].sum_up_beside == len(digits)
+        assert isinstance(wanted["is"].sums, SplitSums)
+        assert wanted["is"].sums.sums.numel() + wanted["is"].sums.nums.numel() == 10
+        assert 100 < len(wanted["kid"].places) <= 4 * 50
+        assert len(wanted["prdc"].places) == 120
+    images = images_at(digits, torch.arange(1000))
+    kept = read(as_stream(images), plan_of(real, metrics, 1000).wanted)
+    assert isinstance(kept["fid"], Gaussian)
+    assert kept["is"].sums.shape == (10, 10)
+    assert kept["kid"].shape[0] <= 200
+    assert kept["prdc"].shape[0] == 120
+
+
+def test_the_kernel_distance_of_the_kept_rows_is_that_of_all_in_the_datas_order(
+    digits, monkeypatch
+):
+    few_rows(monkeypatch)
+    extractor = Named("other")
+    images = images_at(digits, torch.arange(900, 1700))
+    (found,) = score(Reference(digits, extractor, seed=3), images, None, ["kid"])
+    every = extractor.features(images_at(digits, torch.arange(len(digits))))
+    rows = extractor.features(images)
+    wanted = kernel_distance(rows, every, 4, 50, seed=3)
+    assert (found.value, found.std) == pytest.approx(wanted, rel=1e-9)
+    assert found.num == 800
+
+
+def test_scores_of_splits_do_not_depend_on_the_parts():
+    logits = 3 * normal(1003, 12)
+    probabilities = logits.softmax(dim=1)
+    whole = inception_score(probabilities)
+    sums = SplitSums(1003)
+    for begin, end in ((600, 1003), (0, 1), (1, 600)):
+        sums.add(probabilities[begin:end], begin)
+    assert sums.score() == pytest.approx(whole, rel=1e-12)
+    assert inception_score_of_logits(logits) == pytest.approx(whole, rel=1e-12)
+    # and they are those of the formula, split by split
+    order = np.random.RandomState(2020).permutation(1003)
+    slow = []
+    for i in range(10):
+        p = probabilities[torch.from_numpy(order[i * 1003 // 10 : (i + 1) * 1003 // 10])]
+        slow.append(float((p * (p / p.mean(dim=0)).log()).sum(dim=1).mean().exp()))
+    assert whole == pytest.approx((np.mean(slow), np.std(slow)), rel=1e-10)
+    with pytest.raises(LimnerError, match="not finite"):
+        inception_score_of_logits(torch.full((20, 3), float("nan")))
+
+
+def test_numbers_are_those_of_the_images_that_the_figure_is_of(digits, monkeypatch):
+    monkeypatch.setitem(METRICS, "prdc", dataclasses.replace(METRICS["prdc"], num_max=150))
+    real = Reference(digits, "random-conv")
+    images = images_at(digits, torch.arange(300))
+    fd, precision, *_ = score(real, images, None, ["fid", "prdc"])
+    assert (fd.num, fd.num_real) == (300, 1797)
+    assert (precision.num, precision.num_real) == (150, 150)
+    few = score(real, images[:80], None, ["prdc"])[0]
+    assert (few.num, few.num_real) == (80, 80)
+
+
+def test_a_real_side_that_is_too_small_is_noted_too(monkeypatch):
+    data = open_data("digits", DataConfig(resolution=16))
+    small = dataclasses.replace(METRICS["swd"], num_published=2000)
+    monkeypatch.setitem(METRICS, "swd", small)
+    images = images_at(data, torch.arange(40)).repeat(50, 1, 1, 1)
+    monkeypatch.setattr(swd_module, "NUM_REPEATS", 1)
+    monkeypatch.setattr(swd_module, "NUM_PATCHES", 2)
+    (line,) = notes(score(Reference(data, "random-conv"), images, None, ["swd"])[:1])
+    assert "swd of 1,797 images is larger" in line
+
+
+@pytest.mark.parametrize("name", ["is", "modes"])
+def test_what_needs_classes_says_so_in_one_line_before_anything_is_made(name):
+    data = open_data("digits", DataConfig(resolution=8, labels="none"))
+    if name == "modes":
+        with pytest.raises(LimnerError, match="'modes' needs data with classes; leave it out"):
+            check_metrics([name], data, "random-conv")
+        return
+    stream = ImageStream(100, (1, 8, 8), lambda *_: pytest.fail("made"))
+    with pytest.raises(LimnerError, match="'random-conv' have no logits and the data no classes"):
+        score(Reference(data, "random-conv"), stream, None, [name])
+
+
+def test_a_path_length_that_cannot_be_had_is_refused_before_anything_is_made(digits):
+    stream = ImageStream(100, (1, 8, 8), lambda *_: pytest.fail("made"))
+    with pytest.raises(LimnerError, match="'ppl' needs a generator"):
+        score(Reference(digits, "random-conv"), stream, None, ["fid", "ppl"])
+    generated = dataclasses.replace(stream, generate=lambda z, _: z, z_dim=4)
+    with pytest.raises(LimnerError, match="256 steps"):
+        score(Reference(digits, "pixels"), generated, None, ["fid", "ppl"])

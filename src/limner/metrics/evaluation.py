@@ -17,10 +17,10 @@ from limner.metrics.features import Extractor, default_features
 from limner.metrics.features.base import PIXELS_MAX
 from limner.metrics.frechet import Gaussian
 from limner.metrics.moments_file import Moments
-from limner.metrics.reading import paths_of, wanted_of
+from limner.metrics.reading import check_paths, paths_of, plan_of
 from limner.metrics.reference import OF_CLASSIFIER, Reference, Side, pixel_shape
 from limner.metrics.results import Metric, Result
-from limner.metrics.streams import ImageStream, Wanted, as_stream, read
+from limner.metrics.streams import ImageStream, Kept, Wanted, as_stream, read
 
 if TYPE_CHECKING:
     from limner.metrics.arrays import ImageSet
@@ -115,26 +115,44 @@ def score(
         if metric.needs_labels and (labels is None or real_lacks):
             side = "generated" if labels is None else "real"
             raise LimnerError(f"metric '{name}' needs labels of the {side} images; leave it out")
-    wanted = wanted_of(reference, list(found.values()), stream.num)
-    rows = read(stream, wanted)
+        if metric.reads == "probabilities":
+            _check_probabilities(name, reference)
+        if metric.reads == "paths":
+            check_paths(stream, reference)
+    plan = plan_of(reference, found, stream.num)
+    kept = read(stream, plan.wanted)
     if distributed.rank() != 0:
         return []
     with distributed.alone():
-        if any(metric.reads == "paths" for metric in found.values()):
-            rows["paths"] = paths_of(stream, reference)
         results = []
         for name, metric in found.items():
-            side = _side(rows[metric.reads], labels, wanted.get(metric.reads))
+            if metric.reads == "paths":
+                side = Side(paths_of(stream, reference), None)
+            else:
+                key = plan.of_metric[name]
+                side = _side(kept[key], labels, plan.wanted[key], stream.num)
             results += _results(reference, name, metric, side, stream.num)
     return results
 
 
-def _side(kept: Tensor | Gaussian, labels: Tensor | None, wanted: Wanted | None) -> Side:
-    places = None if wanted is None else wanted.places
+def _check_probabilities(name: str, reference: Reference) -> None:
+    knows_classes = hasattr(reference.extractor, "logits")
+    if not knows_classes and num_single_classes(reference.data) < 2:
+        raise LimnerError(
+            f"metric '{name}' needs a classifier: features '{reference.extractor.name}' have no "
+            "logits and the data no classes; take other features, or leave it out"
+        )
+
+
+def _side(kept: Kept, labels: Tensor | None, wanted: Wanted, num: int) -> Side:
+    places = wanted.places
     labels = labels if labels is None or places is None else labels[places]
+    none = torch.zeros(0, 0)
     if isinstance(kept, Gaussian):
-        return Side(kept.mean[None, :0], labels, kept)
-    return Side(kept, labels)
+        return Side(none, labels, gaussian=kept)
+    if not isinstance(kept, Tensor):
+        return Side(none, labels, sums=kept)
+    return Side(kept, labels, places=places, num=num)
 
 
 def _results(reference: Reference, name: str, metric: Metric, fake: Side, num: int) -> list[Result]:
@@ -142,6 +160,7 @@ def _results(reference: Reference, name: str, metric: Metric, fake: Side, num: i
     used = reference.used_by(metric)
     moments = reference.moments_for(metric)
     looks_at_fakes_only = metric.alone or metric.reads in OF_CLASSIFIER
+    num_real = 0 if looks_at_fakes_only or moments is not None else len(reference)
     if used is None:
         shape = reference.data.image_shape
         shrinks = metric.reads == "pixels" and pixel_shape(shape) != shape
@@ -156,10 +175,10 @@ def _results(reference: Reference, name: str, metric: Metric, fake: Side, num: i
             std=figure.std,
             extractor="pixels" if used is None else used.name,
             weights_sha256=None if used is None else used.weights_sha256,
-            num=num,
+            num=metric.num_used(num, num_real or num),
             floor=floors.get(key),
             seed=reference.seed,
-            num_real=0 if looks_at_fakes_only or moments is not None else len(reference),
+            num_real=metric.num_used(num_real, num),
             resize=resize,
             data_sha256=reference.real.sha256 if moments is None else moments.sha256,
         )
@@ -210,7 +229,7 @@ def check_metrics(
                 f"metric '{name}' needs one class an image, and the labels are rows of "
                 f"{data.num_classes} numbers; leave it out"
             )
-        if metric.needs_labels and num_classes < 2:
+        if (metric.needs_labels or metric.reads == "modes") and num_classes < 2:
             raise LimnerError(f"metric '{name}' needs data with classes; leave it out")
         if metric.reads == "probabilities" and num_classes < 2 and extractor in OWN_CLASSES:
             raise LimnerError(

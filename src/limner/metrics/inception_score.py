@@ -1,17 +1,92 @@
 """The Inception score (Salimans et al. 2016) from a classifier's probabilities."""
 
-import itertools
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from limner.core import distributed
 from limner.core.errors import LimnerError
-from limner.metrics.frechet import checked
+from limner.metrics.frechet import checked_rows
 
 NUM_SPLITS = 10
 SHUFFLE_SEED = 2020  # torch-fidelity's
+ROWS_PER_BLOCK = 4096
+
+
+class SplitSums:
+    """The sums of p and of p log p over each split, which are all that the score looks at.
+
+    Which split a row belongs to is known from its place, so rows may come part by part, and
+    memory is a row a split, however many come.
+    """
+
+    def __init__(
+        self,
+        num: int,
+        num_splits: int = NUM_SPLITS,
+        shuffle_seed: int | None = SHUFFLE_SEED,
+        drop_remainder: bool = False,
+    ):
+        """See `inception_score`.
+
+        Raises:
+            LimnerError: fewer rows than splits, or no split.
+        """
+        if not 1 <= num_splits <= num:
+            raise LimnerError(
+                f"Inception score: {num_splits} splits of {num} images; give 1 to {num} splits, "
+                "or more images"
+            )
+        size = num // num_splits
+        ends = [
+            i * size if drop_remainder else i * num // num_splits for i in range(num_splits + 1)
+        ]
+        order = np.arange(num)
+        if shuffle_seed is not None:
+            order = np.random.RandomState(shuffle_seed).permutation(num)
+        self.num_splits = num_splits
+        self.split_of = torch.full((num,), -1)
+        for split in range(num_splits):
+            self.split_of[torch.from_numpy(order[ends[split] : ends[split + 1]])] = split
+        self.nums = torch.zeros(num_splits, dtype=torch.float64)
+        self.sums = torch.zeros(num_splits, 0, dtype=torch.float64)
+        self.entropies = torch.zeros(num_splits, dtype=torch.float64)  # less their sign
+
+    def add(self, probabilities: Float[Tensor, "n classes"], begin: int) -> None:
+        """The rows `begin` to begin + n.
+
+        Raises:
+            LimnerError: rows that are no probabilities, or not finite.
+        """
+        rows = checked_rows(probabilities, 1).double()
+        if bool((rows < 0).any()) or bool(((rows.sum(dim=1) - 1).abs() > 1e-3).any()):
+            raise LimnerError("Inception score: rows must be probabilities that sum to 1")
+        if self.sums.shape[1] == 0:
+            self.sums = torch.zeros(self.num_splits, rows.shape[1], dtype=torch.float64)
+        splits = self.split_of[begin : begin + len(rows)]
+        for split in range(self.num_splits):
+            of_split = rows[splits == split]
+            self.nums[split] += len(of_split)
+            self.sums[split] += of_split.sum(dim=0)
+            # xlogy is 0 where the probability is: a class that underflowed counts for nothing
+            self.entropies[split] += torch.xlogy(of_split, of_split).sum()
+
+    def share(self) -> None:
+        """Take in the rows of the other processes."""
+        width = distributed.largest(self.sums.shape[1])
+        if self.sums.shape[1] == 0:
+            self.sums = torch.zeros(self.num_splits, width, dtype=torch.float64)
+        self.nums, self.sums, self.entropies = (
+            distributed.summed(some) for some in (self.nums, self.sums, self.entropies)
+        )
+
+    def score(self) -> tuple[float, float]:
+        """The mean and deviation over splits."""
+        shares = self.sums / self.nums[:, None]
+        of_shares = torch.xlogy(shares, shares).sum(dim=1)
+        scores = (self.entropies / self.nums - of_shares).exp().numpy()
+        return float(np.mean(scores)), float(np.std(scores))
 
 
 def inception_score(
@@ -33,26 +108,20 @@ def inception_score(
     Raises:
         LimnerError: fewer rows than splits, no split, rows that are no probabilities.
     """
-    rows = checked(probabilities, num_min=1)
-    num = len(rows)
-    if not 1 <= num_splits <= num:
-        raise LimnerError(
-            f"Inception score: {num_splits} splits of {num} images; give 1 to {num} splits, "
-            "or more images"
-        )
-    if bool((rows < 0).any()) or bool(((rows.sum(dim=1) - 1).abs() > 1e-3).any()):
-        raise LimnerError("Inception score: rows must be probabilities that sum to 1")
-    if shuffle_seed is not None:
-        order = np.random.RandomState(shuffle_seed).permutation(num)
-        rows = rows[torch.from_numpy(order)]
-    size = num // num_splits
-    ends = [i * size if drop_remainder else i * num // num_splits for i in range(num_splits + 1)]
-    scores = [_score(rows[first:last]) for first, last in itertools.pairwise(ends)]
-    return float(np.mean(scores)), float(np.std(scores))
+    sums = SplitSums(len(probabilities), num_splits, shuffle_seed, drop_remainder)
+    for begin in range(0, len(probabilities), ROWS_PER_BLOCK):
+        sums.add(probabilities[begin : begin + ROWS_PER_BLOCK], begin)
+    return sums.score()
 
 
-def _score(rows: Tensor) -> float:
-    share = rows.mean(dim=0)
-    # xlogy is 0 where the probability is: a class that underflowed counts for nothing
-    divergence = torch.xlogy(rows, rows).sum(dim=1) - torch.xlogy(rows, share).sum(dim=1)
-    return float(divergence.mean().exp())
+def inception_score_of_logits(logits: Float[Tensor, "n classes"]) -> tuple[float, float]:
+    """The same from logits in any precision; their probabilities are never all there at once."""
+    sums = SplitSums(len(logits))
+    for begin in range(0, len(logits), ROWS_PER_BLOCK):
+        sums.add(probabilities_of(logits[begin : begin + ROWS_PER_BLOCK]), begin)
+    return sums.score()
+
+
+def probabilities_of(logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n classes"]:
+    """The softmax in double precision."""
+    return logits.double().softmax(dim=1)

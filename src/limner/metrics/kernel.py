@@ -1,16 +1,18 @@
 """Kernel distance (Binkowski 2018): the unbiased squared maximum mean discrepancy over subsets."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from limner.core.errors import LimnerError
 from limner.metrics.frechet import checked_rows
 
 NUM_ROWS_OF_ONE_MATRIX = 4096  # a matrix takes 134 MB
+NUM_SUBSETS, SUBSET_SIZE = 100, 1000  # the paper's and torch-fidelity's
 
 Kernel = Callable[[Float[Tensor, "n d"], Float[Tensor, "m d"]], Float[Tensor, "n m"]]
 
@@ -48,41 +50,90 @@ def squared_discrepancy(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], kernel
     return within - 2.0 * float(kernel(x, y).mean())
 
 
+class Rows(NamedTuple):
+    """Some rows of `num`: the i-th of them is row places[i] of all."""
+
+    rows: Float[Tensor, "k d"]
+    places: Int[Tensor, " k"]
+    num: int
+
+    def at(self, places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """Where the rows of these places lie in `rows`; all must be there."""
+        found = torch.full((self.num,), -1)
+        found[self.places] = torch.arange(len(self.places))
+        found = found[places]
+        assert bool((found >= 0).all()), "a subset has rows that were not kept"
+        return found
+
+
+def kernel_subsets(
+    num_a: int,
+    num_b: int,
+    num_subsets: int = NUM_SUBSETS,
+    subset_size: int = SUBSET_SIZE,
+    seed: int = 0,
+) -> list[tuple[Int[Tensor, " n"], Int[Tensor, " n"]]]:
+    """The places of both sides' subsets, which the numbers and the seed alone decide.
+
+    They are those of torch-fidelity's same seed (numpy's frozen legacy stream).
+    """
+    size = min(subset_size, num_a, num_b)
+    random = np.random.RandomState(seed)
+
+    def drawn(num: int) -> Tensor:
+        return torch.from_numpy(random.choice(num, size, replace=False))
+
+    return [(drawn(num_a), drawn(num_b)) for _ in range(num_subsets)]
+
+
+def rows_of_subsets(num_a: int, num_b: int, seed: int = 0) -> Int[Tensor, " k"]:
+    """The places of a, in rising order, that any subset has: the other rows are not looked at."""
+    wanted = torch.zeros(num_a, dtype=torch.bool)
+    for of_a, _ in kernel_subsets(num_a, num_b, NUM_SUBSETS, SUBSET_SIZE, seed):
+        wanted[of_a] = True
+    return wanted.nonzero()[:, 0]
+
+
 def kernel_distance(
-    a: Float[Tensor, "n d"],
-    b: Float[Tensor, "m d"],
-    num_subsets: int = 100,
-    subset_size: int = 1000,
+    a: Float[Tensor, "n d"] | Rows,
+    b: Float[Tensor, "m d"] | Rows,
+    num_subsets: int = NUM_SUBSETS,
+    subset_size: int = SUBSET_SIZE,
     kernel: Kernel | None = None,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Mean and standard deviation of the discrepancy over random subsets of both sides.
 
     Args:
+        a, b: all rows, or those `Rows` that the subsets have, or all in another order.
         subset_size: rows in a subset; no more than min(n, m) are taken.
         kernel: None is the polynomial of degree 3 of the paper.
-        seed: of numpy's frozen legacy stream: the subsets are those of torch-fidelity's same seed.
+        seed: see `kernel_subsets`.
 
     Raises:
         LimnerError: see `checked`; different widths; no subset asked for.
     """
-    a, b = checked_rows(a), checked_rows(b)
-    if a.shape[1] != b.shape[1]:
-        raise LimnerError(f"features have different widths: {a.shape[1]} and {b.shape[1]}")
+    sides = [
+        Rows(checked_rows(side.rows), side.places, side.num)
+        if isinstance(side, Rows)
+        else Rows(checked_rows(side), torch.arange(len(side)), len(side))
+        for side in (a, b)
+    ]
+    rows_a, rows_b = (side.rows for side in sides)
+    if rows_a.shape[1] != rows_b.shape[1]:
+        raise LimnerError(
+            f"features have different widths: {rows_a.shape[1]} and {rows_b.shape[1]}"
+        )
     if num_subsets < 1 or subset_size < 2:
         raise LimnerError("kernel distance: give at least 1 subset of at least 2 images")
     kernel = polynomial_kernel() if kernel is None else kernel
-    size = min(subset_size, len(a), len(b))
-    random = np.random.RandomState(seed)
-    subsets = [
-        tuple(torch.from_numpy(random.choice(len(x), size, replace=False)) for x in (a, b))
-        for _ in range(num_subsets)
-    ]
-    if max(len(a), len(b)) <= NUM_ROWS_OF_ONE_MATRIX:
-        values = _discrepancies(a.double(), b.double(), subsets, kernel)
+    drawn = kernel_subsets(sides[0].num, sides[1].num, num_subsets, subset_size, seed)
+    subsets = [tuple(side.at(of) for side, of in zip(sides, pair, strict=True)) for pair in drawn]
+    if max(len(rows_a), len(rows_b)) <= NUM_ROWS_OF_ONE_MATRIX:
+        values = _discrepancies(rows_a.double(), rows_b.double(), subsets, kernel)
     else:
         values = [
-            squared_discrepancy(a[of_a].double(), b[of_b].double(), kernel)
+            squared_discrepancy(rows_a[of_a].double(), rows_b[of_b].double(), kernel)
             for of_a, of_b in subsets
         ]
     return float(np.mean(values)), float(np.std(values))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from limner.core.errors import LimnerError
 from limner.core.streams import stream
 from limner.metrics.features import DataClassifier, Extractor
-from limner.metrics.features.pretrained import Pretrained, in_color
+from limner.metrics.features.pretrained import BATCH_SIZE, Pretrained, in_color
 
 EPSILON = 1e-4
 DISCARDED = (1.0, 99.0)  # percentiles beyond which the few enormous lengths are left out
@@ -40,6 +40,11 @@ def features_of_floats(extractor: Extractor) -> Callable[[Tensor], Tensor]:
     """
     if isinstance(extractor, ReadsFloats):
         return extractor.features_of_floats
+    if isinstance(extractor, Pretrained) and not extractor.has_small_steps:
+        raise LimnerError(
+            f"path length: features '{extractor.name}' round too much for a step of {EPSILON:g}; "
+            "take features in float32, inception for instance"
+        )
     if isinstance(extractor, Pretrained):
         return functools.partial(_through, extractor)
     if isinstance(extractor, DataClassifier):
@@ -53,8 +58,11 @@ def features_of_floats(extractor: Extractor) -> Callable[[Tensor], Tensor]:
 
 
 def _through(extractor: Pretrained, images: Tensor) -> Tensor:
-    prepared = extractor.prepare(in_color(images) * 127.5 + 127.5)
-    return extractor.network(prepared.contiguous(memory_format=torch.channels_last))[0]
+    rows = []
+    for batch in in_color(images).split(BATCH_SIZE):
+        prepared = extractor.prepare(batch * 127.5 + 127.5)
+        rows.append(extractor.network(prepared.contiguous(memory_format=torch.channels_last))[0])
+    return torch.cat(rows)
 
 
 def interpolated(

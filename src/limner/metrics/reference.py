@@ -26,31 +26,35 @@ from limner.metrics.features.base import (
     images_at,
     pixel_rows,
 )
-from limner.metrics.frechet import Gaussian
+from limner.metrics.frechet import Gaussian, checked_rows
 from limner.metrics.frechet import moments as moments_of
 from limner.metrics.modes import classifier_of_modes
 from limner.metrics.moments_file import Moments, read_moments
-from limner.metrics.results import Comparison, Figure, Metric
+from limner.metrics.results import Comparison, Figure, Metric, Sums
 
 if TYPE_CHECKING:
     from limner.metrics.arrays import ImageSet
 
-STATISTICS_VERSION = 2  # rises when a cached feature or floor would come out differently
+STATISTICS_VERSION = 3  # rises when a cached feature or floor would come out differently
 NUM_REAL_MAX = 50_000
 # a metric of these reads the generated images alone
-OF_CLASSIFIER = ("logits", "modes", "probabilities")
+OF_CLASSIFIER = ("classes", "modes", "probabilities")
 NUM_FLOOR_IMAGES = 20_000
 
 
 class Side(NamedTuple):
     """Rows [N, D] and, where there are any, int64 labels [N].
 
-    Of generated images summed up on the way there are no rows, but their mean and covariance.
+    Of generated images summed up on the way there are no rows, but their mean and covariance, or
+    other sums. `places` are those of the rows among all `num` images of the side.
     """
 
     rows: Tensor
     labels: Tensor | None
     gaussian: Gaussian | None = None
+    sums: Sums | None = None
+    places: Tensor | None = None
+    num: int = 0
 
     def part(self, begin: int, end: int | None = None) -> "Side":
         """Rows `begin` to `end`."""
@@ -125,6 +129,11 @@ class Reference:
         return torch.from_numpy(self.real.labels[self.order.numpy()])
 
     @functools.cached_property
+    def ranks(self) -> Tensor:
+        """Where each image of the reference, in its order, stands in the order of the data."""
+        return self.order.argsort().argsort()
+
+    @functools.cached_property
     def modes(self) -> Classifier:
         """The classifier that tells modes; see `classifier_of_modes`."""
         return classifier_of_modes(self.data)
@@ -162,7 +171,7 @@ class Reference:
         """Whose rows a metric reads: None for pixels."""
         if metric.reads == "modes":
             return self.modes
-        if metric.reads == "logits":
+        if metric.reads == "classes":
             return self.classifier
         if metric.reads == "probabilities":
             knows_classes = hasattr(self.extractor, "logits")
@@ -185,6 +194,9 @@ class Reference:
         """A metric's figures for generated rows against the reference."""
         if fake.gaussian is not None:
             return self._compute_by_moments(metric, fake.gaussian)
+        if fake.sums is not None:
+            assert metric.from_sums is not None
+            return metric.from_sums(fake.sums)
         if metric.reads in OF_CLASSIFIER or metric.alone:
             return self._compute(metric, fake, fake.part(0, 0))
         return self._compute(metric, fake, self._side(metric, len(fake.rows)))
@@ -193,7 +205,7 @@ class Reference:
         """A metric's figures for real images against other real images, for `num` generated."""
         if metric.reads == "paths" or len(self) < 2:
             return {}
-        if metric.reads == "logits":
+        if metric.reads == "classes":
             # the classifier knows the real images by heart: only its held-out part is honest
             return dict.fromkeys(metric.figures, self.classifier.held_out_accuracy)
         num = min(num, len(self) // 2)
@@ -224,14 +236,25 @@ class Reference:
     def _compute(self, metric: Metric, fake: Side, real: Side) -> Mapping[str, Figure]:
         if self.moments_for(metric) is not None:
             return self._compute_by_moments(metric, moments_of(fake.rows))
-        most = len(fake.rows) + len(real.rows) if metric.num_max is None else metric.num_max
-        if metric.equal_numbers:
-            most = min(most, len(fake.rows), len(real.rows))
-        if most < len(fake.rows):  # fakes often come class by class, so never the first ones
-            fake = fake.shuffled(self.seed, "fakes").part(0, most)
-        real = real.part(0, most)
-        sides = (fake.rows, fake.labels, real.rows, real.labels)
-        return metric.compute(Comparison(*sides, self.seed, pixel_shape(self.data.image_shape)))
+        num_fake = metric.num_used(len(fake.rows), len(real.rows))
+        num_real = metric.num_used(len(real.rows), len(fake.rows))
+        if num_fake < len(fake.rows):  # fakes often come class by class, so never the first ones
+            fake = fake.shuffled(self.seed, "fakes").part(0, num_fake)
+        if num_real < len(real.rows):
+            real = real.part(0, num_real)
+        sides = Comparison(
+            fake.rows,
+            fake.labels,
+            real.rows,
+            real.labels,
+            self.seed,
+            pixel_shape(self.data.image_shape),
+            self.data.num_classes,
+            fake.num,
+            fake.places,
+            real.places,
+        )
+        return metric.compute(sides)
 
     def _compute_by_moments(self, metric: Metric, fake: Gaussian) -> Mapping[str, Figure]:
         assert metric.from_moments is not None
@@ -246,12 +269,15 @@ class Reference:
         return metric.from_moments(fake, file.gaussian)
 
     def _side(self, metric: Metric, num_images: int) -> Side:
-        """All rows of the reference; of whole images no more than these, for the memory."""
+        """All rows of the reference; no more than these of whole images, for the memory, and of
+        what is read for floors alone, for the time, where one split does."""
         if metric.reads == "features":
-            return Side(self.features, self.labels)
+            return Side(self.features, self.labels, places=self.ranks)
         if metric.reads in OF_CLASSIFIER:
+            order = self.order if len(self) <= NUM_FLOOR_IMAGES else self.order[:num_images]
             rows = _Rows(functools.partial(self.rows_of, metric))
-            return Side(features_of(rows, self.real, self.order), self.labels)
+            labels = None if self.labels is None else self.labels[: len(order)]
+            return Side(features_of(rows, self.real, order), labels)
         # twice the largest number, for the floor's two halves
         num = len(self) if metric.num_max is None else min(2 * metric.num_max, len(self))
         num = min(num, num_images) if metric.reads == "images" else num
@@ -291,8 +317,8 @@ def pixel_shape(image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def classified(logits: Tensor, metric: Metric) -> Tensor:
-    """What a metric reads of a classifier's logits [N, classes]."""
-    return logits.double().softmax(dim=1) if metric.reads == "probabilities" else logits
+    """What a metric reads of a classifier's logits [N, classes]: their largest, or all."""
+    return logits if metric.reads == "probabilities" else checked_rows(logits, 1).argmax(dim=1)
 
 
 def _read_tensors(path: Path, *names: str) -> list[Tensor]:

@@ -3,14 +3,14 @@
 import torch
 
 from limner.core.streams import stream
+from limner.metrics import kernel
 from limner.metrics.classes import classification_accuracy, intra_class_distance
 from limner.metrics.frechet import Gaussian, frechet_distance, frechet_from_moments
-from limner.metrics.inception_score import inception_score
-from limner.metrics.kernel import kernel_distance
+from limner.metrics.inception_score import SplitSums, inception_score_of_logits
+from limner.metrics.kernel import Rows, kernel_distance, rows_of_subsets
 from limner.metrics.modes import modes_and_divergence
 from limner.metrics.ms_ssim import mean_ms_ssim
 from limner.metrics.neighbours import (
-    class_accuracy,
     nearest_neighbour_score,
     precision_recall_density_coverage,
 )
@@ -40,11 +40,21 @@ def _intra_fd(sides: Comparison) -> dict[str, Figure]:
 
 
 def _kd(sides: Comparison) -> dict[str, Figure]:
-    return {"kd": Figure(*kernel_distance(sides.fake, sides.real, seed=sides.seed))}
+    fake, real = sides.fake, sides.real
+    if sides.fake_places is not None:
+        fake = Rows(fake, sides.fake_places, sides.num_fake)
+    if sides.real_places is not None:
+        real = Rows(real, sides.real_places, len(real))
+    numbers = kernel.NUM_SUBSETS, kernel.SUBSET_SIZE
+    return {"kd": Figure(*kernel_distance(fake, real, *numbers, seed=sides.seed))}
 
 
 def _is(sides: Comparison) -> dict[str, Figure]:
-    return {"is": Figure(*inception_score(sides.fake))}
+    return {"is": Figure(*inception_score_of_logits(sides.fake))}
+
+
+def _is_from_sums(sums: SplitSums) -> dict[str, Figure]:
+    return {"is": Figure(*sums.score())}
 
 
 def _prdc(sides: Comparison) -> dict[str, Figure]:
@@ -54,7 +64,7 @@ def _prdc(sides: Comparison) -> dict[str, Figure]:
 
 def _accuracy(sides: Comparison) -> dict[str, Figure]:
     assert sides.fake_labels is not None
-    return {"accuracy": Figure(class_accuracy(sides.fake, sides.fake_labels))}
+    return {"accuracy": Figure(int((sides.fake == sides.fake_labels).sum()) / len(sides.fake))}
 
 
 def _cas(sides: Comparison) -> dict[str, Figure]:
@@ -69,12 +79,12 @@ def _cas_network(sides: Comparison) -> dict[str, Figure]:
 
 
 def _modes(sides: Comparison) -> dict[str, Figure]:
-    found, _ = modes_and_divergence(sides.fake.argmax(dim=1), sides.fake.shape[1])
+    found, _ = modes_and_divergence(sides.fake, sides.num_classes)
     return {"modes": Figure(found)}
 
 
 def _modes_kl(sides: Comparison) -> dict[str, Figure]:
-    _, divergence = modes_and_divergence(sides.fake.argmax(dim=1), sides.fake.shape[1])
+    _, divergence = modes_and_divergence(sides.fake, sides.num_classes)
     return {"modes-kl": Figure(divergence)}
 
 
@@ -114,8 +124,17 @@ intra_fid = Metric(
     needs_labels=True,
     named_by_features=True,
 )
-kid = Metric(_kd, ("kd",), higher_is_better=False, named_by_features=True)
-is_ = Metric(_is, ("is",), higher_is_better=True, reads="probabilities", named_by_features=True)
+kid = Metric(_kd, ("kd",), higher_is_better=False, named_by_features=True, places=rows_of_subsets)
+is_ = Metric(
+    _is,
+    ("is",),
+    higher_is_better=True,
+    reads="probabilities",
+    named_by_features=True,
+    num_published=50_000,
+    sums=SplitSums,
+    from_sums=_is_from_sums,
+)
 prdc = Metric(
     _prdc,
     ("precision", "recall", "density", "coverage"),
@@ -124,7 +143,7 @@ prdc = Metric(
     equal_numbers=True,
 )
 accuracy = Metric(
-    _accuracy, ("accuracy",), higher_is_better=True, reads="logits", needs_labels=True
+    _accuracy, ("accuracy",), higher_is_better=True, reads="classes", needs_labels=True
 )
 cas = Metric(
     _cas,

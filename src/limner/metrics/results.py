@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from limner.core.config import Config
 from limner.metrics.frechet import Gaussian
 
-Reads = Literal["features", "logits", "modes", "probabilities", "pixels", "images", "paths"]
+Reads = Literal["features", "classes", "modes", "probabilities", "pixels", "images", "paths"]
 
 
 class Result(Config, frozen=True, kw_only=True):
@@ -20,10 +20,10 @@ class Result(Config, frozen=True, kw_only=True):
         name: what it is: "fd-classifier" (never "fid" without Inception's weights), "recall".
         std: over subsets or splits, where the metric has any.
         extractor: whose features or logits; "pixels" where none were needed.
-        num: generated images that went in.
+        num: generated images that it is of: what there were, or less where the metric takes less.
         floor: the figure for real images against other real images; None where there is none.
         seed: of the choice of real images and of subsets.
-        num_real: real images that they were compared with, 0 where there were none.
+        num_real: real images that they were compared with, likewise; 0 where there were none.
         resize: how images were brought to the network's size, None where they were not.
         data_sha256: of the real images, or of the moments in their place.
     """
@@ -49,6 +49,19 @@ class Figure(NamedTuple):
     std: float | None = None
 
 
+@runtime_checkable
+class Sums(Protocol):
+    """What rows leave behind that need not be kept; see `limner.metrics.streams.read`."""
+
+    def add(self, rows: Tensor, begin: int) -> None:
+        """The rows of the images `begin` to begin + n."""
+        ...
+
+    def share(self) -> None:
+        """Take in those of the other processes, which do the same."""
+        ...
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The two sides of a metric: rows [N, D] of what it reads, and int64 labels [N].
@@ -57,6 +70,11 @@ class Comparison:
 
     Attributes:
         image_shape: (C, H, W) of pixels, whose rows are flat.
+        num_classes: of the data.
+        num_fake, fake_places: of how many generated images which the rows are; no places for all,
+            in their order.
+        real_places: where the real rows stand among each other in their data set; None where that
+            does not matter.
     """
 
     fake: Tensor
@@ -65,6 +83,10 @@ class Comparison:
     real_labels: Tensor | None
     seed: int
     image_shape: tuple[int, int, int] = (1, 1, 1)
+    num_classes: int = 0
+    num_fake: int = 0
+    fake_places: Tensor | None = None
+    real_places: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -75,10 +97,12 @@ class Metric:
         compute: from both sides to the figures by name.
         figures: these names; there may be more, one for each level or so.
         higher_is_better: for all of its figures.
-        reads: which rows it is given: "features"; "logits", "modes" (logits of the data's
-            classifier; of stacked data, the channels' together) or "probabilities", of the
-            generated images only; "pixels" (0..255, large images made smaller); "images" (uint8
-            [N, C, H, W] as they are); "paths" (two lengths, full and end, of ways between latents).
+        reads: which rows it is given: "features"; "classes", "modes" (int64 [N], what the data's
+            classifier takes an image for; of stacked data, the channels' together) or
+            "probabilities" (the extractor's logits, or the data's classifier's where it has none),
+            of the generated images only; "pixels" (0..255, large images made smaller); "images"
+            (uint8 [N, C, H, W] as they are); "paths" (two lengths, full and end, of ways between
+            latents).
         needs_labels: of generated and real images.
         named_by_features: the result's name ends in the extractor's, for the figure belongs to it.
         num_max: more images than these are not looked at on either side, as the cost is quadratic.
@@ -90,6 +114,11 @@ class Metric:
         advice: what to do with fewer.
         side_min: shorter images than these pixels are refused.
         from_moments: the figures of generated against real moments, where these are enough.
+        sums: from the number of generated images to sums of their rows, where these are enough;
+            of "probabilities" they are given the probabilities. With `from_sums`.
+        from_sums: from them to the figures.
+        places: which rows of (number of generated images, of real ones, seed) it looks at, where it
+            is not all, nor `num_max` of them.
     """
 
     compute: Callable[[Comparison], Mapping[str, Figure]]
@@ -107,3 +136,11 @@ class Metric:
     advice: str = "compare equal numbers only"
     side_min: int = 1
     from_moments: Callable[[Gaussian, Gaussian], Mapping[str, Figure]] | None = None
+    sums: Callable[[int], Sums] | None = None
+    from_sums: Callable[[Any], Mapping[str, Figure]] | None = None
+    places: Callable[[int, int, int], Tensor] | None = None
+
+    def num_used(self, num: int, num_other: int) -> int:
+        """How many images of a side it looks at, of `num` there and `num_other` on the other."""
+        most = num if self.num_max is None else min(num, self.num_max)
+        return min(most, num_other) if self.equal_numbers else most

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from limner.core import distributed
 from limner.metrics.frechet import Gaussian, RunningMoments
+from limner.metrics.results import Sums
 
 IMAGES_PER_PART = 512  # a multiple of the batches of sampling, so that parts change no batch
 BYTES_PER_PART = 1 << 27
@@ -74,26 +75,38 @@ class Wanted:
         sum_up_beside: keep mean and covariance only, if of these images and of so many real ones
             there are at least `MIN_IMAGES_A_FEATURE` a feature: fewer make a covariance that lacks
             rank, whose root needs rows. None keeps rows.
+        sums: keep no rows but these sums of all of them.
+        is_shared: `rows` is asked for others, too, and remembers its last answer: it is shown whole
+            parts, also where only some of their rows are kept.
     """
 
     rows: Callable[[Tensor], Tensor]
     places: Tensor | None = None
     sum_up_beside: int | None = None
+    sums: Sums | None = None
+    is_shared: bool = False
 
 
-def read(stream: ImageStream, wanted: Mapping[str, Wanted]) -> dict[str, Tensor | Gaussian]:
+Kept = Tensor | Gaussian | Sums
+
+
+def read(stream: ImageStream, wanted: Mapping[str, Wanted]) -> dict[str, Kept]:
     """Look at each image once and keep what is wanted of it.
 
     With several processes each takes every so many-th part and all get everything. As parts are
     those of one process, so are the rows, bit for bit; sums agree to rounding in double precision.
+
+    Raises:
+        Interrupted: a process was; then all raise it.
     """
     keepers = {name: _Keeper(stream.num, want) for name, want in wanted.items()}
     number, count = distributed.rank(), distributed.world_size()
-    for place, (begin, end) in enumerate(stream.parts()):
-        if place % count == number and keepers:
-            images = stream.part(begin, end)
-            for keeper in keepers.values():
-                keeper.add(images, begin)
+    with distributed.apart():
+        for place, (begin, end) in enumerate(stream.parts()):
+            if place % count == number and keepers:
+                images = stream.part(begin, end)
+                for keeper in keepers.values():
+                    keeper.add(images, begin)
     return {name: keeper.shared(stream) for name, keeper in keepers.items()}
 
 
@@ -119,7 +132,17 @@ class _Keeper:
     def add(self, images: Tensor, begin: int) -> None:
         target = self.target[begin : begin + len(images)]
         chosen = target >= 0
-        rows = self.want.rows(images if bool(chosen.all()) else images[chosen]).cpu()
+        if not bool(chosen.any()):
+            return
+        if bool(chosen.all()):
+            rows = self.want.rows(images).cpu()
+        elif self.want.is_shared:
+            rows = self.want.rows(images).cpu()[chosen]
+        else:
+            rows = self.want.rows(images[chosen]).cpu()
+        if self.want.sums is not None:
+            self.want.sums.add(rows, begin)
+            return
         if self.kept is None:
             self.begin(rows)
         if isinstance(self.kept, RunningMoments):
@@ -127,8 +150,11 @@ class _Keeper:
         elif self.kept is not None:
             self.kept[target[chosen]] = rows
 
-    def shared(self, stream: ImageStream) -> Tensor | Gaussian:
+    def shared(self, stream: ImageStream) -> Kept:
         """Everything, on every process."""
+        if self.want.sums is not None:
+            self.want.sums.share()
+            return self.want.sums
         if self.kept is None:  # there are fewer parts than processes
             self.begin(self.want.rows(stream.part(0, 1)))
         if isinstance(self.kept, RunningMoments):

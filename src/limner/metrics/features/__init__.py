@@ -15,7 +15,12 @@ from limner.metrics.features.classifier import (
     train_classifier,
 )
 from limner.metrics.features.effnet import effnet_lite0, packaged_weights
-from limner.metrics.features.inception import TENSORFLOW, fid_inception, torchvision_inception
+from limner.metrics.features.inception import (
+    TENSORFLOW,
+    bfloat16_inception,
+    fid_inception,
+    torchvision_inception,
+)
 from limner.metrics.features.library import LIBRARIES, library_model, onnx_file
 from limner.metrics.features.pixels import Pixels
 from limner.metrics.features.random_conv import RandomConv
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
 EXTRACTORS: dict[str, Callable[["PreparedData"], Extractor]] = {
     "inception": fid_inception,
+    "inception-bfloat16": bfloat16_inception,
     "inception-torchvision": torchvision_inception,
     "effnet-lite0": effnet_lite0,
     "classifier": classifier_of,

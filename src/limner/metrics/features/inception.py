@@ -6,7 +6,7 @@ files are those of torch-fidelity (https://github.com/toshas/torch-fidelity) and
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from limner.metrics.features.pretrained import (
 )
 from limner.metrics.features.weights import Published, load_weights, read_weights
 
-SIZE = 299
+SIZE, BFLOAT16 = 299, "inception-bfloat16"
 TENSORFLOW = Published(
     "weights-inception-2015-12-05-6726825d.pth",
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
@@ -234,7 +234,7 @@ class InceptionNetwork(nn.Module):
         The Inception score of 2016 left the bias out, and all have followed it.
         """
         *_, last = self.maps(x)
-        features = last.mean(dim=(2, 3))
+        features = last.float().mean(dim=(2, 3))
         bias = None if self.tensorflow else self.fc.bias
         return features, F.linear(features, self.fc.weight, bias)
 
@@ -290,6 +290,37 @@ def fid_inception(_: Any = None, path: Path | None = None) -> PretrainedClassifi
     known = sha256.startswith(TENSORFLOW.digits)
     name = "inception" if known else f"inception-{sha256[:8]}"
     return PretrainedClassifier(name, sha256, network, _for_tensorflow, "tensorflow-bilinear-299")
+
+
+class _InBfloat16(nn.Module):
+    """A network whose convolutions compute in bfloat16; means and logits stay in float32."""
+
+    def __init__(self, network: InceptionNetwork):
+        super().__init__()
+        self.network = network.to(torch.bfloat16)
+        self.network.fc.float()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network(x.bfloat16())
+
+
+def bfloat16_inception(_: Any = None, path: Path | None = None) -> PretrainedClassifier:
+    """FID's Inception in bfloat16: for following a training, never for figures to publish.
+
+    Its name ends in "-bfloat16", so its figures are `fd-inception-bfloat16` and never `fid`.
+
+    Raises:
+        LimnerError: see `fid_inception`.
+    """
+    whole = fid_inception(path=TENSORFLOW.need(BFLOAT16) if path is None else path)
+    return PretrainedClassifier(
+        f"{whole.name}-bfloat16",
+        str(whole.weights_sha256),
+        _InBfloat16(cast(InceptionNetwork, whole.network)),
+        whole.prepare,
+        whole.resize,
+        has_small_steps=False,
+    )
 
 
 def torchvision_inception(_: Any = None, path: Path | None = None) -> PretrainedClassifier:

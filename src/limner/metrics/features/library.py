@@ -26,6 +26,7 @@ from limner.metrics.features.pretrained import (
 from limner.metrics.features.weights import Published, load_weights, read_weights
 
 SIZE = 224
+LOGITS = "logits"
 
 
 class Preparation(NamedTuple):
@@ -152,9 +153,11 @@ LIBRARIES: dict[str, Callable[[str], Found]] = {"timm": _timm, "torchvision": _t
 def onnx_file(path: Path) -> Pretrained:
     """A network in ONNX: [n, 3, h, w] normalized as ImageNet's usually are, to rows of features.
 
-    The first output is taken; one with maps is averaged over its pixels. Height and width are the
-    file's, or 224 where it leaves them open. The metadata entries "mean" and "std" (three numbers
-    for values 0..1, with commas) say another normalization.
+    The first output is taken; one with maps is averaged over its pixels. An output that is called
+    "logits" is taken for those of the network's classes, which the Inception score needs, and the
+    features are then the first other one. Height and width are the file's, or 224 where it leaves
+    them open. The metadata entries "mean" and "std" (three numbers for values 0..1, with commas)
+    say another normalization.
 
     Raises:
         MissingExtra: onnxruntime is not installed.
@@ -186,18 +189,23 @@ def onnx_file(path: Path) -> Pretrained:
             f"{path}: it takes {given.shape[0]} images at once; export it with a free first axis"
         )
 
-    def network(x: Tensor) -> tuple[Tensor, None]:
-        parts = x.split(1) if alone else [x]
-        name = session.get_outputs()[0].name
-        rows = [
-            torch.from_numpy(session.run([name], {given.name: part.contiguous().numpy()})[0])
-            for part in parts
-        ]
-        found = torch.cat(rows)
-        return (found.mean(dim=(2, 3)) if found.ndim == 4 else found.flatten(1)), None
+    names = [output.name for output in session.get_outputs()]
+    others = [name for name in names if name != LOGITS] or names
+    asked = [others[0], LOGITS] if LOGITS in names else others[:1]
 
+    def network(x: Tensor) -> tuple[Tensor, Tensor | None]:
+        parts = x.split(1) if alone else [x]
+        made = [session.run(asked, {given.name: part.contiguous().numpy()}) for part in parts]
+        features, *logits = (
+            torch.cat([torch.from_numpy(some) for some in of_parts])
+            for of_parts in zip(*made, strict=True)
+        )
+        rows = features.mean(dim=(2, 3)) if features.ndim == 4 else features.flatten(1)
+        return rows, logits[0].flatten(1) if logits else None
+
+    kind = PretrainedClassifier if LOGITS in names else Pretrained
     sha256 = sha256_of(path)
-    return Pretrained(f"onnx-{path.stem}", sha256, network, preparation, preparation.resize)
+    return kind(f"onnx-{path.stem}", sha256, network, preparation, preparation.resize)
 
 
 def _normalization(session: Any, path: Path) -> dict[str, tuple[float, ...]]:

@@ -29,6 +29,7 @@ class Pretrained:
         network: prepared images to (features [n, d], logits [n, classes] or None).
         prepare: uint8 [n, 3, h, w] to what the network takes, all images alike.
         resize: how images are brought to the network's size, for instance "bilinear-299".
+        has_small_steps: whether a step of 1e-4 of an image can be told from rounding.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class Pretrained:
         network: Callable[[Tensor], tuple[Tensor, Tensor | None]],
         prepare: Callable[[Tensor], Tensor],
         resize: str,
+        has_small_steps: bool = True,
     ):
-        self.name, self.resize = name, resize
+        self.name, self.resize, self.has_small_steps = name, resize, has_small_steps
         self.weights_sha256: str | None = weights_sha256
         self.network, self.prepare = network, prepare
 

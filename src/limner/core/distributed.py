@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from limner.core.errors import ConfigError, LimnerError
+from limner.core.leaving import Interrupted
 
 # The others wait while the first process prepares data or evaluates; a dead one is noticed anyway.
 PATIENCE = datetime.timedelta(hours=24)
@@ -80,6 +81,7 @@ def world_size() -> int:
 
 
 _working_alone = False
+_meets_others = False  # at the end of what it does alone
 
 
 def _in_group() -> bool:
@@ -96,6 +98,58 @@ def alone() -> Iterator[None]:
         yield
     finally:
         _working_alone = before
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Every process does its share of a work that can be done again: inside it counts as the only
+    one, and at the end all meet.
+
+    Raises:
+        Interrupted: the work of this process, or of another one, was interrupted (by a signal that
+            not all of them got). All leave the work then, and go on together.
+    """
+    global _meets_others
+    before, interrupted = _meets_others, False
+    try:
+        _meets_others = True
+        with alone():
+            yield
+    except Interrupted:
+        interrupted = True
+    finally:
+        _meets_others = before
+    if any_rank(interrupted):
+        raise Interrupted
+
+
+def is_awaited() -> bool:
+    """Whether others meet this process at the end of its work, so that it may not just leave."""
+    in_company = dist.is_initialized() and dist.get_world_size() > 1
+    return in_company and (_meets_others or not _working_alone)
+
+
+@contextlib.contextmanager
+def state_of_first(module: torch.nn.Module) -> Iterator[None]:
+    """A module has the parameters and buffers of process 0 inside, and its own again afterwards.
+
+    Without statistics over all processes each has its own of those; the first one's are the model.
+    """
+    if world_size() == 1:
+        yield
+        return
+    tensors = [tensor.detach() for tensor in (*module.parameters(), *module.buffers())]
+    own = [tensor.clone() for tensor in tensors]
+    for tensor in tensors:
+        sent = tensor.clone(memory_format=torch.contiguous_format)
+        with _together():
+            dist.broadcast(sent, 0)
+        tensor.copy_(sent)
+    try:
+        yield
+    finally:
+        for tensor, value in zip(tensors, own, strict=True):
+            tensor.copy_(value)
 
 
 def barrier() -> None:

@@ -7,6 +7,10 @@ from typing import NoReturn
 SHOW_CURSOR = b"\x1b[?25h"
 
 
+class Interrupted(BaseException):
+    """A signal ends work that can be done again; no Exception, so that nothing takes it for one."""
+
+
 def leave_at_once(number: int) -> NoReturn:
     """Exit with 128 + the signal's number, without cleaning up: what is on the disk stands.
 

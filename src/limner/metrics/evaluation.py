@@ -92,8 +92,10 @@ def make_evaluator(
     reference = functools.cache(lambda: Reference(data, extractor, seed))
 
     def evaluator(sample: Sample) -> list[Result]:
-        images, labels = sample(num, seed)
-        return score(reference(), images, labels, metrics)
+        with distributed.apart():
+            images, labels = sample(num, seed)
+            against = reference()
+        return score(against, images, labels, metrics)
 
     return evaluator
 

@@ -21,6 +21,7 @@ from limner.checkpoints import (
 )
 from limner.core import distributed
 from limner.core.errors import CheckpointError, DivergenceError
+from limner.core.leaving import Interrupted
 from limner.data import WORKER_TIMEOUT, Crop, Loader, PreparedData
 from limner.training.alarms import Alarms, worse_scores
 from limner.training.config import RunConfig
@@ -35,7 +36,7 @@ from limner.training.rollback import (
     rate_factor,
     salted,
 )
-from limner.training.signals import StopNow, StopRequests
+from limner.training.signals import StopRequests
 from limner.training.trainer import Trainer
 from limner.training.watch import kept_singular_values
 
@@ -48,7 +49,8 @@ class Hooks:
 
     Attributes:
         draw_samples: (generator, path, step) writes a sheet of fixed latents.
-        evaluate: generator -> results, as interface.md lists their fields.
+        evaluate: generator -> results, as interface.md lists their fields; all processes call it,
+            and the first one has the results.
         on_log: gets every log record (a display, a tracker).
         on_scores: gets every line of scores.
         on_event: gets (event, message): resumed, saved, warnings.
@@ -396,16 +398,29 @@ class Fit:
                 self._keeper.attempt(lambda: draw(self.generator, path, step))
 
     def _evaluate(self, step: int) -> None:
-        if not (self._main and self.hooks.evaluate and self.config.metrics):
+        """Score the first process's generator, by all of them together."""
+        if not (self.hooks.evaluate and self.config.metrics):
             return
-        if any(line["step"] == step for line in self.run.read_log("scores")):
+        scored = self._main and any(x["step"] == step for x in self.run.read_log("scores"))
+        if distributed.any_rank(scored) or distributed.largest(self._requests.stop):
             return
+        hearing = self.generator.register_forward_pre_hook(lambda *_: self._requests.check())
         try:
-            with self._maintaining(), self._requests.at_once(), distributed.alone():
+            with (
+                self._maintaining(),
+                distributed.state_of_first(self.generator),
+                self._requests.at_once(),
+            ):
                 results = self.hooks.evaluate(self.generator)
-        except StopNow:  # the state is saved; the next call evaluates it
+        except Interrupted:  # the state is saved; the next call evaluates it
             return
-        line = {"step": step, "nimg": self.trainer.progress.nimg, "results": results}
+        finally:
+            hearing.remove()
+        if self._main:
+            self._keep_scores({"step": step, "nimg": self.trainer.progress.nimg}, results)
+
+    def _keep_scores(self, line: Record, results: list[Record]) -> None:
+        line = {**line, "results": results}
         self._keeper.append("scores", line)
         self.hooks.on_scores(line)
         for message in self._worse_scores():

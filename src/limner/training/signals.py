@@ -6,13 +6,10 @@ import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 
-from limner.core.leaving import leave_at_once
+from limner.core import distributed
+from limner.core.leaving import Interrupted, leave_at_once
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
-
-
-class StopNow(BaseException):
-    """A signal asked to stop in the middle of work that can be done again."""
 
 
 class StopRequests:
@@ -48,24 +45,30 @@ class StopRequests:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside, a request to stop raises `StopNow` instead of waiting for the step's edge."""
+        """Inside, a request to stop raises `Interrupted` instead of waiting for the step's edge; in
+        work that other processes wait for, the next `check` does."""
         self._at_once = True
         try:
-            if self.stop:
-                raise StopNow
+            if not distributed.is_awaited():
+                self.check()
             yield
         finally:
             self._at_once = False
             if self.stop:  # raised in an import, it can come back as another error
-                raise StopNow from None
+                raise Interrupted from None
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal asked to stop."""
+        if self.stop:
+            raise Interrupted
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.stop:
             # The user does not want to wait for the save: the last checkpoint on disk stands.
             leave_at_once(number)
         self.stop = number
-        if self._at_once:
-            raise StopNow
+        if self._at_once and not distributed.is_awaited():
+            raise Interrupted
 
     def _save(self, number: int, frame: FrameType | None) -> None:
         self.save = True

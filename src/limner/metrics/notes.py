@@ -1,11 +1,24 @@
 """What a reader of scores must know besides the figures, as lines."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
-from limner.metrics.results import Result
+
+class Counted(Protocol):
+    """What of a Result says what it may be compared with."""
+
+    @property
+    def metric(self) -> str:
+        """The family that was asked for."""
+        ...
+
+    @property
+    def num(self) -> int:
+        """Generated images."""
+        ...
 
 
-def notes(results: Sequence[Result]) -> list[str]:
+def notes(results: Sequence[Counted]) -> list[str]:
     """One line for each metric that has too few images to be compared with published figures."""
     from limner.metrics.evaluation import find_metric
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import statistics
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -142,11 +143,11 @@ class Reference:
     def gaussian(self) -> Gaussian:
         """Mean and covariance of the reference's features, from the cache if they are there."""
         path = self._cached("safetensors", "moments", self.extractor)
-        if path is not None and path.exists():
-            return Gaussian(*_read_tensors(path, "mean", "covariance"))
+        kept = _read_tensors(path, "mean", "covariance")
+        if kept is not None:
+            return Gaussian(*kept)
         mean, covariance = moments_of(self.features)
-        if path is not None:
-            write_atomically(path, save({"mean": mean, "covariance": covariance}))
+        _keep(path, save({"mean": mean, "covariance": covariance}))
         return Gaussian(mean, covariance)
 
     @functools.cached_property
@@ -160,11 +161,11 @@ class Reference:
     def features(self) -> Tensor:
         """Features [N, D] of the reference, in its order, from the cache if they are there."""
         path = self._cached("safetensors", "features", self.extractor)
-        if path is not None and path.exists():
-            return _read_tensors(path, "features")[0]
+        kept = _read_tensors(path, "features")
+        if kept is not None:
+            return kept[0]
         features = features_of(self.extractor, self.real, self.order).contiguous()
-        if path is not None:
-            write_atomically(path, save({"features": features}))
+        _keep(path, save({"features": features}))
         return features
 
     def used_by(self, metric: Metric) -> Extractor | None:
@@ -203,7 +204,7 @@ class Reference:
 
     def floors(self, name: str, metric: Metric, num: int) -> Mapping[str, float]:
         """A metric's figures for real images against other real images, for `num` generated."""
-        if metric.reads == "paths" or len(self) < 2:
+        if metric.reads == "paths" or len(self) < 4:  # a half has to have two
             return {}
         if metric.reads == "classes":
             # the classifier knows the real images by heart: only its held-out part is honest
@@ -212,8 +213,9 @@ class Reference:
         file = self.moments_for(metric)
         against = "" if file is None else f" {file.sha256}"
         path = self._cached("json", f"floor {name} {num}{against}", self.used_by(metric))
-        if path is not None and path.exists():
-            return json.loads(path.read_text())
+        kept = _read_figures(path)
+        if kept is not None:
+            return kept
         real = self._side(metric, 2 * num)
         half = len(real.rows) // 2
         num_splits = min(max(NUM_FLOOR_IMAGES // len(self), 1), metric.num_floor_splits)
@@ -225,8 +227,7 @@ class Reference:
         floors = {
             key: statistics.fmean(found[key].value for found in figures) for key in figures[0]
         }
-        if path is not None:
-            write_atomically(path, json.dumps(floors))
+        _keep(path, json.dumps(floors).encode())
         return floors
 
     def moments_for(self, metric: Metric) -> Moments | None:
@@ -289,7 +290,10 @@ class Reference:
         """The file of a statistic; None where the extractor's weights have no identity."""
         if extractor is not None and extractor.weights_sha256 is None:
             return None
-        whose = None if extractor is None else [extractor.name, extractor.weights_sha256]
+        whose = None
+        if extractor is not None:
+            resize = getattr(extractor, "resize", None)
+            whose = [extractor.name, extractor.weights_sha256, resize]
         identity = [STATISTICS_VERSION, self.real.sha256, self.seed, len(self), whose, what]
         digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
         return cache_directory() / "statistics" / f"{digest}.{suffix}"
@@ -321,9 +325,40 @@ def classified(logits: Tensor, metric: Metric) -> Tensor:
     return logits if metric.reads == "probabilities" else checked_rows(logits, 1).argmax(dim=1)
 
 
-def _read_tensors(path: Path, *names: str) -> list[Tensor]:
+def _read_tensors(path: Path | None, *names: str) -> list[Tensor] | None:
+    """Tensors of a cached file; None where there is none that can be read."""
+    if path is None or not path.exists():
+        return None
     try:
         with safetensors.safe_open(path, "pt") as file:
             return [file.get_tensor(name) for name in names]
-    except safetensors.SafetensorError as error:
-        raise LimnerError(f"{path}: broken statistics ({error}); delete the file") from None
+    except (safetensors.SafetensorError, OSError) as error:
+        _complain(path, error)
+        return None
+
+
+def _read_figures(path: Path | None) -> dict[str, float] | None:
+    """Figures of a cached file by name; None where there is none that can be read."""
+    if path is None or not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text())
+        return {str(name): float(value) for name, value in found.items()}
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        _complain(path, error)
+        return None
+
+
+def _keep(path: Path | None, content: bytes) -> None:
+    """Cache a file; a cache that cannot be written costs time, and no scores."""
+    if path is None:
+        return
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        warnings.warn(f"{error.filename}: {error.strerror}; not cached", stacklevel=2)
+
+
+def _complain(path: Path, error: Exception) -> None:
+    line = " ".join(str(error).split())
+    warnings.warn(f"{path}: broken statistics ({line}); computed again", stacklevel=3)

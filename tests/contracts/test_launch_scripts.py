@@ -143,6 +143,7 @@ def test_a_preset_is_its_launch_script(name: str):
     assert config.optim.g.betas[0] == config.optim.d.betas[0] == 0.0
     assert config.intervals.singular_values == 10
     assert config.num_evaluate == 50_000
+    assert config.metrics == ("is", "fid")
     for part in config.controllers:
         assert (part.decay, part.buffers, part.after) == (0.9999, "average", "g")
     assert (config.data.resolution, config.data.flip) == (32 if "cifar" in name else 128, False)

@@ -122,6 +122,22 @@ def test_scores_stand_beside_their_floor_and_best(run):
     assert "0.2 at 200" in re.search(r"<tr><td>recall.*?</tr>", page)[0], "higher is better"
 
 
+@pytest.mark.usefixtures("without_charts")
+def test_the_best_is_the_one_that_best_selects(run):
+    values = (float("nan"), 4.0, 4.0, 8.0)
+    write_lines(run / "scores.jsonl", [score_record(s, v) for s, v in enumerate(values, 1)])
+    assert "4 at 3" in re.search(r"<tr><td>fd-digits.*?</tr>", page_of(run))[0]
+
+
+@pytest.mark.usefixtures("without_charts")
+def test_a_page_says_of_few_images_that_they_are_few(run):
+    assert page_of(run).count("fid of 1,797 images is larger than of the 10,000") == 1
+    record = score_record(400, 10.0)
+    record["results"][0]["num"] = 50_000
+    write_lines(run / "scores.jsonl", [record])
+    assert "is larger than of the" not in page_of(run)
+
+
 def test_names_are_escaped_everywhere(run):
     evil = '<script>alert("x")</script>'
     (run / "config.json").write_text(json.dumps({**CONFIG, "name": evil}))
@@ -234,6 +250,14 @@ def test_long_logs_are_thinned_without_losing_peaks():
     assert highest.max() == 5.0
     assert np.isclose(means.mean(), values.mean(), rtol=0.1)
     assert (lowest <= means).all()
+
+
+def test_hundreds_of_evaluations_with_deviations_are_thinned_with_them():
+    """A million steps scored every 2,000, as the presets of the paper do."""
+    result = {"metric": "is", "name": "is", "value": 3.0, "std": 0.1, "floor": None}
+    scores = [{"step": 2000 * i, "results": [result]} for i in range(1, 501)]
+    (chart,) = score_charts(scores)
+    assert "one standard deviation" in chart.note
 
 
 def test_missing_and_not_finite_values_are_left_out():

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from limner.data import DataConfig
 from limner.sampling import Model, StandingPlan, save_png, sheet, using_statistics
 from limner.sampling.latents import TruncationMode
 from limner.sampling.standing import Statistics, standing_statistics
+
+if TYPE_CHECKING:
+    from limner.metrics import ImageStream, Result
 
 SATURATED = 0.99  # of the largest value: a pixel beyond is as black or white as it gets
 MOST_TRUNCATIONS = 1000
@@ -54,6 +57,16 @@ class CurveOptions:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
+        from limner.metrics import find_metric
+
+        if not self.metrics:
+            raise LimnerError("metrics: give at least one, for example fid,is")
+        for name in self.metrics:
+            if find_metric(name).reads == "paths":
+                raise LimnerError(
+                    f"metric '{name}' goes along whole latents, which no truncation changes; "
+                    "leave it out"
+                )
         given = list(self.truncations)
         if not given or given != sorted(set(given)) or given[0] <= 0:
             raise LimnerError("truncations: give numbers above 0, each once, in rising order")
@@ -72,10 +85,12 @@ class Curve:
 
     Attributes:
         points: {"truncation", "saturated", "results": as `limner evaluate` gives them}.
+        first: the results of the first point; names, floors and origins are those of all.
         strip: uint8 [rows x columns, H, W, C], a row a seed, a column one of `strip_truncations`.
     """
 
     points: list[dict[str, Any]]
+    first: "list[Result]"
     strip: np.ndarray
     strip_truncations: list[float] = field(default_factory=list)
 
@@ -124,20 +139,29 @@ def truncation_curve(
     for truncation in options.truncations if options.truncation_mode == "statistics" else ():
         model.plan(num=1, truncation=truncation, truncation_mode="statistics")
     prepared = data_for(model, data, recipe)
-    num = options.num or min(len(prepared), 10_000)
+    num = min(len(prepared), 10_000) if options.num is None else options.num
     evaluator = make_evaluator(prepared, list(options.metrics), num, options.features, options.seed)
-    points, columns = [], []
+    labelled = model.num_classes == prepared.num_classes
+    points, columns, results = [], [], []
     shown = _spread(list(options.truncations), MOST_STRIP_COLUMNS)
     fixed = None if options.standing_at is None else _standing(model, options, options.standing_at)
     for done, truncation in enumerate(options.truncations):
         statistics = _standing(model, options, truncation) if fixed is None else fixed
         with using_statistics(model.generator, statistics):
-            points.append(_point(model, options, truncation, evaluator))
+            images = _Images(model, options, truncation, labelled)
+            results.append(evaluator(images))
+            points.append(
+                {
+                    "truncation": truncation,
+                    "saturated": images.saturated,
+                    "results": [encode(result) for result in results[-1]],
+                }
+            )
             if truncation in shown:
                 columns.append(_strip_column(model, options, truncation))
         on_point(done + 1, len(options.truncations))
     strip = np.stack(columns, axis=1)
-    return Curve(points, strip.reshape(-1, *strip.shape[2:]), shown)
+    return Curve(points, results[0], strip.reshape(-1, *strip.shape[2:]), shown)
 
 
 def _standing(model: Model, options: CurveOptions, truncation: float) -> Statistics:
@@ -148,30 +172,43 @@ def _standing(model: Model, options: CurveOptions, truncation: float) -> Statist
     )
 
 
-def _point(
-    model: Model, options: CurveOptions, truncation: float, evaluator: Callable
-) -> dict[str, Any]:
-    saturated = 0.0
+class _Images:
+    """sample(num, seed) of a truncation, made as they are looked at, and their saturated share."""
 
-    def sample(num: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        nonlocal saturated
-        y = None if model.num_classes == 0 else np.arange(num) % model.num_classes
-        plan = model.plan(
-            seeds=range(seed, seed + num),
-            y=y,
-            truncation=truncation,
-            truncation_mode=options.truncation_mode,
-        )
-        pieces, beyond = [], 0
-        for images in model.batches(plan, options.batch_size):
-            beyond += int((images.abs() > SATURATED).sum())
-            pieces.append(to_uint8(images).cpu())
-        pixels = torch.cat(pieces)
-        saturated = beyond / pixels.numel()
-        return pixels, plan.y
+    def __init__(self, model: Model, options: CurveOptions, truncation: float, labelled: bool):
+        self._model, self._options, self._truncation = model, options, truncation
+        self._labelled = labelled
+        self._beyond: dict[int, tuple[int, int]] = {}  # by a part's beginning: pixels beyond, all
 
-    results = [encode(result) for result in evaluator(sample)]
-    return {"truncation": truncation, "saturated": saturated, "results": results}
+    def __call__(self, num: int, seed: int) -> "tuple[ImageStream, Tensor | None]":
+        from limner.metrics import ImageStream
+
+        classes = self._model.num_classes
+        y = np.arange(num) % classes if classes else None
+
+        def part(begin: int, end: int) -> Tensor:
+            plan = self._model.plan(
+                seeds=range(seed + begin, seed + end),
+                y=None if y is None else y[begin:end],
+                truncation=self._truncation,
+                truncation_mode=self._options.truncation_mode,
+            )
+            pieces, beyond = [], 0
+            for images in self._model.batches(plan, self._options.batch_size):
+                beyond += int((images.abs() > SATURATED).sum())
+                pieces.append(to_uint8(images).cpu())
+            pixels = torch.cat(pieces)
+            self._beyond[begin] = (beyond, pixels.numel())
+            return pixels
+
+        labels = None if y is None or not self._labelled else torch.from_numpy(y)
+        return ImageStream(num, self._model.image_shape, part), labels
+
+    @property
+    def saturated(self) -> float:
+        """Of what was looked at."""
+        beyond, pixels = np.sum(list(self._beyond.values()), axis=0)
+        return float(beyond / pixels)
 
 
 def _strip_column(model: Model, options: CurveOptions, truncation: float) -> np.ndarray:
@@ -228,16 +265,19 @@ def _as_csv(curve: Curve) -> str:
 
 
 def _plot(curve: Curve, title: str) -> Image.Image:
-    """One panel a figure over the truncation, and of the first two against each other."""
+    """One panel a figure over the truncation, its floor dashed; and the first two against each
+    other."""
     try:
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("matplotlib", "report", "the plot of a curve") from None
+    from limner.api.score_plot import FLOOR
     from limner.reports.plots import BLUE, STYLE
 
     columns = figures(curve)
+    floors = {result.name: result.floor for result in curve.first}
     truncations = columns.pop("truncation")
     names = [name for name in columns if not name.endswith("-std") and name != "saturated"]
     panels = [("truncation", truncations, name, columns[name]) for name in [*names, "saturated"]]
@@ -254,6 +294,9 @@ def _plot(curve: Curve, title: str) -> Image.Image:
             if f"{y_name}-std" in columns and x_name == "truncation":
                 spread = np.array(columns[f"{y_name}-std"])
                 axes.fill_between(x, y - spread, y + spread, color=BLUE, alpha=0.15, linewidth=0)
+            floor = floors.get(y_name)
+            if floor is not None and x_name == "truncation":
+                axes.axhline(floor, color=FLOOR, linestyle="--", linewidth=1)
             if x_name != "truncation":
                 for place in {0, len(x) - 1}:
                     text, point = f"T = {truncations[place]:g}", (x[place], y[place])

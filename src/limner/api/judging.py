@@ -1,5 +1,6 @@
 """Several models or sets of pictures against one reference; its statistics, and what is near."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +11,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from limner.api.scoring import evaluation_sampler
+from limner.api.scoring import sampler_for
 from limner.checkpoints import RunDirectory, list_states
+from limner.core import distributed
 from limner.core.config import encode
 from limner.core.errors import CheckpointError, LimnerError
 from limner.data import PreparedData
 from limner.metrics import (
+    Gaussian,
     ImageStream,
     Reference,
     Result,
     check_metrics,
     find_metric,
+    moments,
     nearest_rows,
     read_moments,
     score,
@@ -28,6 +32,7 @@ from limner.metrics import (
 )
 from limner.metrics.arrays import ArrayData, ImageSet
 from limner.metrics.features.base import images_at
+from limner.metrics.streams import Wanted, read
 from limner.sampling import Model, sheet
 
 NUM_SHOWN, NUM_NEIGHBOURS = 12, 7
@@ -77,8 +82,8 @@ class Judge:
             fakes_only = metric.alone or metric.reads == "probabilities"
             if data is None and metric.from_moments is None and not fakes_only:
                 raise LimnerError(f"metric '{name}' needs real pictures: give --data, too")
-        moments = None if asked.statistics is None else read_moments(asked.statistics)
-        self.reference = Reference(real, asked.features, asked.seed, moments=moments)
+        given = None if asked.statistics is None else read_moments(asked.statistics)
+        self.reference = Reference(real, asked.features, asked.seed, moments=given)
 
     @property
     def num(self) -> int:
@@ -90,30 +95,33 @@ class Judge:
 
     def stream_of(self, model: Model) -> tuple[ImageStream, Tensor | None]:
         """A model's images and labels, made as they are looked at."""
-        real = self.reference.real
-        rows = real.label_rows if isinstance(real, PreparedData) and model.num_classes else None
-        sample = evaluation_sampler(model.generator, model.num_classes, label_rows=rows)
-        return sample(self.num, self.asked.seed)
+        return sampler_for(model, self.reference.real)(self.num, self.asked.seed)
 
     def score(self, images: Tensor | ImageStream, labels: Tensor | None) -> list[Result]:
         """See `limner.metrics.score`."""
         return score(self.reference, images, labels, self.asked.metrics)
 
     def write_statistics(self, path: str | Path) -> dict[str, Any]:
-        """Mean and covariance of the real images' features, as an .npz of mu and sigma.
+        """Mean and covariance of the features of all real images, as an .npz of mu and sigma.
+
+        All processes call it, and the first one writes.
 
         Returns:
             the facts that the file cannot hold: whose features of what they are.
         """
-        gaussian = self.reference.gaussian
-        write_moments(path, gaussian)
-        extractor = self.reference.extractor
+        reference = self.reference
+        if len(reference) < len(reference.real):
+            gaussian = _gaussian_of_all(reference)
+            if distributed.rank() == 0:
+                write_moments(path, gaussian)
+        elif distributed.rank() == 0:
+            write_moments(path, reference.gaussian)
         return {
             "file": str(path),
-            "extractor": extractor.name,
-            "weights_sha256": extractor.weights_sha256,
-            "num": len(self.reference),
-            "data_sha256": self.reference.real.sha256,
+            "extractor": reference.extractor.name,
+            "weights_sha256": reference.extractor.weights_sha256,
+            "num": len(reference.real),
+            "data_sha256": reference.real.sha256,
         }
 
     def neighbours(
@@ -153,6 +161,20 @@ class Judge:
         return picture, {"unit": unit, "distances": shares, "places": places}
 
 
+def _gaussian_of_all(reference: Reference) -> Gaussian:
+    """Moments of all real images, where they are more than scores look at; by all processes."""
+    real = reference.real
+    every = ImageStream(
+        len(real), real.image_shape, lambda begin, end: images_at(real, torch.arange(begin, end))
+    )
+    features = Wanted(reference.extractor.features, sum_up_beside=len(real))
+    found = read(every, {"features": features})["features"]
+    if isinstance(found, Gaussian):
+        return found
+    assert isinstance(found, Tensor)
+    return moments(found)
+
+
 def no_images(image_shape: tuple[int, int, int]) -> ArrayData:
     """A set without images, where only the shape matters."""
     channels, height, width = image_shape
@@ -178,13 +200,15 @@ def checkpoints_of(run: str | Path) -> dict[int, str]:
 
 
 def best_steps(by_step: dict[int, list[Result]]) -> dict[str, int]:
-    """Name of each figure -> the step with its best value, of equals the newer."""
+    """Name of each figure -> the step with its best finite value, of equals the newer."""
     best: dict[str, int] = {}
     values: dict[str, float] = {}
     for step, results in sorted(by_step.items()):
         for result in results:
             sign = 1 if find_metric(result.metric).higher_is_better else -1
             value = sign * result.value
+            if not math.isfinite(value):
+                value = -math.inf
             if result.name not in best or value >= values[result.name]:
                 best[result.name], values[result.name] = step, value
     return best

@@ -7,6 +7,7 @@ from limner.core.errors import MissingExtra
 from limner.metrics import Result
 
 MOST_COLUMNS = 4
+FLOOR = "#4b5563"  # a dashed line of real against real pictures
 
 
 def plotted(by_step: dict[int, list[Result]], title: str) -> Image.Image:
@@ -43,7 +44,7 @@ def plotted(by_step: dict[int, list[Result]], title: str) -> Image.Image:
                 )
                 axes.set_xlabel("step")
                 if floor is not None:
-                    axes.axhline(floor, color="#4b5563", linestyle="--", linewidth=1)
+                    axes.axhline(floor, color=FLOOR, linestyle="--", linewidth=1)
             else:
                 bars = [("value", values[0])] + ([("floor", floor)] if floor is not None else [])
                 colors = [BLUE, "#9aa3af"][: len(bars)]

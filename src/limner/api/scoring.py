@@ -1,6 +1,7 @@
 """Scores of a model against pictures, prepared as the model's own were."""
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from limner.core.images import to_uint8
 from limner.core.protocols import z_dim_of
 from limner.core.streams import stream
 from limner.data import DataConfig, PreparedData, open_alike
+from limner.data.sources import Labels
 from limner.sampling import (
     Model,
     StandingPlan,
@@ -28,6 +30,7 @@ from limner.sampling import (
 
 if TYPE_CHECKING:
     from limner.metrics import ImageStream
+    from limner.metrics.arrays import ImageSet
 
 
 def evaluation_sampler(
@@ -105,10 +108,9 @@ def evaluate(
         recipe = recipe_of(model)
     prepared = data_for(loaded, data, recipe, on_prepare)
     usual = min((find_metric(name).num_usual for name in metrics), default=10_000)
-    num = num or min(len(prepared), usual)
+    num = min(len(prepared), usual) if num is None else num
     evaluator = make_evaluator(prepared, list(metrics), num, features, seed)
-    rows = prepared.label_rows if loaded.num_classes else None
-    return evaluator(evaluation_sampler(loaded.generator, loaded.num_classes, label_rows=rows))
+    return evaluator(sampler_for(loaded, prepared))
 
 
 def data_for(
@@ -117,17 +119,66 @@ def data_for(
     recipe: DataConfig | None = None,
     on_prepare: Callable[[int, int | None], None] | None = None,
 ) -> PreparedData:
-    """The pictures in the model's size.
+    """The pictures in the model's size; a warning where their classes are not the model's.
 
     Raises:
-        LimnerError: another number of classes than the model's.
+        LimnerError: see `pictures_for`.
     """
     labels = "classes" if model.num_classes else "none"
-    prepared = open_alike(model.image_shape, labels, data, recipe, on_prepare)
-    if model.num_classes not in (0, prepared.num_classes):
-        raise LimnerError(
+    prepared = pictures_for(model.image_shape, labels, data, recipe, on_prepare)
+    if prepared.num_classes not in (0, model.num_classes):
+        warnings.warn(
             f"the model has {model.num_classes} classes, the data {prepared.num_classes}; "
-            "give the data that it was trained on"
+            "labels are not used",
+            stacklevel=2,
+        )
+    return prepared
+
+
+def sampler_for(
+    model: Model, data: "ImageSet"
+) -> Callable[[int, int], tuple["ImageStream", Tensor | None]]:
+    """`evaluation_sampler` of a model beside data; without labels where its classes are not those
+    of the data."""
+    same = model.num_classes == data.num_classes
+    rows = data.label_rows if same and isinstance(data, PreparedData) else None
+    sample = evaluation_sampler(model.generator, model.num_classes, label_rows=rows)
+
+    def without_labels(num: int, seed: int) -> tuple["ImageStream", Tensor | None]:
+        return sample(num, seed)[0], None
+
+    return sample if same else without_labels
+
+
+def pictures_for(
+    image_shape: tuple[int | None, int, int],
+    labels: Labels,
+    data: str | Path,
+    recipe: DataConfig | None = None,
+    on_prepare: Callable[[int, int | None], None] | None = None,
+) -> PreparedData:
+    """Pictures to score images of a shape (C, H, W) against; C None takes the data's.
+
+    A warning where some were enlarged though no recipe (what a model was trained on) asks for it.
+
+    Raises:
+        LimnerError: a run or a model, one picture alone, or see `open_alike`.
+    """
+    place = Path(data).expanduser()
+    if (place / "checkpoints").is_dir() or (place / "model.safetensors").is_file():
+        raise LimnerError(
+            f"{data}: a run or a model, and scores need pictures; draw its own by "
+            f"limner sample {data} --num 10000 --out samples.npz, and give that file"
+        )
+    prepared = open_alike(image_shape, labels, data, recipe, on_prepare)
+    if len(prepared) < 2:
+        raise LimnerError(f"{data}: 1 picture; scores need at least 2")
+    smallest = min(prepared.info["sizes"]["smallest"] or image_shape[1:])
+    if recipe is None and smallest < image_shape[1]:
+        warnings.warn(
+            f"{data}: pictures from {smallest} pixels a side on were enlarged to {image_shape[1]}, "
+            "so images are compared with blurred ones",
+            stacklevel=2,
         )
     return prepared
 

@@ -170,10 +170,13 @@ class _Training:
         self.data = self._open(data, config.data)
         self.config = resolved(config, self.data)
         self._sheets = RunSheets(self.config, self.data)
-        if config.metrics:
-            from limner.metrics import check_metrics
+        self._features: Any = None
+        if config.metrics:  # now, not after hours of training
+            from limner.metrics import check_metrics, make_extractor
 
-            check_metrics(config.metrics, self.data)  # now, not after hours of training
+            check_metrics(config.metrics, self.data, config.features)
+            if config.features is not None:
+                self._features = make_extractor(config.features, self.data)
 
     def _open(self, data: str | Path, config: DataConfig) -> PreparedData:
         """Rank 0 prepares, the others find it in the cache."""
@@ -351,7 +354,8 @@ class _Training:
     def _evaluator(self) -> Callable[[Callable], list]:
         from limner.metrics import make_evaluator
 
-        return make_evaluator(self.data, list(self.config.metrics), self.config.num_evaluate)
+        names, num = list(self.config.metrics), self.config.num_evaluate
+        return make_evaluator(self.data, names, num, self._features)
 
     def _evaluate(self, generator: nn.Module) -> list[dict[str, Any]]:
         passes, batch_size = self.config.standing_passes, max(self.config.batch_size, 2)

@@ -2,16 +2,21 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from limner.cli import scores
 from limner.cli.loading import load_model, warnings_as_lines
 from limner.cli.parsing import parse
 from limner.cli.progress import Counter
 from limner.core.errors import LimnerError
+
+if TYPE_CHECKING:
+    from limner.metrics import Result
 
 EXAMPLE = "limner curve runs/digits --data digits --truncations 0.25:2:0.25 --out curve/"
 
@@ -45,13 +50,12 @@ class CurveCommand:
     """Accumulate them once, at this truncation, for all points."""
 
     metrics: str = "fid,is"
-    """Names as in evaluate; is needs classes."""
+    """Names as in limner evaluate, but ppl."""
 
     num: int | None = None
     """Images a point; by default as many as there are pictures, at most 10,000."""
 
-    features: str | None = None
-    """Feature extractor: classifier, random-conv, or module:Class of your own."""
+    features: scores.Features = None
 
     seed: int = 0
     """First seed of the latents, and seed of the choice of pictures."""
@@ -80,16 +84,12 @@ def main(argv: Sequence[str]) -> int:
         truncation_curve,
         write_curve,
     )
-    from limner.metrics import find_metric
     from limner.sampling import StandingPlan
 
-    names = [name.strip() for name in options.metrics.split(",") if name.strip()]
-    for name in names:
-        find_metric(name)
     asked = CurveOptions(
         truncations=parse_truncations(options.truncations),
         truncation_mode=options.truncation_mode,
-        metrics=names,
+        metrics=scores.metric_names(options.metrics),
         num=options.num,
         features=options.features,
         seed=options.seed,
@@ -104,22 +104,28 @@ def main(argv: Sequence[str]) -> int:
     ):
         curve = truncation_curve(model, options.data, asked, recipe, counter)
         paths = write_curve(curve, options.out, f"{options.model} against {options.data}")
+    lines = scores.say_notes(curve.first, "curve")
     if options.json:
         files = [str(path) for path in paths.values()]
-        print(json.dumps({"points": curve.points, "files": files}))
+        print(json.dumps({"points": curve.points, "files": files, "notes": lines}))
     else:
-        _show(figures(curve))
+        _show(figures(curve), curve.first)
         print(f"{len(curve.points)} points: {options.out}")
     return 0
 
 
-def _show(columns: dict[str, list[float]]) -> None:
+def _show(columns: dict[str, list[float]], first: "list[Result]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table()
+    table, floors = Table(), {result.name: result.floor for result in first}
     for name in columns:
         table.add_column(name, justify="right")
     for row in zip(*columns.values(), strict=True):
-        table.add_row(*(f"{value:.4g}" for value in row))
-    Console(width=None).print(table, markup=False)
+        table.add_row(*(scores.shown(value) for value in row))
+    table.add_section()
+    cells = [scores.shown(floors.get(name)) for name in columns]
+    table.add_row("floor", *cells[1:])
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    console.print(table, markup=False)
+    scores.show_origins(console, first)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ from limner.cli import scores
 from limner.cli.loading import load_model, warnings_as_lines
 from limner.cli.parsing import parse
 from limner.cli.progress import Counter
-from limner.core.errors import LimnerError
+from limner.core.errors import CheckpointError, LimnerError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,9 +52,7 @@ class Evaluate:
     """Images to score; by default as many as there are pictures, at most 10,000
     (of swd alone 16,384, of msssim alone 20,000), or all given."""
 
-    features: str | None = None
-    """Feature extractor: inception, effnet-lite0, classifier, random-conv, a file, or module:Class
-    of your own; docs/scores.md has the list."""
+    features: scores.Features = None
 
     seed: int = 0
     """First seed of the latents, and seed of the choice of pictures."""
@@ -121,9 +120,6 @@ def main(argv: Sequence[str]) -> int:
 
 def _checked(options: Evaluate) -> list[str]:
     """The metrics' names; what cannot be right is refused before anything is loaded."""
-    names = [name.strip() for name in options.metrics.split(",") if name.strip()]
-    if not names:
-        raise LimnerError("--metrics is empty; give for example fid,prdc")
     if options.num is not None and options.num < 2:
         raise LimnerError(f"--num {options.num}: scores need at least 2 images")
     if options.model is None and (options.write_statistics is None or options.data is None):
@@ -139,26 +135,18 @@ def _checked(options: Evaluate) -> list[str]:
     ):
         if path is not None and path.suffix.lower() != suffix:
             raise LimnerError(f"{name} {path}: give FILE{suffix}")
-
-    from limner.metrics import find_metric
-
-    for name in names:
-        find_metric(name)
-    return names
+    return scores.metric_names(options.metrics)
 
 
 def _outcome(options: Evaluate, asked: "Asked", quiet: bool) -> Outcome:
-    from limner.core import distributed
-
     if options.model is None:
         judge, outcome = _judge_of_data(options, asked), Outcome()
     elif _is_pictures(options.model):
         judge, outcome = _score_images(options, asked, quiet)
     else:
         judge, outcome = _score_models(options, asked, quiet)
-    if options.write_statistics is not None and distributed.rank() == 0:
-        with distributed.alone():
-            outcome.facts["statistics"] = judge.write_statistics(options.write_statistics)
+    if options.write_statistics is not None:
+        outcome.facts["statistics"] = judge.write_statistics(options.write_statistics)
     return outcome
 
 
@@ -173,6 +161,8 @@ def _judge_of_data(options: Evaluate, asked: "Asked") -> "Judge":
             "run limner data prepare first"
         )
     data = PreparedData(options.data)
+    if len(data) < 2:
+        raise LimnerError(f"{options.data}: 1 picture; a covariance needs at least 2")
     return Judge(data, dataclasses.replace(asked, metrics=()), data.image_shape)
 
 
@@ -184,7 +174,13 @@ def _score_models(options: Evaluate, asked: "Asked", quiet: bool) -> "tuple[Judg
     specs = checkpoints_of(options.model) if options.all else {0: options.model}
     judge, images, outcome = None, None, Outcome()
     for step, spec in specs.items():
-        model = load_model(spec, options.device, options.module, "evaluate")
+        try:
+            model = load_model(spec, options.device, options.module, "evaluate")
+        except CheckpointError as error:
+            if not options.all or (judge is None and step == max(specs)):
+                raise
+            warnings.warn(f"{error}; it is left out", stacklevel=2)
+            continue
         if judge is None:
             recipe = api.recipe_of(options.model)
             with Counter("preparing", quiet=quiet) as counter:
@@ -223,8 +219,8 @@ def _score_images(options: Evaluate, asked: "Asked", quiet: bool) -> "tuple[Judg
     import torch
 
     from limner.api.judging import Judge
+    from limner.api.scoring import pictures_for
     from limner.cli.pictures import read_pictures
-    from limner.data import open_alike
     from limner.metrics import ImageStream
 
     assert options.model is not None
@@ -232,13 +228,15 @@ def _score_images(options: Evaluate, asked: "Asked", quiet: bool) -> "tuple[Judg
         raise LimnerError(f"{options.model}: --all takes a run directory, and these are images")
     with Counter("reading", quiet=quiet) as counter:
         pictures = read_pictures(options.model, options.num, counter)
+    if len(pictures.images) < 2:
+        raise LimnerError(f"{options.model}: 1 image; scores need at least 2")
     channels, height, width = pictures.image_shape
     data = None
     if options.data is not None:
         # gray images may stand beside colored pictures, but no picture loses its color for them
         shape = (None if channels == 1 else channels, height, width)
         with Counter("preparing", quiet=quiet) as counter:
-            data = open_alike(shape, "classes", options.data, None, counter)
+            data = pictures_for(shape, "classes", options.data, None, counter)
     wanted = channels if data is None else data.image_shape[0]
 
     def part(begin: int, end: int) -> torch.Tensor:
@@ -297,12 +295,8 @@ def _labels_in(
 
 def _tell(options: Evaluate, outcome: Outcome) -> None:
     """Lines on stderr, files, and the table or the JSON."""
-    from limner.metrics import notes
-
     results = outcome.by_step.get(max(outcome.by_step, default=0), [])
-    lines = notes(results)
-    for line in lines:
-        print(f"limner evaluate: note: {line}", file=sys.stderr)
+    lines = scores.say_notes(results, "evaluate")
     title = f"{options.model} against {options.data or options.statistics}"
     if options.plot is not None and outcome.by_step:
         scores.write_plot(options.plot, outcome.by_step, title)
@@ -311,5 +305,12 @@ def _tell(options: Evaluate, outcome: Outcome) -> None:
         print(json.dumps(scores.as_json(outcome.by_step, options.all, lines) | outcome.facts))
     else:
         scores.show(outcome.by_step, options.all, title)
-        for fact in outcome.facts.values():
-            print(fact if isinstance(fact, str) else fact["file"])
+        for name, fact in outcome.facts.items():
+            print(_words(name, fact))
+
+
+def _words(name: str, fact: Any) -> str:
+    """A line about a file that was written."""
+    if name == "statistics":
+        return f"{fact['file']}: mu and sigma of {fact['num']:,} pictures by {fact['extractor']}"
+    return fact if isinstance(fact, str) else fact["file"]

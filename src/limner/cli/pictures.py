@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from limner.core.errors import LimnerError
+from limner.core.errors import DataError, LimnerError
 from limner.data import Item, PreparedData
+from limner.data.npy import read_npy_header
 from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
 from limner.data.prepared import is_prepared
 from limner.data.sources import Listing, find_source
 from limner.data.sources.arrays import ArrayFile
+from limner.data.sources.zips import opened, problems_as
 
 BYTES_IN_MEMORY = 1 << 28  # more lie in a file that goes with the process
 Progress = Callable[[int, int | None], None]
@@ -63,21 +65,28 @@ def read_pictures(place: str | Path, num: int | None, progress: Progress) -> Pic
     chosen = set(_spread(total, num, path))
     pictures = (item for i, item in enumerate(items) if i in chosen)
     pixels, labels = _in_one_form(pictures, len(chosen), path, progress)
-    if len(labels) < len(chosen) or _says_no_classes(listing, labels, path):
+    if len(labels) < len(chosen) or _says_no_classes(labels, path):
         return Pictures(pixels, None, [])
     return Pictures(pixels, labels, listing.class_names)
 
 
 def _listing(path: Path) -> Listing:
     source = find_source(str(path))
-    if isinstance(source, ArrayFile):
-        with np.load(path, allow_pickle=False) as arrays:
-            mixed = "y" in arrays and arrays["y"].dtype.kind == "f"
-        return source.listing("none" if mixed else "classes")  # mixed classes are no label
-    return source.listing("classes")
+    mixed = isinstance(source, ArrayFile) and _has_mixed_classes(path)
+    return source.listing("none" if mixed else "classes")  # mixed classes are no label
 
 
-def _says_no_classes(listing: Listing, labels: list[int], path: Path) -> bool:
+def _has_mixed_classes(path: Path) -> bool:
+    """Whether "y" holds floats, as `limner sample --y` writes them."""
+    with opened(str(path), "an .npz") as archive:
+        if "y.npy" not in archive.namelist():
+            return False
+        where = f"{path}: y"
+        with problems_as(DataError, where, "write the file again"), archive.open("y.npy") as file:
+            return read_npy_header(file, where).dtype.kind == "f"
+
+
+def _says_no_classes(labels: list[int], path: Path) -> bool:
     # `limner sample` writes zeros for a model without classes
     return path.suffix.lower() == ".npz" and not any(labels)
 

@@ -2,10 +2,51 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from limner.metrics import Result
+
+Features = Annotated[
+    str | None,
+    tyro.conf.arg(
+        help="Feature extractor: inception, inception-torchvision, inception-bfloat16, "
+        "effnet-lite0, classifier, random-conv, pixels, timm:NAME, torchvision:NAME, a file of "
+        "weights or .onnx, or module:Class of your own; by default what fits the pictures "
+        "(docs/scores.md)."
+    ),
+]
+
+
+def metric_names(text: str) -> list[str]:
+    """The names of "fid,prdc".
+
+    Raises:
+        LimnerError: none, or an unknown one.
+    """
+    from limner.core.errors import LimnerError
+    from limner.metrics import find_metric
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise LimnerError("--metrics is empty; give for example fid,prdc")
+    for name in names:
+        find_metric(name)
+    return names
+
+
+def say_notes(results: "list[Result]", command: str) -> list[str]:
+    """What a reader must know besides the figures, as lines on stderr; the lines."""
+    from limner.metrics import notes
+
+    lines = notes(results)
+    for line in lines:
+        print(f"limner {command}: note: {line}", file=sys.stderr)
+    return lines
 
 
 def as_json(by_step: "dict[int, list[Result]]", along: bool, notes: list[str]) -> dict[str, Any]:
@@ -35,13 +76,17 @@ def show(by_step: "dict[int, list[Result]]", along: bool, title: str) -> None:
     """A row a figure, or, of several checkpoints, a row a checkpoint with the best ones marked."""
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 100)
     if not by_step:
         return
     table = _table_along(by_step, title) if along else _table(by_step[0], title)
+    console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(table, markup=False)
-    first = next(iter(by_step.values()))
-    for line in dict.fromkeys(_origin(result) for result in first):
+    show_origins(console, next(iter(by_step.values())))
+
+
+def show_origins(console: "Console", results: "list[Result]") -> None:
+    """A line for each extractor that figures come from."""
+    for line in dict.fromkeys(_origin(result) for result in results):
         console.print(line, markup=False, highlight=False)
 
 
@@ -53,7 +98,7 @@ def _table(results: "list[Result]", title: str) -> Any:
     for heading in ("value", "+-", "floor", "images"):
         table.add_column(heading, justify="right")
     for result in results:
-        figures = [_shown(value) for value in (result.value, result.std, result.floor)]
+        figures = [shown(value) for value in (result.value, result.std, result.floor)]
         table.add_row(result.name, *figures, f"{result.num:,}")
     return table
 
@@ -70,10 +115,10 @@ def _table_along(by_step: "dict[int, list[Result]]", title: str) -> Any:
         table.add_column(result.name, justify="right")
     for step, results in sorted(by_step.items()):
         marks = ["*" if best[result.name] == step else " " for result in results]
-        cells = [_shown(r.value) + mark for r, mark in zip(results, marks, strict=True)]
+        cells = [shown(r.value) + mark for r, mark in zip(results, marks, strict=True)]
         table.add_row(f"{step:,}", *cells)
     table.add_section()
-    table.add_row("floor", *(_shown(result.floor) + " " for result in first))
+    table.add_row("floor", *(shown(result.floor) + " " for result in first))
     return table
 
 
@@ -88,7 +133,8 @@ def _origin(result: "Result") -> str:
     )
 
 
-def _shown(value: float | None) -> str:
+def shown(value: float | None) -> str:
+    """Four figures; nothing for none."""
     return "" if value is None else f"{value:.4g}"
 
 

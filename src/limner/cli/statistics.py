@@ -51,6 +51,12 @@ class StatisticsCommand:
     """Print what was written as one JSON object on stdout."""
 
 
+def _check_place(out: Path) -> None:
+    is_model = (out / "model.safetensors").exists()
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not is_model):
+        raise LimnerError(f"--out {out}: it exists and is not a model folder; give another path")
+
+
 def main(argv: Sequence[str]) -> int:
     """Accumulate and write; 0."""
     options = parse(StatisticsCommand, argv, "statistics", EXAMPLE)
@@ -64,6 +70,9 @@ def main(argv: Sequence[str]) -> int:
     truncations = parse_truncations(options.truncations) if options.truncations else []
     if any(truncation <= 0 for truncation in truncations):
         raise LimnerError(f"--truncations {options.truncations}: give numbers above 0")
+    if truncations != sorted(set(truncations)):
+        raise LimnerError(f"--truncations {options.truncations}: give each once, in rising order")
+    _check_place(options.out)  # now, not after all passes
     plan = StandingPlan(options.passes, options.batch_size, options.seed)
     for name in options.module:
         load_module(name)

@@ -48,6 +48,7 @@ def biggan_ladder_batch256() -> RunConfig:
         batch_size=256,
         steps=1_000_000,
         intervals=Intervals(singular_values=10, sample=1000, save=1000, evaluate=2000),
+        metrics=("is", "fid"),
         num_evaluate=50_000,
         standing_passes=100,
     )

@@ -35,6 +35,7 @@ def sagan_imagenet128() -> RunConfig:
         batch_size=128,
         steps=500_400,
         intervals=Intervals(singular_values=10, sample=1000, save=1000, evaluate=2000),
+        metrics=("is", "fid"),
         num_evaluate=50_000,
         keep_best=5,
     )
@@ -95,5 +96,6 @@ def sagan_cifar10_mmgen() -> RunConfig:
         batch_size=64,
         steps=100_000,
         intervals=Intervals(log=20, sample=1000, save=2000, evaluate=2000),
+        metrics=("is", "fid"),
         num_evaluate=50_000,
     )

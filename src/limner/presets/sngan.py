@@ -31,6 +31,7 @@ def sngan_imagenet128() -> RunConfig:
         batch_size=64,
         steps=400_300,
         intervals=Intervals(singular_values=10, sample=1000, save=1000, evaluate=2000),
+        metrics=("is", "fid"),
         num_evaluate=50_000,
         keep_best=5,
     )
@@ -65,6 +66,7 @@ def sngan_cifar10_mmgen() -> RunConfig:
         batch_size=64,
         steps=100_000,
         intervals=Intervals(log=20, sample=1000, save=2000, evaluate=2000),
+        metrics=("is", "fid"),
         num_evaluate=50_000,
     )
 

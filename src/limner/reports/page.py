@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -95,6 +96,7 @@ def gather(directory: RunDirectory) -> dict[str, Any]:
         "health_charts": health_charts(log, monotonic(directory.read_log("spectra"))),
         "score_charts": score_charts(scores),
         "score_rows": _score_rows(scores),
+        "score_notes": _notes(scores),
         "history": _history(scores),
         "alarms": [event for event in events if event["alarm"]],
         "events": events[-MOST_EVENTS:],
@@ -262,8 +264,7 @@ def _score_rows(scores: Records) -> list[dict[str, str]]:
         step, newest = entries[-1]
         value, floor = newest.get("value"), newest.get("floor")
         higher = newest.get("metric") in HIGHER_IS_BETTER
-        known = [(r["value"], s) for s, r in entries if r.get("value") is not None]
-        best = (max if higher else min)(known, key=lambda pair: pair[0]) if known else None
+        best = _best(entries, higher)
         sha256 = str(newest.get("weights_sha256") or "")[:8]
         rows.append(
             {
@@ -281,6 +282,28 @@ def _score_rows(scores: Records) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def _best(entries: list[tuple[int, Mapping[str, Any]]], higher: bool) -> tuple[float, int] | None:
+    """Value and step that `RUN@best-NAME` takes: finite, of equals the newer."""
+    values = [(result.get("value"), step) for step, result in entries]
+    known = [(v, step) for v, step in values if isinstance(v, (int, float)) and math.isfinite(v)]
+    sign = 1 if higher else -1
+    return max(known, key=lambda pair: (sign * pair[0], pair[1]), default=None)
+
+
+class _Counted(NamedTuple):
+    metric: str
+    num: int
+
+
+def _notes(scores: Records) -> list[str]:
+    """What the newest scores cannot be compared with."""
+    from limner.metrics import METRICS, notes
+
+    newest = scores[-1].get("results", []) if scores else []
+    known = [r for r in newest if r.get("metric") in METRICS and isinstance(r.get("num"), int)]
+    return notes([_Counted(r["metric"], r["num"]) for r in known])
 
 
 def _history(scores: Records) -> dict[str, Any]:

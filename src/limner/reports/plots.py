@@ -338,7 +338,8 @@ def _draw(axes: "Axes", panel: Panel) -> None:
     for curve in panel.curves:
         steps, means, lowest, highest = thin(curve.points, panel.most_points)
         if curve.spread is not None:
-            lowest, highest = means - curve.spread, means + curve.spread
+            spread = thin((curve.points[0], curve.spread), panel.most_points)[1]
+            lowest, highest = means - spread, means + spread
         if panel.bands and (lowest < highest).any():
             axes.fill_between(steps, lowest, highest, color=curve.color, alpha=0.18, linewidth=0)
         marker = "o" if panel.markers or len(steps) < 3 else None

@@ -98,6 +98,8 @@ class RunConfig(Config, frozen=True, kw_only=True):
             power iteration, statistics, losses and penalties stay float32.
         metrics: names of metrics to evaluate at the end and every `intervals.evaluate` steps.
         num_evaluate: generated images an evaluation.
+        features: whose features they look at, as `limner evaluate --features` takes it; None takes
+            what fits the pictures.
         standing_passes: passes of the sampled generator in training mode whose mean statistics
             replace the running ones while it is evaluated (Brock et al. 2019); 0 takes the running.
         keep_best: checkpoints kept for each metric besides the newest two.
@@ -122,6 +124,7 @@ class RunConfig(Config, frozen=True, kw_only=True):
     sheet: Sheet = Sheet()
     metrics: tuple[str, ...] = ()
     num_evaluate: int = 2000
+    features: str | None = None
     standing_passes: int = 0
     keep_best: int = 1
     failed_saves: int = 0
@@ -164,6 +167,7 @@ CHANGEABLE = (
     "name",
     "metrics",
     "num_evaluate",
+    "features",
     "standing_passes",
     "keep_best",
     "failed_saves",

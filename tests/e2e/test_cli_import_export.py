@@ -1,6 +1,7 @@
 """`limner import` and `limner export` as commands: BigGAN-PyTorch's folders there and back."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from limner.checkpoints.exporters.biggan_pytorch import write
 from limner.checkpoints.run_directory import RunDirectory
 from limner.cli.main import main
 from limner.models import BigGanDiscriminator, BigGanGenerator
+from published import huggingface_files
 
 SHAPE = (3, 8, 8)
 
@@ -106,6 +108,71 @@ def test_refusals_are_one_line(folder, tmp_path, capsys):
     assert "no format" in refusal(capsys, "export", "m", "--format", "onxx", *out)
     assert "no such run directory" in refusal(capsys, "export", tmp_path / "none", *out)
     assert not (tmp_path / "m").exists()
+
+
+# What each format takes, and the file that SOURCE is or holds.
+WANTED = {
+    "pggan": ("give a .pkl of progressive_growing_of_gans", ""),
+    "dcgan-mmgen": ("give an iter_N.pth of MMGeneration", ""),
+    "tfhub-biggan": ("give the module's folder or .tar.gz", ""),
+    "huggingface-biggan": ("give the pytorch_model.bin", "pytorch_model.bin"),
+    "biggan-pytorch": ("give a .pth that torch.save wrote", "G.pth"),
+}
+
+
+@pytest.mark.parametrize("form", WANTED)
+@pytest.mark.parametrize("kind", ["a text file", "a zip file", "an .npz of numpy", "an empty file"])
+def test_a_file_that_is_something_else_is_named(tmp_path, capsys, form, kind):
+    wanted, inside = WANTED[form]
+    path = tmp_path / "source"
+    if inside:
+        path.mkdir()
+        (path / "config.json").write_bytes(huggingface_files()["config.json"])
+        path /= inside
+    if kind == "a text file":
+        path.write_text("Größe: 8\nPictures of cats\n" * 40)
+    elif kind == "an empty file":
+        path.write_bytes(b"")
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x.npy" if "npz" in kind else "größe.png", b"\xff" * 99)
+    line = refusal(capsys, "import", form, tmp_path / "source", "--out", tmp_path / "m")
+    if (form, kind) == ("tfhub-biggan", "an .npz of numpy"):  # a dump of variables, were it whole
+        assert "'x.npy': not a numpy array" in line
+        return
+    assert line.startswith(f"limner import: {path}: {kind}")
+    assert ("again" if kind == "an empty file" else wanted) in line
+    for word in ("codec", "opcode", "mmap", "0xff"):
+        assert word not in line
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("pggan", "a folder, not a pickle; give a .pkl"),
+        ("dcgan-mmgen", "a folder, not a file of torch.save; give an iter_N.pth"),
+        ("tfhub-biggan", "no variables/variables.index in it"),
+        ("huggingface-biggan", "no pytorch_model.bin in it"),
+        ("biggan-pytorch", "give a folder with G.pth or G_ema.pth"),
+    ],
+)
+def test_a_folder_in_place_of_a_file_is_named(tmp_path, capsys, form, said):
+    (tmp_path / "source").mkdir()
+    assert said in refusal(capsys, "import", form, tmp_path / "source", "--out", tmp_path / "m")
+
+
+def test_a_file_in_place_of_a_folder_is_named(folder, tmp_path, capsys):
+    line = refusal(capsys, "import", "biggan-pytorch", folder / "G.pth", "--out", tmp_path / "m")
+    assert "G.pth: a file; give the folder" in line
+
+
+def test_a_cut_zip_is_called_cut(tmp_path, capsys):
+    path = tmp_path / "cut.pth"
+    torch.save({"w": torch.ones(9)}, path)
+    path.write_bytes(path.read_bytes()[:-99])
+    for form in ("pggan", "dcgan-mmgen", "tfhub-biggan"):
+        line = refusal(capsys, "import", form, path, "--out", tmp_path / "m")
+        assert "a zip file without its end" in line
 
 
 def test_a_harmful_file_runs_nothing(folder, tmp_path, capsys, monkeypatch):

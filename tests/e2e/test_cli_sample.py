@@ -52,6 +52,17 @@ def test_seeds_and_classes_are_class_major(limner, tiny_run, model, tmp_path):
     assert np.array_equal(arrays(tmp_path / "b.npz")["z"][:3], scaled)
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e300])
+def test_latents_that_are_not_finite_are_refused(limner, tiny_run, model, tmp_path, value):
+    z = np.zeros((2, model.z_dim))
+    z[1, 3] = value
+    np.save(tmp_path / "z.npy", z)
+    answer = limner("sample", tiny_run, "--z", tmp_path / "z.npy", "--out", tmp_path / "a.npz")
+    assert answer.code == 1
+    assert "z.npy: it holds numbers that are not finite in float32" in answer.err
+    assert answer.err.count("\n") == 1
+
+
 def test_given_latents_and_labels_are_used_as_they_are(limner, tiny_run, model, tmp_path):
     z = np.random.default_rng(3).normal(size=(5, model.z_dim))
     rows = np.full((5, 10), 0.1)

@@ -6,7 +6,17 @@ judged by the caller. Nothing of a case stays for the next one.
 """
 
 from readers.base import Reader
-from readers.foreign import Foreign, Hubs, Huggings, Snapshots, WeightFolders
+from readers.databases import Hdf5s, Lsuns
+from readers.foreign import (
+    Foreign,
+    Hubs,
+    Huggings,
+    Pickles,
+    Snapshots,
+    TorchFiles,
+    WeightFolders,
+)
+from readers.given import Latents, ScoredPictures, Weights
 from readers.own import Checkpoints, Configs, Logs, Models
 from readers.sources import (
     Cifars,
@@ -25,9 +35,9 @@ from readers.sources import (
 READERS: dict[str, type[Reader]] = {
     reader.name: reader
     for reader in (
-        Configs, Checkpoints, Logs, Models, Zips, Npzs, Cifars, TfrecordSets, Idxs, Svhns, Prepared, Kept, LabelRows, Moments,
-        Pictures,
-        Foreign, Hubs, Huggings, WeightFolders, Snapshots,
+        Configs, Checkpoints, Logs, Models, Zips, Npzs, Cifars, TfrecordSets, Idxs, Svhns, Hdf5s,
+        Lsuns, Prepared, Kept, LabelRows, Moments, Pictures, Foreign, Pickles, TorchFiles, Hubs,
+        Huggings, WeightFolders, Snapshots, Latents, ScoredPictures, Weights,
     )
 }  # fmt: skip
 

@@ -1,13 +1,19 @@
 """Readers of other systems' checkpoints."""
 
+import collections
 import io
+import pickle
+import zipfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 import bundles
 import published
 import snapshots
+from hostile import as_torch_zip
 from limner.checkpoints import (
     ModelConfig,
     ModelRecord,
@@ -15,6 +21,8 @@ from limner.checkpoints import (
 from limner.checkpoints.exporters import biggan_pytorch as biggan_export
 from limner.checkpoints.importers import biggan_pytorch as biggan_import
 from limner.checkpoints.importers import dcgan_mmgen, huggingface_biggan, pggan, tfhub_biggan
+from limner.checkpoints.pickles import Record, read_pickle
+from limner.checkpoints.torch_files import read_torch
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from readers.base import Reader
 
@@ -46,6 +54,80 @@ class Foreign(Reader):
     def read(self, name: str, content: bytes) -> None:
         (self.root / name).write_bytes(content)
         dcgan_mmgen.read(self.root / name)
+
+
+def touch(tree: Any) -> None:
+    """Read every number of a tree, wherever it says that they lie."""
+    waiting = [tree]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (torch.Tensor, np.ndarray)):
+            value.tobytes() if isinstance(value, np.ndarray) else value.clone()
+        elif isinstance(value, (list, tuple)):
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            waiting.extend([*value, *value.values()])
+        elif isinstance(value, Record):
+            waiting.extend((value.args, value.state, value.items, value.entries))
+
+
+class Pickles(Reader):
+    """Pickles of any protocol, of objects that are not known here too."""
+
+    name = "pickle"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        array = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+        tree = {
+            "a": [1, -2.5, None, True, 2**70, "é", b"\xff", (1, ({},))],
+            7: array,
+            "f": np.asfortranarray(array),
+            "s": np.float64(2),
+            "set": {1},
+            "o": collections.OrderedDict(a=1),
+            "p": torch.nn.ReLU(),
+        }
+        self.files = {f"p{number}.pkl": pickle.dumps(tree, number) for number in range(6)}
+
+    def read(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
+        touch(read_pickle(self.root / name))
+
+
+class TorchFiles(Reader):
+    """Files of torch.save with all that is read from them. "inside" is the program of one, packed as
+    one who means harm would."""
+
+    name = "torch"
+    INSIDE = "inside"
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        base = torch.arange(6.0).reshape(2, 3)
+        tree = {
+            "kinds": [
+                torch.arange(3).to(kind) for kind in (torch.bfloat16, torch.bool, torch.int8)
+            ],
+            "views": [base, base[1:, ::2], base.T, base[:, :0]],
+            "parameter": torch.nn.Parameter(torch.ones(2)),
+            "module": torch.nn.Linear(1, 1),
+            "scalar": (torch.tensor(2.5), base.shape),
+        }
+        for name, zipped in (("zip.pth", True), ("old.pth", False)):
+            file = io.BytesIO()
+            torch.save(tree, file, _use_new_zipfile_serialization=zipped)
+            self.files[name] = file.getvalue()
+        with zipfile.ZipFile(io.BytesIO(self.files["zip.pth"])) as archive:
+            held = {Path(name).name: archive.read(name) for name in archive.namelist()}
+        self.storages = {name: content for name, content in held.items() if name.isdigit()}
+        self.files[self.INSIDE] = held["data.pkl"]
+
+    def read(self, name: str, content: bytes) -> None:
+        if name == self.INSIDE:
+            content = as_torch_zip(content, self.storages)
+        (self.root / name).write_bytes(content)
+        touch(read_torch(self.root / name))
 
 
 class WeightFolders(Reader):

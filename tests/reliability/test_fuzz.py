@@ -37,7 +37,10 @@ SEED = 3
 REGRESSIONS = Path(__file__).parent / "data" / "regressions"
 SECONDS = sized(3.0, 60.0)
 SIDE_SECONDS = sized(2.0, 20.0)  # readers beyond those that the issue lists
-SIDE = ("prepared", "kept", "label-rows", "moments", "pictures", "pth", "biggan-pytorch", "pggan")
+SIDE = (
+    "prepared", "kept", "label-rows", "moments", "pictures", "pth", "biggan-pytorch", "pggan",
+    "latents", "scored", "weights",
+)  # fmt: skip
 
 # --- structures that hypothesis makes up ----------------------------------------
 
@@ -128,8 +131,29 @@ def pickles(draw: st.DrawFn) -> tuple[str, bytes]:
     return "data_batch_1 p2", b"\x80\x02" + b"".join(program) + b"."
 
 
+@st.composite
+def programs(draw: st.DrawFn, name: str) -> tuple[str, bytes]:
+    """A pickle of instructions in any order, with all that has a builder."""
+    core = b"cnumpy.core.multiarray\n"
+    parts = [
+        b"}", b"]", b")", b"(", b"K\x02", b"U\x01a", b"N", b"s", b"u", b"a", b"e", b"t", b"\x85", b"\x86",
+        b"q\x00", b"h\x00", b"R", b"b", b"0", b"1", b"2", b"l", b"d", b"\x81", b"\x8f", b"\x90", b"\x91",
+        b"Q", b"cnumpy\ndtype\n", core + b"_reconstruct\n", core + b"scalar\n", b"cthing\nMaker\n",
+        b"cnumpy.core.numeric\n_frombuffer\n", b"ccollections\nOrderedDict\n", b"U\x02f4\x85R",
+        b"c_codecs\nencode\n", b"X\x06\x00\x00\x00latin1", b"ctorch._utils\n_rebuild_tensor_v2\n",
+        b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x02tQ", b"K\x00K\x02\x85K\x01\x85",
+        b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb", b"U\x08abcdefgh",
+        b"ccopy_reg\n_reconstructor\n", b"ctorch\nSize\n", b"cbuiltins\nbytearray\n",
+    ]  # fmt: skip
+    program = draw(st.lists(st.sampled_from(parts), max_size=40))
+    return name, b"\x80\x02" + b"".join(program) + b"."
+
+
 def structures(reader: Reader) -> st.SearchStrategy[tuple[str, bytes]] | None:
-    own: dict[str, Any] = {"zip": zips(), "npz": arrays(), "cifar": pickles()}
+    own: dict[str, Any] = {
+        "zip": zips(), "npz": arrays(), "cifar": pickles(), "pickle": programs("p2.pkl"),
+        "torch": programs("inside"),
+    }  # fmt: skip
     if reader.name in own:
         return own[reader.name]
     has_json = any(name.endswith((".json", ".jsonl")) for name in reader.files)

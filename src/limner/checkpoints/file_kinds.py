@@ -36,8 +36,9 @@ def kind_of(path: str | Path) -> str | None:
         head = file.read(NUM_HEAD_BYTES)
     if not head:
         return EMPTY
-    if head[:4] == b"PK\x03\x04" or zipfile.is_zipfile(path):
-        return _kind_of_zip(path)
+    is_zip = is_zipfile(path)
+    if head[:4] == b"PK\x03\x04" or is_zip:
+        return _kind_of_zip(path) if is_zip else CUT_ZIP
     if head.startswith(OLD_TORCH_HEAD):
         return OLD_TORCH
     if NEW_PICKLE.match(head):
@@ -52,9 +53,15 @@ def kind_of(path: str | Path) -> str | None:
     return "a text file" if _is_text(head) else None
 
 
+def is_zipfile(path: Path) -> bool:
+    """Whether its end is that of a whole zip."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # several disks
+        return False
+
+
 def _kind_of_zip(path: Path) -> str:
-    if not zipfile.is_zipfile(path):
-        return CUT_ZIP
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.checkpoints.file_kinds import CUT_ZIP
+from limner.checkpoints.file_kinds import CUT_ZIP, is_zipfile
 from limner.checkpoints.tensorflow_bundle import INDEX_SUFFIX, TensorflowBundle
 from limner.checkpoints.torch_files import read_torch
 from limner.core.errors import CheckpointError, LimnerError, MissingExtra, RefusedFile
@@ -113,7 +113,7 @@ def _reader_of(path: Path) -> Callable[[Path], contextlib.AbstractContextManager
         return _hdf5
     if start[:2] == GZIP_MAGIC:
         return _tar
-    if start[:4] == ZIP_MAGIC and not zipfile.is_zipfile(path):
+    if start[:4] == ZIP_MAGIC and not is_zipfile(path):
         raise CheckpointError(f"{path}: {CUT_ZIP}; fetch or write it again")
     if start[:4] == ZIP_MAGIC and _is_npz(path):
         return _npz

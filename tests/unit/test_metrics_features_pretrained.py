@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from limner.core.errors import LimnerError, MissingExtra, RefusedFile
+from limner.core.files import sha256_of
 from limner.metrics import Classifier, Extractor, make_extractor
 from limner.metrics.features import (
     EXTRACTORS,
@@ -43,6 +44,8 @@ def no_weights(tmp_path, monkeypatch):
         monkeypatch.delenv(published.variable, raising=False)
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     return tmp_path
 
 
@@ -265,6 +268,22 @@ def test_networks_of_libraries(package, name, make, no_weights):
         make_extractor(f"{package}:{name}x", data())
     with pytest.raises(LimnerError, match="there is no such file"):
         make_extractor(f"{package}:{name}=nowhere.pth", data())
+
+
+def test_what_timm_itself_has_fetched_is_found(no_weights, monkeypatch):
+    timm = pytest.importorskip("timm")
+    state = timm.create_model("test_resnet").state_dict()
+    snapshots = "models--timm--test_resnet.r160_in1k/snapshots"
+    for place in (no_weights / "hub-home" / "hub", no_weights / "elsewhere"):
+        if place.name == "elsewhere":
+            monkeypatch.setenv("HF_HUB_CACHE", str(place))
+        with pytest.raises(LimnerError) as raised:
+            make_extractor("timm:test_resnet", data())
+        assert "resolve/main/model.safetensors and put it under this name into" in str(raised.value)
+        path = place / snapshots / "0a1b" / "model.safetensors"
+        path.parent.mkdir(parents=True)
+        save_file({key: value.contiguous() for key, value in state.items()}, path)
+        assert make_extractor("timm:test_resnet", data()).weights_sha256 == sha256_of(path)
 
 
 def field(number: int, value: "int | bytes | str") -> bytes:

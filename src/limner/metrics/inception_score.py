@@ -53,13 +53,13 @@ class SplitSums:
         self.sums = torch.zeros(num_splits, 0, dtype=torch.float64)
         self.entropies = torch.zeros(num_splits, dtype=torch.float64)  # less their sign
 
-    def add(self, probabilities: Float[Tensor, "n classes"], begin: int) -> None:
-        """The rows `begin` to begin + n.
+    def add(self, rows: Float[Tensor, "n classes"], begin: int) -> None:
+        """Probabilities, the rows `begin` to begin + n.
 
         Raises:
             LimnerError: rows that are no probabilities, or not finite.
         """
-        rows = checked_rows(probabilities, 1).double()
+        rows = checked_rows(rows, 1).double()
         if bool((rows < 0).any()) or bool(((rows.sum(dim=1) - 1).abs() > 1e-3).any()):
             raise LimnerError("Inception score: rows must be probabilities that sum to 1")
         if self.sums.shape[1] == 0:

@@ -82,8 +82,8 @@ def _rows_by_kind(reference: Reference, metrics: Mapping[str, Metric]) -> dict[s
         if metric.reads not in (*by_kind, "paths"):
             by_kind[metric.reads] = _Last(_rows_of(reference, metric))
     both = getattr(reference.extractor, "rows", None)
-    has_both = both is not None and hasattr(reference.extractor, "logits")
-    if has_both and by_kind.keys() >= set(ONE_PASS):
+    has_logits = hasattr(reference.extractor, "logits")
+    if both is not None and has_logits and by_kind.keys() >= set(ONE_PASS):
         once = _Last(both)
         by_kind["features"] = _then(once, lambda pair: pair[0])
         by_kind["probabilities"] = _then(once, lambda pair: pair[1])

@@ -5,6 +5,7 @@ Weights come from a file, never from the net: "timm:NAME=FILE", "torchvision:NAM
 """
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from limner.metrics.features.weights import Published, load_weights, read_weight
 
 SIZE = 224
 LOGITS = "logits"
+HUB_FILE = "model.safetensors"
 
 
 class Preparation(NamedTuple):
@@ -135,9 +137,25 @@ def _timm(name: str) -> Found:
     )
     hub, url = config.get("hf_hub_id"), config.get("url")
     if hub:
-        url = f"https://huggingface.co/{hub.rstrip('/')}"
-    file = f"{name}.safetensors" if hub or not url else Path(url).name
-    return network, preparation, Published(file, url or "its publisher", "")
+        published = Published(
+            f"{name}.safetensors",
+            f"https://huggingface.co/{hub}/resolve/main/{HUB_FILE}",
+            "",
+            others=_in_hub_cache(hub),
+        )
+    else:
+        file = Path(url).name if url else f"{name}.safetensors"
+        published = Published(file, url or "its publisher", "")
+    return network, preparation, published
+
+
+def _in_hub_cache(hub: str) -> tuple[Path, ...]:
+    """What timm itself has fetched of a repository of Hugging Face's hub, the newest first."""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface"))
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
+    links = cache.glob(f"models--{hub.replace('/', '--')}/snapshots/*/{HUB_FILE}")
+    found = [path for path in links if path.is_file()]
+    return tuple(sorted(found, key=lambda path: path.stat().st_mtime, reverse=True))
 
 
 def _library(module: str, package: str) -> Any:

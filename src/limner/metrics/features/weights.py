@@ -23,7 +23,8 @@ class Published(NamedTuple):
     """A file of weights with its address.
 
     `digits` are the first of its sha256, which the publisher put into its name; files under
-    `aliases` have the same bytes. `variable` is the environment variable that may name it.
+    `aliases` have the same bytes. `variable` is the environment variable that may name it. `others`
+    are places of one program's own, under whatever names.
     """
 
     name: str
@@ -31,11 +32,13 @@ class Published(NamedTuple):
     digits: str
     aliases: tuple[str, ...] = ()
     variable: str | None = None
+    others: tuple[Path, ...] = ()
 
     def places(self) -> list[Path]:
         """Where it may lie: limner's cache, then that of torch.hub, which other programs fill."""
         folders = [cache_directory() / "weights", Path(torch.hub.get_dir()) / "checkpoints"]
-        return [folder / name for folder in folders for name in (self.name, *self.aliases)]
+        named = [folder / name for folder in folders for name in (self.name, *self.aliases)]
+        return [*named, *self.others]
 
     def find(self) -> Path | None:
         """The file, if it is here; the environment's goes before the others, and must exist.
@@ -62,7 +65,8 @@ class Published(NamedTuple):
             named = f", or name it in {self.variable}" if self.variable else ""
             raise LimnerError(
                 f"features '{features}' need the file {self.name}: get it from {self.url} and "
-                f"put it into {self.places()[0].parent}{named}, or give --features FILE"
+                f"put it under this name into {self.places()[0].parent}{named}, "
+                "or give --features FILE"
             )
         return path
 

@@ -3,20 +3,25 @@
 import csv
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from limner import api
 from limner.api.judging import best_steps
-from limner.checkpoints import RunDirectory
+from limner.checkpoints import RunDirectory, list_states
 from limner.cli.main import main
 from limner.data import PreparedData
 from limner.metrics import EXTRACTORS, METRICS, Result, reference, streams
 from limner.metrics.features import RandomConv
 from limner.metrics.features.base import images_at
 from limner.sampling import Model
+from limner.training import Intervals
+from runs import toy_pictures
+from toys import toy_config
 
 FAST = ("--features", "random-conv")
 FID = ("--metrics", "fid", *FAST)
@@ -81,6 +86,18 @@ def test_enlarged_pictures_are_told_but_not_those_of_the_training(limner, tiny_r
     for place in (places / "large", places / "good.npz"):
         answer = limner("evaluate", place, "--data", place, *FID)
         assert "enlarged" not in answer.err
+
+
+def test_a_zip_and_a_folder_of_the_same_pictures_score_alike(limner, places, tmp_path):
+    with zipfile.ZipFile(tmp_path / "gray.zip", "w") as archive:
+        for path in sorted((places / "gray").iterdir()):
+            archive.write(path, path.name)
+    values = []
+    for place in (places / "gray", tmp_path / "gray.zip"):
+        answer = limner("evaluate", place, "--data", places / "good.npz", *FID, "--json")
+        assert answer.code == 0, answer.err
+        values.append(json.loads(answer.out)["results"][0]["value"])
+    assert values[0] == values[1]
 
 
 @pytest.mark.parametrize(
@@ -284,3 +301,50 @@ def test_features_that_a_training_cannot_have_are_refused_at_its_start(limner, t
         assert answer.code == 1
         assert f"'{name}'" in answer.err
         assert not list((tmp_path / "run").rglob("step-*"))
+
+
+# --- the best checkpoints of a training ---------------------------------------------------------
+
+
+def test_a_resumed_run_keeps_the_best_of_before(tmp_path, monkeypatch):
+    """Two figures with different bests; the newest two and the best of each stay."""
+    distances, shares = {2: 1.0, 4: 9.0, 6: 8.0, 8: 7.0, 10: 6.0}, {2: 0.1, 4: 0.9, 6: 0.9}
+    at = [0]
+
+    def evaluate(self, generator):
+        results = [
+            ("fid", "fd-x", distances[at[0]]),
+            ("prdc", "precision", shares.get(at[0], 0.2)),
+        ]
+        return [{"metric": m, "name": name, "value": value} for m, name, value in results]
+
+    monkeypatch.setattr(api.training._Training, "_evaluate", evaluate)
+    pictures, run = toy_pictures(tmp_path / "p.npz"), RunDirectory(tmp_path / "run")
+    options = api.TrainOptions(device="cpu", on_step=lambda step, nimg: at.__setitem__(0, step))
+    intervals = Intervals(log=2, sample=0, save=0, evaluate=2)
+    for steps in (6, 10):
+        config = toy_config(steps=steps, metrics=("fid", "prdc"), intervals=intervals)
+        api.train(config, pictures, run.path, options)
+    assert sorted(step for step, _ in list_states(run.checkpoints)) == [2, 6, 8, 10]
+    assert run.select("best-fid").name == "step-00000002"
+    assert run.select("best-precision").name == "step-00000006"  # of equals the newer
+
+
+# --- standing statistics ------------------------------------------------------------------------
+
+
+def test_scores_with_standing_statistics_are_those_of_the_training(limner, places, tmp_path):
+    run, settings = tmp_path / "run", ("features=pixels", "standing_passes=2")
+    assert trained(limner, run, *settings).code == 0
+    (line,) = RunDirectory(run).read_log("scores")
+    words = ("--data", "digits", "--metrics", "fid", "--num", 40, "--features", "pixels", "--json")
+    answer = limner("evaluate", run, *words, "--standing", "2x8")
+    assert answer.code == 0, answer.err
+    assert "warning" not in answer.err
+    (result,) = json.loads(answer.out)["results"]
+    assert result["value"] == line["results"][0]["value"]
+    answer = limner("evaluate", run, *words)
+    assert "own scores were taken with standing statistics; --standing 2x8" in answer.err
+    assert json.loads(answer.out)["results"][0]["value"] != result["value"]
+    answer = limner("evaluate", places / "gray", "--data", places / "gray", *FID, "--standing", 2)
+    assert "--standing takes a model" in answer.err

@@ -111,3 +111,29 @@ def test_few_pictures_have_no_floor_but_a_score(cache, digits):
     rows = Means().features
     real = images_at(digits, torch.arange(3))
     assert result.value == pytest.approx(frechet_distance(rows(fakes), rows(real)), rel=1e-9)
+
+
+def test_a_floor_within_classes_has_all_classes_in_both_halves():
+    """Of 100 classes a random choice of 200 rows lacks a dozen."""
+    labels = torch.arange(100).repeat_interleave(torch.arange(100) % 5 + 4)
+    side = module.Side(torch.arange(float(len(labels)))[:, None], labels).shuffled(0)
+    first, second = side.halves(200, in_classes=True)
+    assert first.labels is not None
+    assert second.labels is not None
+    assert torch.equal(first.labels.bincount(), torch.full((100,), 2))
+    assert int(second.labels.bincount().min()) == 2
+    both = torch.cat([first.rows, second.rows])
+    assert len(both.unique()) == len(both)
+    plain, _ = side.halves(200)
+    assert plain.labels is not None
+    assert int(plain.labels.bincount(minlength=100).min()) < 2
+    whole = side.halves(10_000, in_classes=True)
+    assert sum(len(half.rows) for half in whole) == len(labels)
+
+
+def test_the_distance_within_classes_has_a_floor_for_as_few_images_as_it_takes(cache, digits):
+    fakes = images_at(digits, torch.arange(20))
+    classes = (torch.arange(20) + 5) % 10  # those of others
+    (result,) = evaluate_images(fakes, classes, digits, ("intra-fid",), Means())
+    assert result.floor is not None
+    assert 0 < result.floor < result.value

@@ -273,7 +273,7 @@ def _plot(curve: Curve, title: str) -> Image.Image:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("matplotlib", "report", "the plot of a curve") from None
-    from limner.api.score_plot import FLOOR
+    from limner.api.score_plot import mark_floor
     from limner.reports.plots import BLUE, STYLE
 
     columns = figures(curve)
@@ -294,9 +294,10 @@ def _plot(curve: Curve, title: str) -> Image.Image:
             if f"{y_name}-std" in columns and x_name == "truncation":
                 spread = np.array(columns[f"{y_name}-std"])
                 axes.fill_between(x, y - spread, y + spread, color=BLUE, alpha=0.15, linewidth=0)
-            floor = floors.get(y_name)
-            if floor is not None and x_name == "truncation":
-                axes.axhline(floor, color=FLOOR, linestyle="--", linewidth=1)
+            if y_name == "saturated":
+                axes.set_ylim(bottom=0)
+            if x_name == "truncation":
+                mark_floor(axes, floors.get(y_name), y)
             if x_name != "truncation":
                 for place in {0, len(x) - 1}:
                     text, point = f"T = {truncations[place]:g}", (x[place], y[place])

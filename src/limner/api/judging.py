@@ -33,7 +33,7 @@ from limner.metrics import (
 from limner.metrics.arrays import ArrayData, ImageSet
 from limner.metrics.features.base import images_at
 from limner.metrics.streams import Wanted, read
-from limner.sampling import Model, sheet
+from limner.sampling import Model, StandingPlan, sheet
 
 NUM_SHOWN, NUM_NEIGHBOURS = 12, 7
 NUM_PROBED = 1000  # real images whose own nearest neighbours say what is near
@@ -50,6 +50,7 @@ class Asked:
         features: extractor's name; None takes the data's usual one.
         seed: first seed of the latents, and of the choice of real images.
         statistics: an .npz of mu and sigma in the place of the real images, where that is enough.
+        standing: standing statistics that models accumulate before.
     """
 
     metrics: Sequence[str]
@@ -57,6 +58,7 @@ class Asked:
     features: str | None = None
     seed: int = 0
     statistics: str | Path | None = None
+    standing: StandingPlan | None = None
 
 
 class Judge:
@@ -95,7 +97,8 @@ class Judge:
 
     def stream_of(self, model: Model) -> tuple[ImageStream, Tensor | None]:
         """A model's images and labels, made as they are looked at."""
-        return sampler_for(model, self.reference.real)(self.num, self.asked.seed)
+        sample = sampler_for(model, self.reference.real, self.asked.standing)
+        return sample(self.num, self.asked.seed)
 
     def score(self, images: Tensor | ImageStream, labels: Tensor | None) -> list[Result]:
         """See `limner.metrics.score`."""

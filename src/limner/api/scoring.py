@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from limner.checkpoints import RunDirectory
+from limner.core import distributed
 from limner.core.config import decode
 from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
@@ -54,7 +55,8 @@ def evaluation_sampler(
         if label_rows is not None:
             places = torch.randint(len(label_rows), (num,), generator=stream("rows", seed))
             y_all = torch.from_numpy(label_rows[places.numpy()])
-        statistics = standing_statistics(generator, standing, num_classes) if standing else {}
+        with distributed.alone():
+            statistics = standing_statistics(generator, standing, num_classes) if standing else {}
 
         def generate_floats(z: Tensor, y: Tensor | None) -> Tensor:
             with using_statistics(generator, statistics):
@@ -136,13 +138,13 @@ def data_for(
 
 
 def sampler_for(
-    model: Model, data: "ImageSet"
+    model: Model, data: "ImageSet", standing: StandingPlan | None = None
 ) -> Callable[[int, int], tuple["ImageStream", Tensor | None]]:
     """`evaluation_sampler` of a model beside data; without labels where its classes are not those
     of the data."""
     same = model.num_classes == data.num_classes
     rows = data.label_rows if same and isinstance(data, PreparedData) else None
-    sample = evaluation_sampler(model.generator, model.num_classes, label_rows=rows)
+    sample = evaluation_sampler(model.generator, model.num_classes, standing, rows)
 
     def without_labels(num: int, seed: int) -> tuple["ImageStream", Tensor | None]:
         return sample(num, seed)[0], None
@@ -185,9 +187,20 @@ def pictures_for(
 
 def recipe_of(spec: str | Path) -> DataConfig | None:
     """How a run ("RUN", "RUN@best-fid", "RUN:raw") had its pictures prepared; None for others."""
-    path = str(spec) if Path(spec).is_dir() else str(spec).removesuffix(":raw").partition("@")[0]
-    config = RunDirectory(path).config
-    plain = json.loads(config.read_bytes()) if config.is_file() else {}
+    plain = _config_of(spec)
     if "data" not in plain:
         return None
     return decode(DataConfig, {**plain["data"], "source": None})
+
+
+def standing_of(spec: str | Path) -> StandingPlan | None:
+    """How a run accumulates standing statistics for its own scores; None where it does not."""
+    plain = _config_of(spec)
+    passes = plain.get("standing_passes") or 0
+    return StandingPlan(passes, max(plain["batch_size"], 2)) if passes else None
+
+
+def _config_of(spec: str | Path) -> dict[str, Any]:
+    path = str(spec) if Path(spec).is_dir() else str(spec).removesuffix(":raw").partition("@")[0]
+    config = RunDirectory(path).config
+    return json.loads(config.read_bytes()) if config.is_file() else {}

@@ -57,6 +57,9 @@ class Evaluate:
     seed: int = 0
     """First seed of the latents, and seed of the choice of pictures."""
 
+    standing: str | None = None
+    """Accumulate standing statistics of the model first: PASSES or PASSESxBATCH."""
+
     all: bool = False
     """Score every checkpoint of the run, and say which is best."""
 
@@ -103,8 +106,10 @@ def main(argv: Sequence[str]) -> int:
 
     from limner.api.judging import Asked
     from limner.core import distributed
+    from limner.sampling import StandingPlan
 
-    asked = Asked(names, options.num, options.features, options.seed, options.statistics)
+    standing = None if options.standing is None else StandingPlan.parse(options.standing)
+    asked = Asked(names, options.num, options.features, options.seed, options.statistics, standing)
     distributed.start(distributed.local_device(options.device).type)
     try:
         is_first = distributed.rank() == 0
@@ -169,8 +174,16 @@ def _judge_of_data(options: Evaluate, asked: "Asked") -> "Judge":
 def _score_models(options: Evaluate, asked: "Asked", quiet: bool) -> "tuple[Judge, Outcome]":
     from limner import api
     from limner.api.judging import Judge, checkpoints_of
+    from limner.api.scoring import standing_of
 
     assert options.model is not None
+    own = standing_of(options.model)
+    if own is not None and asked.standing != own:
+        warnings.warn(
+            f"the run's own scores were taken with standing statistics; --standing {own} takes "
+            "these as they were",
+            stacklevel=2,
+        )
     specs = checkpoints_of(options.model) if options.all else {0: options.model}
     judge, images, outcome = None, None, Outcome()
     for step, spec in specs.items():
@@ -226,6 +239,8 @@ def _score_images(options: Evaluate, asked: "Asked", quiet: bool) -> "tuple[Judg
     assert options.model is not None
     if options.all:
         raise LimnerError(f"{options.model}: --all takes a run directory, and these are images")
+    if options.standing is not None:
+        raise LimnerError(f"{options.model}: --standing takes a model, and these are images")
     with Counter("reading", quiet=quiet) as counter:
         pictures = read_pictures(options.model, options.num, counter)
     if len(pictures.images) < 2:

@@ -55,15 +55,14 @@ def read_pictures(place: str | Path, num: int | None, progress: Progress) -> Pic
         labels = data.labels[picked].tolist() if single else None
         return Pictures(data.images[picked], labels, data.class_names)
     listing = _listing(path)
-    items: Iterable[Item] = listing.items
-    total = listing.num_items if path.suffix.lower() == ".npz" else None
-    if total is None:  # names only; the pictures come later
-        items = list(items)
-        total = len(items)
+    total = listing.num_items
+    if total is None:
+        total = sum(1 for _ in listing.items)
+        listing = _listing(path)
     if not total:
         raise LimnerError(f"{path}: no picture in it; give a folder of pictures or an .npz")
     chosen = set(_spread(total, num, path))
-    pictures = (item for i, item in enumerate(items) if i in chosen)
+    pictures = (item for i, item in enumerate(listing.items) if i in chosen)
     pixels, labels = _in_one_form(pictures, len(chosen), path, progress)
     if len(labels) < len(chosen) or _says_no_classes(labels, path):
         return Pictures(pixels, None, [])

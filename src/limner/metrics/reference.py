@@ -36,7 +36,7 @@ from limner.metrics.results import Comparison, Figure, Metric, Sums
 if TYPE_CHECKING:
     from limner.metrics.arrays import ImageSet
 
-STATISTICS_VERSION = 3  # rises when a cached feature or floor would come out differently
+STATISTICS_VERSION = 4  # rises when a cached feature or floor would come out differently
 NUM_REAL_MAX = 50_000
 # a metric of these reads the generated images alone
 OF_CLASSIFIER = ("classes", "modes", "probabilities")
@@ -65,6 +65,26 @@ class Side(NamedTuple):
         """All rows in an order that the keys alone decide."""
         order = torch.randperm(len(self.rows), generator=stream("metrics", "rows", *keys))
         return Side(self.rows[order], None if self.labels is None else self.labels[order])
+
+    def halves(self, num: int, in_classes: bool = False) -> tuple["Side", "Side"]:
+        """The first half, of which at most `num` rows, and the second.
+
+        With `in_classes` each class is halved, and the `num` rows take the classes in turn, as
+        generated images do: in a random half of many classes some would be missing.
+        """
+        half = len(self.rows) // 2
+        if not in_classes or self.labels is None:
+            return self.part(0, min(num, half)), self.part(half)
+        order, counts = self.labels.argsort(stable=True), self.labels.bincount()
+        ranks = torch.empty_like(order)  # of a row in its class
+        ranks[order] = torch.arange(len(order)) - (counts.cumsum(0) - counts)[self.labels[order]]
+        first = (ranks % 2 == 0).nonzero()[:, 0]
+        first = first[ranks[first].argsort(stable=True)][:num]
+        second = (ranks % 2 == 1).nonzero()[:, 0]
+        return (
+            Side(self.rows[first], self.labels[first]),
+            Side(self.rows[second], self.labels[second]),
+        )
 
 
 class Reference:
@@ -217,13 +237,10 @@ class Reference:
         if kept is not None:
             return kept
         real = self._side(metric, 2 * num)
-        half = len(real.rows) // 2
         num_splits = min(max(NUM_FLOOR_IMAGES // len(self), 1), metric.num_floor_splits)
         splits = [real.shuffled(self.seed, split) for split in range(num_splits)]
-        figures = [
-            self._compute(metric, split.part(0, min(num, half)), split.part(half))
-            for split in splits
-        ]
+        in_classes = metric.needs_labels and metric.reads == "features"
+        figures = [self._compute(metric, *split.halves(num, in_classes)) for split in splits]
         floors = {
             key: statistics.fmean(found[key].value for found in figures) for key in figures[0]
         }

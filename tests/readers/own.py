@@ -1,6 +1,7 @@
 """Readers of what limner itself writes: configs, checkpoints, logs, models."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,8 @@ def toy_networks() -> tuple[DcganGenerator, DcganDiscriminator, dict[str, Any]]:
 
 
 class Models(Reader):
-    """A run read as a model, and a model folder: the networks are built and filled."""
+    """A run read as a model, and model folders, one with standing statistics: the networks are built
+    and filled."""
 
     name = "model"
 
@@ -171,21 +173,25 @@ class Models(Reader):
         save_state(run / "checkpoints", 4, state)
         from limner.checkpoints import write_model
 
-        write_model(root / "folder", find_model(run))
-        plain = json.loads((root / "folder" / "config.json").read_bytes())
-        del plain["origin"]["weights_sha256"]  # so that damage to the weights is read
-        (root / "folder" / "config.json").write_text(json.dumps(plain))
-        for name in (
-            "folder/config.json",
-            "folder/model.safetensors",
-            "run/config.json",
-            "run/data.json",
-        ):
+        record = find_model(run)
+        write_model(root / "folder", record)
+        rows = {k: torch.stack((v, v)) for k, v in state["generator"].items() if "running" in k}
+        standing = record.config.replace(truncations=(0.5, 1.0))
+        write_model(root / "standing", replace(record, config=standing, standing=rows))
+        for folder in ("folder", "standing"):
+            plain = json.loads((root / folder / "config.json").read_bytes())
+            del plain["origin"]["weights_sha256"]  # so that damage to the weights is read
+            (root / folder / "config.json").write_text(json.dumps(plain))
+            for name in ("config.json", "model.safetensors"):
+                self.files[f"{folder}/{name}"] = (root / folder / name).read_bytes()
+        for name in ("run/config.json", "run/data.json"):
             self.files[name] = (root / name).read_bytes()
 
     def read(self, name: str, content: bytes) -> None:
         (self.root / name).write_bytes(content)
         try:
-            load(self.root / name.partition("/")[0], "cpu")
+            model = load(self.root / name.partition("/")[0], "cpu")
+            if model.standing is not None:
+                model.standing.at(0.75)
         finally:
             (self.root / name).write_bytes(self.files[name])

@@ -164,10 +164,12 @@ def structures(reader: Reader) -> st.SearchStrategy[tuple[str, bytes]] | None:
 
 
 def fuzz(reader: Reader, seconds: float, progress: Progress) -> dict[str, Any]:
-    """Read damage for so much time of the processor, half of it made up by hypothesis; what went
-    wrong, by number."""
+    """Read damage for so much time of the processor, half of it made up by hypothesis where there is
+    something to make up; what went wrong, by number."""
     begin = time.process_time()
-    end, middle = begin + seconds, begin + seconds * 0.5
+    strategy = structures(reader)
+    end = begin + seconds
+    middle = end if strategy is None else begin + seconds * 0.5
     problems: list[str] = []
     number, structured = 0, 0
 
@@ -181,7 +183,6 @@ def fuzz(reader: Reader, seconds: float, progress: Progress) -> dict[str, Any]:
         progress.set(number)
         judge(f"case {number}", *mutated(reader.files, f"{reader.name}/{SEED}/{number}"))
         number += 1
-    strategy = structures(reader)
     batch = 0
     while strategy is not None and time.process_time() < end:
 

@@ -22,7 +22,8 @@ class Means:
     name = "means"
 
     def __init__(self, resize: str | None = None, weights: str = "w" * 64):
-        self.resize, self.weights_sha256 = resize, weights
+        self.resize = resize
+        self.weights_sha256: str | None = weights
         self.seen = 0
 
     def features(self, images: torch.Tensor) -> torch.Tensor:

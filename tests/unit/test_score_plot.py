@@ -8,7 +8,7 @@ from limner.metrics import Result
 figures = pytest.importorskip("matplotlib.figure")
 
 
-def result(value, floor=1.0, std=None):
+def result(value: float, floor: float | None = 1.0, std: float | None = None) -> Result:
     return Result(
         metric="fid", name="fd-x", value=value, std=std, extractor="x", weights_sha256=None,
         num=2, floor=floor, seed=0, num_real=2, resize=None, data_sha256="",

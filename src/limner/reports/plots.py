@@ -23,6 +23,7 @@ BLUE, ORANGE, GREEN, VIOLET, RED, GRAY = (
 )  # fmt: skip
 COLORS = (BLUE, ORANGE, GREEN, VIOLET, RED, GRAY)
 MOST_POINTS = 300
+MOST_MARKED = 60  # more dots than these hide the line and its band
 MOST_OF_A_LAYER = 100  # where dozens of layers share a chart
 LOG_SCALE_FROM = 50.0  # a positive curve that spans more than this factor gets a logarithmic axis
 
@@ -279,7 +280,8 @@ def _score(name: str, results: list[tuple[int, Mapping[str, Any]]]) -> Chart:
     floor = _number(results[-1][1].get("floor"))
     level = None if floor is None else (floor, "real pictures")
     note = "Band: one standard deviation." if stds.any() else ""
-    return _chart(name, note, [Panel([curve], level=level, markers=True)])
+    markers = len(steps) <= MOST_MARKED
+    return _chart(name, note, [Panel([curve], level=level, markers=markers)])
 
 
 # --- data --------------------------------------------------------------------

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from limner.api import evaluate
+from limner.api import evaluate, evaluation_sampler
 from limner.checkpoints import RunDirectory
 from limner.cli.main import main
 from limner.core import distributed
@@ -407,3 +408,22 @@ def test_scores_leave_rows_alone(a_run):
             check_metrics([name], data)
     results = evaluate(str(a_run()[1]), data.directory, metrics=["kid"], num=6, features="pixels")
     assert np.isfinite(results[0].value)
+
+
+def test_ways_between_latents_have_rows_of_the_data():
+    """The path length draws places of rows where others draw classes."""
+    given = []
+
+    class Recorder(nn.Module):
+        z_dim = 2
+
+        def forward(self, z, y=None):
+            given.append(y)
+            return torch.zeros(len(z), 1, 8, 8)
+
+    sample = evaluation_sampler(Recorder(), 3, label_rows=ATTRIBUTES)
+    images, _ = sample(4, 0)
+    assert images.num_classes == len(ATTRIBUTES)
+    places = torch.tensor([5, 3, 0])
+    assert images.generate(torch.zeros(3, 2), places).shape == (3, 1, 8, 8)
+    assert torch.equal(given[-1], torch.from_numpy(ATTRIBUTES[[5, 3, 0]]))

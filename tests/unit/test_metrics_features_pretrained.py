@@ -4,13 +4,15 @@ import struct
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from limner.core.errors import LimnerError, MissingExtra, RefusedFile
 from limner.core.files import sha256_of
-from limner.metrics import Classifier, Extractor, make_extractor
+from limner.metrics import Classifier, Extractor, Reference, make_extractor
+from limner.metrics.arrays import ArrayData
 from limner.metrics.features import (
     EXTRACTORS,
     KnowsClasses,
@@ -126,6 +128,36 @@ def test_effnet_folded_equals_unfolded():
     with torch.no_grad():
         for found, wanted in zip(fast.network(x), plain(x), strict=True):
             assert float((found - wanted).abs().max() / wanted.abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["effnet-lite0", "inception", "inception-torchvision"])
+def test_all_of_the_way_is_on_the_device_it_was_placed_on(name):
+    """On "meta", where a tensor that was left on the CPU is refused by the first operation."""
+    device = torch.device("meta")
+    if name == "effnet-lite0":
+        extractor = make_extractor(name, data(), device)
+        few = ArrayData(np.zeros((4, 32, 32, 3), np.uint8), np.zeros(4, np.int64), 0, "")
+        assert extractor.device == device
+        assert Reference(few, name, device=device).extractor.device == device
+    else:
+        tensorflow = name == "inception"
+        with device:
+            network = inception.InceptionNetwork(tensorflow)
+        pretrained.make_fast(network)
+        prepare = inception._for_tensorflow if tensorflow else inception._for_torchvision
+        extractor = pretrained.Pretrained(name, "", network, prepare, "")
+        extractor.place(device)
+    found, logits = extractor.rows_of_prepared(extractor.prepare(noise(3).to(device)))
+    assert found.device == logits.device == device
+    assert len(found) == len(logits) == 3
+
+
+def test_a_network_that_is_no_module_stays_on_the_cpu():
+    extractor = pretrained.Pretrained(
+        "x", "", lambda x: (x.flatten(1), None), torch.Tensor.float, ""
+    )
+    extractor.place(torch.device("meta"))
+    assert extractor.device.type == extractor.features(noise(1)).device.type == "cpu"
 
 
 def test_padding_is_tensorflows():

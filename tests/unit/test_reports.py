@@ -198,6 +198,12 @@ def test_an_unfinished_run_says_how_far_it_is(run):
     assert "step 400 of 5,000" in page_of(run)
     (run / "config.json").write_text(json.dumps({**CONFIG, "steps": None, "kimg": 12.8}))
     assert "6.4 of 12.8 kimg" in page_of(run)
+    done = {"step": 408, "time": 0.0, "event": "finished", "message": "checkpoint of step 408"}
+    write_lines(run / "events.jsonl", [done])  # the log's last line is of step 400
+    assert "6.4 of 12.8 kimg" not in page_of(run)
+    assert "finished" in page_of(run)
+    write_lines(run / "events.jsonl", [done, {**done, "event": "resumed"}])
+    assert "6.4 of 12.8 kimg" in page_of(run)
 
 
 @pytest.mark.usefixtures("without_charts")

@@ -140,7 +140,9 @@ def truncation_curve(
         model.plan(num=1, truncation=truncation, truncation_mode="statistics")
     prepared = data_for(model, data, recipe)
     num = min(len(prepared), 10_000) if options.num is None else options.num
-    evaluator = make_evaluator(prepared, list(options.metrics), num, options.features, options.seed)
+    evaluator = make_evaluator(
+        prepared, list(options.metrics), num, options.features, options.seed, model.device
+    )
     labelled = model.num_classes == prepared.num_classes
     points, columns, results = [], [], []
     shown = _spread(list(options.truncations), MOST_STRIP_COLUMNS)

@@ -31,7 +31,7 @@ from limner.metrics import (
     write_moments,
 )
 from limner.metrics.arrays import ArrayData, ImageSet
-from limner.metrics.features.base import images_at
+from limner.metrics.features.base import CPU, images_at
 from limner.metrics.streams import Wanted, read
 from limner.sampling import Model, StandingPlan, sheet
 
@@ -51,6 +51,7 @@ class Asked:
         seed: first seed of the latents, and of the choice of real images.
         statistics: an .npz of mu and sigma in the place of the real images, where that is enough.
         standing: standing statistics that models accumulate before.
+        device: where pretrained features are computed.
     """
 
     metrics: Sequence[str]
@@ -59,6 +60,7 @@ class Asked:
     seed: int = 0
     statistics: str | Path | None = None
     standing: StandingPlan | None = None
+    device: torch.device = CPU
 
 
 class Judge:
@@ -85,7 +87,9 @@ class Judge:
             if data is None and metric.from_moments is None and not fakes_only:
                 raise LimnerError(f"metric '{name}' needs real pictures: give --data, too")
         given = None if asked.statistics is None else read_moments(asked.statistics)
-        self.reference = Reference(real, asked.features, asked.seed, moments=given)
+        self.reference = Reference(
+            real, asked.features, asked.seed, moments=given, device=asked.device
+        )
 
     @property
     def num(self) -> int:

@@ -59,6 +59,8 @@ def evaluation_sampler(
             statistics = standing_statistics(generator, standing, num_classes) if standing else {}
 
         def generate_floats(z: Tensor, y: Tensor | None) -> Tensor:
+            if label_rows is not None and y is not None:
+                y = torch.from_numpy(label_rows[y.numpy()])
             with using_statistics(generator, statistics):
                 return torch.cat([images.cpu() for images in generate_batches(generator, z, y)])
 
@@ -72,7 +74,9 @@ def evaluation_sampler(
         channels, height, width = part(0, 1).shape[1:]
         shape = (channels, height, width)
         labels = y_all if label_rows is None else None
-        return ImageStream(num, shape, part, generate_floats, z_dim, num_classes), labels
+        # ways between latents are drawn with one row of the data each
+        num_choices = num_classes if label_rows is None else len(label_rows)
+        return ImageStream(num, shape, part, generate_floats, z_dim, num_choices), labels
 
     return sample
 
@@ -111,7 +115,7 @@ def evaluate(
     prepared = data_for(loaded, data, recipe, on_prepare)
     usual = min((find_metric(name).num_usual for name in metrics), default=10_000)
     num = min(len(prepared), usual) if num is None else num
-    evaluator = make_evaluator(prepared, list(metrics), num, features, seed)
+    evaluator = make_evaluator(prepared, list(metrics), num, features, seed, loaded.device)
     return evaluator(sampler_for(loaded, prepared))
 
 

@@ -176,7 +176,7 @@ class _Training:
 
             check_metrics(config.metrics, self.data, config.features)
             if config.features is not None:
-                self._features = make_extractor(config.features, self.data)
+                self._features = make_extractor(config.features, self.data, device)
 
     def _open(self, data: str | Path, config: DataConfig) -> PreparedData:
         """Rank 0 prepares, the others find it in the cache."""
@@ -355,7 +355,7 @@ class _Training:
         from limner.metrics import make_evaluator
 
         names, num = list(self.config.metrics), self.config.num_evaluate
-        return make_evaluator(self.data, names, num, self._features)
+        return make_evaluator(self.data, names, num, self._features, device=self.device)
 
     def _evaluate(self, generator: nn.Module) -> list[dict[str, Any]]:
         passes, batch_size = self.config.standing_passes, max(self.config.batch_size, 2)

@@ -109,8 +109,17 @@ def main(argv: Sequence[str]) -> int:
     from limner.sampling import StandingPlan
 
     standing = None if options.standing is None else StandingPlan.parse(options.standing)
-    asked = Asked(names, options.num, options.features, options.seed, options.statistics, standing)
-    distributed.start(distributed.local_device(options.device).type)
+    device = distributed.local_device(options.device)
+    asked = Asked(
+        names,
+        options.num,
+        options.features,
+        options.seed,
+        options.statistics,
+        standing,
+        device,
+    )
+    distributed.start(device.type)
     try:
         is_first = distributed.rank() == 0
         with warnings_as_lines("evaluate"):

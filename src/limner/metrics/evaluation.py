@@ -14,7 +14,7 @@ from limner.core.config import nearest
 from limner.core.errors import LimnerError
 from limner.metrics.arrays import num_single_classes
 from limner.metrics.features import Extractor, default_features
-from limner.metrics.features.base import PIXELS_MAX
+from limner.metrics.features.base import CPU, PIXELS_MAX
 from limner.metrics.frechet import Gaussian
 from limner.metrics.moments_file import Moments
 from limner.metrics.reading import check_paths, paths_of, plan_of
@@ -80,16 +80,18 @@ def make_evaluator(
     num: int,
     extractor: str | Extractor | None = None,
     seed: int = 0,
+    device: torch.device = CPU,
 ) -> Evaluator:
     """An evaluator for many calls: names are checked now, real images are read at the first call.
 
     It is called with `sample(num, seed) -> (images, labels or None)`, whose labels take all classes
-    equally often, and returns what `evaluate_images` does.
+    equally often, and returns what `evaluate_images` does. `device` is where pretrained features
+    are computed.
     """
     check_metrics(metrics, data, extractor)
     if num < 2:
         raise LimnerError(f"{num} generated images are too few for any score")
-    reference = functools.cache(lambda: Reference(data, extractor, seed))
+    reference = functools.cache(lambda: Reference(data, extractor, seed, device=device))
 
     def evaluator(sample: Sample) -> list[Result]:
         with distributed.apart():

@@ -60,8 +60,8 @@ def features_of_floats(extractor: Extractor) -> Callable[[Tensor], Tensor]:
 def _through(extractor: Pretrained, images: Tensor) -> Tensor:
     rows = []
     for batch in in_color(images).split(BATCH_SIZE):
-        prepared = extractor.prepare(batch * 127.5 + 127.5)
-        rows.append(extractor.network(prepared.contiguous(memory_format=torch.channels_last))[0])
+        prepared = extractor.prepare(batch.to(extractor.device) * 127.5 + 127.5)
+        rows.append(extractor.rows_of_prepared(prepared)[0])
     return torch.cat(rows)
 
 

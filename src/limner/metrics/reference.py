@@ -21,6 +21,7 @@ from limner.core.streams import stream
 from limner.metrics.arrays import num_single_classes
 from limner.metrics.features import Classifier, Extractor, classifier_of, make_extractor
 from limner.metrics.features.base import (
+    CPU,
     PIXELS_MAX,
     KnowsClasses,
     features_of,
@@ -105,6 +106,7 @@ class Reference:
         seed: int = 0,
         held_out: "ImageSet | None" = None,
         moments: Moments | str | os.PathLike[str] | None = None,
+        device: torch.device = CPU,
     ):
         """Choose the images.
 
@@ -116,6 +118,7 @@ class Reference:
             moments: an .npz of mu and sigma (see `read_moments`) that takes the place of the real
                 images where a metric needs no more than that: the Frechet distance. The floor then
                 sets real images against the moments.
+            device: where a pretrained extractor that is given by name runs.
 
         Raises:
             LimnerError: the held-out images do not fit the data; see `make_extractor` and
@@ -131,7 +134,7 @@ class Reference:
                 f"held-out images {self.real.image_shape} with {self.real.num_classes} classes do "
                 f"not fit the data, {data.image_shape} with {data.num_classes}"
             )
-        self.extractor = make_extractor(extractor, cast(Any, data))
+        self.extractor = make_extractor(extractor, cast(Any, data), device)
         self.seed = seed
         if moments is not None and not isinstance(moments, Moments):
             moments = read_moments(moments)

@@ -28,7 +28,7 @@ class ImageStream:
         generate: latents [n, z_dim] and labels [n] or None -> float images [n, C, H, W] nominally
             in [-1, 1], where a generator makes them; for the path length.
         z_dim: width of its latents.
-        num_classes: 0 for a generator without classes.
+        num_classes: of the labels that `generate` takes; 0 for a generator without classes.
     """
 
     num: int

@@ -87,7 +87,7 @@ def gather(directory: RunDirectory) -> dict[str, Any]:
     reals = _picture(directory.samples / "reals.png", "", WIDEST_NEWEST)
     return {
         "title": str(config.get("name") or Path(directory.path).resolve().name),
-        "status": _status(config, log),
+        "status": _status(config, log, directory.read_log("events")),
         "facts": _facts(config, data, log),
         "newest": newest,
         "reals": reals,
@@ -130,9 +130,13 @@ def monotonic(records: Records) -> list[Mapping[str, Any]]:
 # --- headline ------------------------------------------------------------------
 
 
-def _status(config: Mapping[str, Any], log: Records) -> str:
+def _status(config: Mapping[str, Any], log: Records, events: Records) -> str:
     if not log:
         return "not begun, or nothing logged yet"
+    # the last steps of a run need not be a multiple of those between two lines of the log
+    last = events[-1] if events else {}
+    if last.get("event") == "finished" and last.get("step", 0) >= log[-1]["step"]:
+        return "finished"
     step, steps, kimg = log[-1]["step"], config.get("steps"), config.get("kimg")
     if steps:
         return "finished" if step >= steps else f"step {step:,} of {steps:,}"

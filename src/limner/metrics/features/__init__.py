@@ -4,10 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from limner.core.config import load_module, nearest
 from limner.core.errors import LimnerError
 from limner.metrics.arrays import num_single_classes
-from limner.metrics.features.base import Classifier, Extractor, KnowsClasses
+from limner.metrics.features.base import CPU, Classifier, Extractor, KnowsClasses
 from limner.metrics.features.classifier import (
     ClassifierSettings,
     DataClassifier,
@@ -23,6 +25,7 @@ from limner.metrics.features.inception import (
 )
 from limner.metrics.features.library import LIBRARIES, library_model, onnx_file
 from limner.metrics.features.pixels import Pixels
+from limner.metrics.features.pretrained import Pretrained
 from limner.metrics.features.random_conv import RandomConv
 from limner.metrics.features.weights import read_weights
 
@@ -48,8 +51,10 @@ TELLING = {
 SMALL = 32
 
 
-def make_extractor(name: str | Extractor | None, data: "PreparedData") -> Extractor:
-    """The extractor of a name, a file or nothing.
+def make_extractor(
+    name: str | Extractor | None, data: "PreparedData", device: torch.device = CPU
+) -> Extractor:
+    """The extractor of a name, a file or nothing; networks that others trained run on `device`.
 
     - None: see `default_features`;
     - a name in EXTRACTORS;
@@ -66,6 +71,13 @@ def make_extractor(name: str | Extractor | None, data: "PreparedData") -> Extrac
         name = default_features(data)
     if not isinstance(name, str):
         return name
+    extractor = _made(name, data)
+    if isinstance(extractor, Pretrained):
+        extractor.place(device)
+    return extractor
+
+
+def _made(name: str, data: "PreparedData") -> Extractor:
     if name in EXTRACTORS:
         return EXTRACTORS[name](data)
     prefix, colon, rest = name.partition(":")

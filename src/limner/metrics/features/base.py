@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PIXELS_PER_BATCH = 1 << 18
 BYTES_PER_READ = 1 << 28
 PIXELS_MAX = 64
+CPU = torch.device("cpu")
 
 
 @runtime_checkable

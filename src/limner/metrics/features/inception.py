@@ -246,10 +246,10 @@ def tensorflow_resized(images: Tensor, size: int = SIZE) -> Tensor:
     in shrinking.
     """
     x = images.float()
-    low, high, share = _taps(x.shape[-1], size)
+    low, high, share = (some.to(x.device) for some in _taps(x.shape[-1], size))
     left = x[..., low]
     x = left + (x[..., high] - left) * share
-    low, high, share = _taps(x.shape[-2], size)
+    low, high, share = (some.to(x.device) for some in _taps(x.shape[-2], size))
     top = x[..., low, :]
     return top + (x[..., high, :] - top) * share[:, None]
 

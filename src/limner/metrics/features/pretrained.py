@@ -18,6 +18,7 @@ Rows = Float[Tensor, "n d"]
 # the pixel's mean and deviation that most networks of ImageNet were trained with, for [0, 1]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH_SIZE = 8  # by measurement: larger batches are slower on a CPU, and take more memory
+BATCH_SIZE_ON_DEVICE = 64
 
 
 class Pretrained:
@@ -30,6 +31,9 @@ class Pretrained:
         prepare: uint8 [n, 3, h, w] to what the network takes, all images alike.
         resize: how images are brought to the network's size, for instance "bilinear-299".
         has_small_steps: whether a step of 1e-4 of an image can be told from rounding.
+
+    Attributes:
+        device: where the network runs; see `place`.
     """
 
     def __init__(
@@ -44,6 +48,13 @@ class Pretrained:
         self.name, self.resize, self.has_small_steps = name, resize, has_small_steps
         self.weights_sha256: str | None = weights_sha256
         self.network, self.prepare = network, prepare
+        self.device = torch.device("cpu")
+
+    def place(self, device: torch.device) -> None:
+        """Let the network run there; one that is no module (an ONNX file's) stays on the CPU."""
+        if isinstance(self.network, nn.Module):
+            self.network.to(device)
+            self.device = device
 
     def features(self, images: Images) -> Rows:
         """uint8 [N, C, H, W], gray or color, to float32 [N, D]."""
@@ -57,13 +68,22 @@ class Pretrained:
             LimnerError: the images are neither gray nor color.
         """
         features, logits = [], []
-        for batch in in_color(images).split(BATCH_SIZE):
-            x = self.prepare(batch).contiguous(memory_format=torch.channels_last)
-            some, of_classes = self.network(x)
+        size = BATCH_SIZE if self.device.type == "cpu" else BATCH_SIZE_ON_DEVICE
+        for batch in in_color(images).split(size):
+            some, of_classes = self.rows_of_prepared(self.prepare(batch.to(self.device)))
             features.append(some.float().cpu())
             logits.append(None if of_classes is None else of_classes.float().cpu())
         known = [some for some in logits if some is not None]
         return torch.cat(features), torch.cat(known) if known else None
+
+    def rows_of_prepared(self, x: Prepared) -> tuple[Tensor, Tensor | None]:
+        """What the network makes of prepared images on its device, in whole float32."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        if self.device.type != "cuda":
+            return self.network(x)
+        # cuDNN's convolutions take TF32 by default: three digits, where a score promises six
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return self.network(x)
 
 
 class PretrainedClassifier(Pretrained):
@@ -100,8 +120,10 @@ def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 def normalized(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """[n, 3, h, w] in 0..255, less a mean and over a deviation that hold for 0..1."""
-    center = torch.tensor(mean).view(1, -1, 1, 1) * 255
-    return (x - center) / (torch.tensor(std).view(1, -1, 1, 1) * 255)
+    center, deviation = (
+        torch.tensor(some, device=x.device).view(1, -1, 1, 1) for some in (mean, std)
+    )
+    return (x - center * 255) / (deviation * 255)
 
 
 class ConvolutionUnit(nn.Module):

@@ -53,13 +53,17 @@ def test_statistics_go_to_a_file_and_take_the_place_of_pictures(limner, tiny_run
     assert answer["results"] == []
     assert answer["statistics"]["extractor"] == "random-conv"
     with np.load(file) as arrays:
-        assert set(arrays) == {"mu", "sigma"}
+        assert set(arrays) == {"mu", "sigma", "features"}
         assert arrays["mu"].dtype == arrays["sigma"].dtype == np.float64
     (result,) = held(limner("evaluate", tiny_run, "--statistics", file, *words))["results"]
     (before,) = plain["results"]
     assert result["value"] == pytest.approx(before["value"], rel=1e-9)
     assert result["name"] == f"fd-random-conv-moments-{read_moments(file).sha256[:8]}"
     assert result["floor"] is None
+    other = ("--metrics", "fid", "--num", 300, "--features", "pixels")
+    answer = limner("evaluate", tiny_run, "--statistics", file, *other)
+    assert answer.code == 1
+    assert "s.npz: moments of features of 'random-conv', not of those asked for" in answer.err
     answer = limner("evaluate", tiny_run, "--statistics", file, "--metrics", "kid")
     assert answer.code == 1
     assert "metric 'kid' needs real pictures: give --data" in answer.err

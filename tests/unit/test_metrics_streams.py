@@ -18,6 +18,7 @@ from limner.metrics import (
     Reference,
     RunningMoments,
     check_metrics,
+    features_id,
     frechet_from_moments,
     inception_score,
     kernel,
@@ -136,6 +137,23 @@ def test_statistics_are_written_as_others_read_them(tmp_path, digits):
     assert against.data_sha256 == file.sha256
     with pytest.raises(LimnerError, match=r"FILE\.npz"):
         write_moments(tmp_path / "a.npy", real.gaussian)
+
+
+def test_statistics_of_other_features_or_weights_are_refused(tmp_path, digits):
+    real = Reference(digits, "random-conv")
+    sha256 = real.extractor.weights_sha256
+    for own, told in (
+        (features_id("random-conv", sha256), None),
+        (features_id("random-conv", "0" * 64), "other weights of 'random-conv'"),
+        (features_id("inception", sha256), "of features of 'inception'"),
+    ):
+        write_moments(tmp_path / "a.npz", real.gaussian, own)
+        assert read_moments(tmp_path / "a.npz").features == own
+        if told is None:
+            Reference(digits, "random-conv", moments=tmp_path / "a.npz")
+            continue
+        with pytest.raises(LimnerError, match=rf"a\.npz: .*{told}"):
+            Reference(digits, "random-conv", moments=tmp_path / "a.npz")
 
 
 def test_moments_of_the_reference_are_read_from_the_cache(digits, monkeypatch):

@@ -23,6 +23,7 @@ from limner.metrics import (
     Reference,
     Result,
     check_metrics,
+    features_id,
     find_metric,
     moments,
     nearest_rows,
@@ -114,15 +115,17 @@ class Judge:
         All processes call it, and the first one writes.
 
         Returns:
-            the facts that the file cannot hold: whose features of what they are.
+            the facts: whose features of what they are.
         """
         reference = self.reference
+        extractor = reference.extractor
+        features = features_id(extractor.name, extractor.weights_sha256)
         if len(reference) < len(reference.real):
             gaussian = _gaussian_of_all(reference)
             if distributed.rank() == 0:
-                write_moments(path, gaussian)
+                write_moments(path, gaussian, features)
         elif distributed.rank() == 0:
-            write_moments(path, reference.gaussian)
+            write_moments(path, reference.gaussian, features)
         return {
             "file": str(path),
             "extractor": reference.extractor.name,

@@ -25,7 +25,7 @@ from limner.metrics.frechet import (
 from limner.metrics.inception_score import inception_score
 from limner.metrics.kernel import gaussian_kernel, kernel_distance, polynomial_kernel
 from limner.metrics.modes import modes_and_divergence
-from limner.metrics.moments_file import Moments, read_moments, write_moments
+from limner.metrics.moments_file import Moments, features_id, read_moments, write_moments
 from limner.metrics.ms_ssim import mean_ms_ssim, ms_ssim
 from limner.metrics.neighbours import (
     Manifold,
@@ -91,6 +91,7 @@ __all__ = [
     "check_metrics",
     "class_accuracy",
     "evaluate_images",
+    "features_id",
     "find_metric",
     "frechet_distance",
     "frechet_from_moments",

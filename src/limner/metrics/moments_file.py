@@ -17,6 +17,7 @@ from limner.data.sources.zips import opened, problem_of_member, problems_as
 from limner.metrics.frechet import Gaussian
 
 NUM_FEATURES_MAX = 16_384
+FEATURES = "features"
 SYMMETRY = 1e-4  # largest difference of sigma and its transpose, against its largest value
 
 
@@ -25,13 +26,15 @@ class Moments:
     """Mean and covariance of the features of real images, and the sha256 of the two.
 
     A file is known by its content: two data sets of one name, or one whose pictures changed, are
-    never taken for each other.
+    never taken for each other. `features` are those of limner's own files, see `features_id`; files
+    of others do not say whose they are.
     """
 
     mean: Float64[Tensor, " d"]
     covariance: Float64[Tensor, "d d"]
     sha256: str
     path: str
+    features: str | None = None
 
     @property
     def gaussian(self) -> Gaussian:
@@ -47,8 +50,8 @@ class Moments:
 def read_moments(path: str | os.PathLike[str]) -> Moments:
     """BigGAN-PyTorch's `<dataset>_inception_moments.npz`: "mu" [D] and "sigma" [D, D].
 
-    They belong to the features of one network (there torchvision's Inception); a file does not say
-    which, so that only the width can be checked.
+    They belong to the features of one network (there torchvision's Inception). Limner's own files
+    say which; of those of others only the width can be checked.
 
     Raises:
         LimnerError: no such file, damaged, other arrays than these, or values that are no moments.
@@ -70,13 +73,24 @@ def read_moments(path: str | os.PathLike[str]) -> Moments:
     ):
         raise LimnerError(f"{place}: sigma is no covariance; compute the moments again")
     return Moments(
-        torch.from_numpy(mean), torch.from_numpy(covariance), sha256_of(place), str(place)
+        torch.from_numpy(mean),
+        torch.from_numpy(covariance),
+        sha256_of(place),
+        str(place),
+        _features(place),
     )
 
 
-def write_moments(path: str | os.PathLike[str], gaussian: Gaussian) -> None:
+def features_id(name: str, weights_sha256: str | None) -> str:
+    """Whose features: the extractor's name and, where it has any, its weights."""
+    return name if weights_sha256 is None else f"{name} {weights_sha256}"
+
+
+def write_moments(
+    path: str | os.PathLike[str], gaussian: Gaussian, features: str | None = None
+) -> None:
     """An .npz of "mu" [D] and "sigma" [D, D] in float64, as BigGAN-PyTorch, pytorch-fid and TTUR
-    read them.
+    read them, and beside them whose features they are ("features", UTF-8 as uint8 [n]).
 
     Raises:
         LimnerError: a name that does not end in .npz.
@@ -84,11 +98,20 @@ def write_moments(path: str | os.PathLike[str], gaussian: Gaussian) -> None:
     if Path(path).suffix.lower() != ".npz":
         raise LimnerError(f"{path}: moments are written as FILE.npz")
     content = io.BytesIO()
-    np.savez(content, mu=gaussian.mean.numpy(), sigma=gaussian.covariance.numpy())
+    whose = {} if features is None else {FEATURES: np.frombuffer(features.encode(), np.uint8)}
+    mu, sigma = gaussian.mean.numpy(), gaussian.covariance.numpy()
+    np.savez(content, allow_pickle=False, mu=mu, sigma=sigma, **whose)
     write_atomically(Path(path).expanduser(), content.getvalue())
 
 
-def _array(path: Path, key: str, num_axes: int) -> np.ndarray:
+def _features(path: Path) -> str | None:
+    with opened(str(path), "an .npz") as archive:
+        if f"{FEATURES}.npy" not in archive.namelist():
+            return None
+    return _array(path, FEATURES, 1, "u").tobytes().decode(errors="replace")
+
+
+def _array(path: Path, key: str, num_axes: int, kind: str = "f") -> np.ndarray:
     where = f"{path}: {key}"
     with (
         opened(str(path), "an .npz") as archive,
@@ -104,10 +127,11 @@ def _array(path: Path, key: str, num_axes: int) -> np.ndarray:
         with archive.open(member) as file:
             header = read_npy_header(file, where)
             shape = header.shape
-            if len(shape) != num_axes or header.dtype.kind != "f" or 0 in shape:
+            if len(shape) != num_axes or header.dtype.kind != kind or 0 in shape:
                 raise LimnerError(f"{where}: {header.dtype} {shape}; mu is [D] and sigma [D, D]")
             if max(shape) > NUM_FEATURES_MAX or member.file_size != header.num_bytes:
                 raise LimnerError(f"{where}: shape {shape} does not fit the file; compute it again")
             values = np.frombuffer(file.read(), header.dtype)
     order = "F" if header.is_fortran else "C"
-    return np.array(values.reshape(shape, order=order), np.float64, order="C")
+    wanted = np.float64 if kind == "f" else np.uint8
+    return np.array(values.reshape(shape, order=order), wanted, order="C")

@@ -31,7 +31,7 @@ from limner.metrics.features.base import (
 from limner.metrics.frechet import Gaussian, checked_rows
 from limner.metrics.frechet import moments as moments_of
 from limner.metrics.modes import classifier_of_modes
-from limner.metrics.moments_file import Moments, read_moments
+from limner.metrics.moments_file import Moments, features_id, read_moments
 from limner.metrics.results import Comparison, Figure, Metric, Sums
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ class Reference:
         if moments is not None and not isinstance(moments, Moments):
             moments = read_moments(moments)
         self.moments = moments
+        self._check_features(moments)
         order = torch.randperm(len(self.real), generator=stream(seed, "metrics", "reference"))
         self.order = order[:NUM_REAL_MAX]
 
@@ -276,6 +277,17 @@ class Reference:
             real.places,
         )
         return metric.compute(sides)
+
+    def _check_features(self, moments: Moments | None) -> None:
+        own = features_id(self.extractor.name, self.extractor.weights_sha256)
+        if moments is None or moments.features in (None, own):
+            return
+        name = moments.features.partition(" ")[0]
+        weights = "other weights of " if name == self.extractor.name else ""
+        raise LimnerError(
+            f"{moments.path}: moments of features of {weights}'{name}', not of those asked for, "
+            f"'{own[:60]}'; give --features that they belong to, or other moments"
+        )
 
     def _compute_by_moments(self, metric: Metric, fake: Gaussian) -> Mapping[str, Figure]:
         assert metric.from_moments is not None

@@ -224,11 +224,9 @@ class PointDiscriminatorNetwork(nn.Module):
 
 
 def perceptron(widths: Sequence[int]) -> nn.Sequential:
-    """Linear layers with leaky ReLU (0.2) between them, He's weights."""
+    """Linear layers with ReLU between them, begun as torch does: docs/log.md has what leaky ReLU and
+    He's weights did."""
     layers: list[nn.Module] = []
     for inner, outer in pairwise(widths):
-        linear = nn.Linear(inner, outer)
-        nn.init.kaiming_normal_(linear.weight, 0.2)
-        nn.init.zeros_(linear.bias)
-        layers += [linear, nn.LeakyReLU(0.2)]
+        layers += [nn.Linear(inner, outer), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

@@ -224,8 +224,8 @@ class PointDiscriminatorNetwork(nn.Module):
 
 
 def perceptron(widths: Sequence[int]) -> nn.Sequential:
-    """Linear layers with ReLU between them, begun as torch does: docs/log.md has what leaky ReLU and
-    He's weights did."""
+    """Linear layers with ReLU between them, begun as torch does: docs/log.md has what leaky ReLU
+    and He's weights did."""
     layers: list[nn.Module] = []
     for inner, outer in pairwise(widths):
         layers += [nn.Linear(inner, outer), nn.ReLU()]

@@ -40,6 +40,7 @@ def test_in_bfloat16_it_reaches_the_same(seed: int, tmp_path: Path):
     require_thresholds(results_of(words, tmp_path / "run"))
 
 
+@pytest.mark.full
 def test_digits_tiny_in_bfloat16_passes_the_smoke(tmp_path: Path):
     """The thresholds of docs/smoke.md."""
     words = ["digits-tiny", "--set", "precision=bfloat16", "--set", 'metrics=["fid","accuracy"]']

@@ -181,7 +181,7 @@ def test_a_suffix_that_is_not_there_lists_those_that_are(golden):
         read(source.path)
     with pytest.raises(CheckpointError, match=r"G_copy1\.pth: no such file"):
         read(source.path, "copy1")
-    with pytest.raises(CheckpointError, match="no such folder"):
+    with pytest.raises(CheckpointError, match=r"G_best0\.pth: a file; give the folder"):
         read(source.file("G"))
 
 

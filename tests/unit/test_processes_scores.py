@@ -116,7 +116,9 @@ def test_control_each_process_has_statistics_of_its_own(pictures, tmp_path, monk
     assert figures["kd-random-conv"] != pytest.approx(alone["kd-random-conv"], rel=1e-6)
 
 
-@pytest.mark.parametrize("place", ["images of 1", "figures of 0"])
+@pytest.mark.parametrize(
+    "place", ["images of 1", pytest.param("figures of 0", marks=pytest.mark.full)]
+)
 def test_a_signal_to_one_process_ends_the_evaluation_of_both(
     pictures, tmp_path, monkeypatch, place
 ):

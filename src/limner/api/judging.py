@@ -120,16 +120,14 @@ class Judge:
         reference = self.reference
         extractor = reference.extractor
         features = features_id(extractor.name, extractor.weights_sha256)
-        if len(reference) < len(reference.real):
-            gaussian = _gaussian_of_all(reference)
-            if distributed.rank() == 0:
-                write_moments(path, gaussian, features)
-        elif distributed.rank() == 0:
-            write_moments(path, reference.gaussian, features)
+        holds_all = len(reference) == len(reference.real)
+        of_all = None if holds_all else _gaussian_of_all(reference)
+        if distributed.rank() == 0:
+            write_moments(path, reference.gaussian if of_all is None else of_all, features)
         return {
             "file": str(path),
-            "extractor": reference.extractor.name,
-            "weights_sha256": reference.extractor.weights_sha256,
+            "extractor": extractor.name,
+            "weights_sha256": extractor.weights_sha256,
             "num": len(reference.real),
             "data_sha256": reference.real.sha256,
         }

@@ -211,7 +211,7 @@ def load_array(path: Path, key: str) -> "np.ndarray":
 
     from limner.data.sources.zips import ZIP_ERRORS
 
-    damage = (*ZIP_ERRORS, SyntaxError, TypeError, AttributeError, lzma.LZMAError)
+    numpys_own = (SyntaxError, TypeError, AttributeError, tokenize.TokenError)
     try:
         with open(path, "rb") as file:  # numpy leaves it open where an .npz is damaged
             loaded = np.load(file, allow_pickle=False)
@@ -226,7 +226,7 @@ def load_array(path: Path, key: str) -> "np.ndarray":
         raise LimnerError(f"--{key} {path}: no such file") from None
     except LimnerError:
         raise
-    except (*damage, tokenize.TokenError) as error:
+    except (*ZIP_ERRORS, lzma.LZMAError, *numpys_own) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise LimnerError(
             f"--{key} {path}: not an .npy file of plain numbers ({reason}); write it by np.save"

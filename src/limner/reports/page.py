@@ -82,12 +82,13 @@ def gather(directory: RunDirectory) -> dict[str, Any]:
     data = _read_object(directory.data) if directory.data.exists() else {}
     log = monotonic(directory.read_log("log"))
     scores = monotonic(directory.read_log("scores"))
-    events = _events(directory.read_log("events"))
+    event_log = directory.read_log("events")
+    events = _events(event_log)
     newest, earlier = _sheets(directory.samples, log)
     reals = _picture(directory.samples / "reals.png", "", WIDEST_NEWEST)
     return {
         "title": str(config.get("name") or Path(directory.path).resolve().name),
-        "status": _status(config, log, directory.read_log("events")),
+        "status": _status(config, log, event_log),
         "facts": _facts(config, data, log),
         "newest": newest,
         "reals": reals,

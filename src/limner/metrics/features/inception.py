@@ -246,17 +246,17 @@ def tensorflow_resized(images: Tensor, size: int = SIZE) -> Tensor:
     in shrinking.
     """
     x = images.float()
-    low, high, share = (some.to(x.device) for some in _taps(x.shape[-1], size))
+    low, high, share = _taps(x.shape[-1], size, x.device)
     left = x[..., low]
     x = left + (x[..., high] - left) * share
-    low, high, share = (some.to(x.device) for some in _taps(x.shape[-2], size))
+    low, high, share = _taps(x.shape[-2], size, x.device)
     top = x[..., low, :]
     return top + (x[..., high, :] - top) * share[:, None]
 
 
-def _taps(num: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+def _taps(num: int, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     # float32 as in TensorFlow, for the share's last digits
-    place = torch.arange(size, dtype=torch.float32) * torch.tensor(num / size)
+    place = torch.arange(size, dtype=torch.float32, device=device) * torch.tensor(num / size)
     low = place.long()
     return low, (low + 1).clamp_max(num - 1), place - low
 

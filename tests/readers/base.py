@@ -1,7 +1,10 @@
 """What a reader to fuzz is."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from limner.core.errors import LimnerError
 
@@ -27,3 +30,10 @@ def refused_or_read(reading: Callable[[], object]) -> None:
         reading()
     except LimnerError:
         return
+
+
+def saved_by_torch(tree: object, zipped: bool) -> bytes:
+    """A file of torch.save, in today's form or in the one before it."""
+    file = io.BytesIO()
+    torch.save(tree, file, _use_new_zipfile_serialization=zipped)
+    return file.getvalue()

@@ -24,7 +24,7 @@ from limner.checkpoints.importers import dcgan_mmgen, huggingface_biggan, pggan,
 from limner.checkpoints.pickles import Record, read_pickle
 from limner.checkpoints.torch_files import read_torch
 from limner.models import BigGanDiscriminator, BigGanGenerator
-from readers.base import Reader
+from readers.base import Reader, saved_by_torch
 
 
 class Foreign(Reader):
@@ -47,9 +47,7 @@ class Foreign(Reader):
             state[f"generator.noise2feat.bn.{name}"] = torch.zeros(4)
         state["generator.noise2feat.bn.num_batches_tracked"] = torch.tensor(0)
         for name, zipped in (("zip.pth", True), ("legacy.pth", False)):
-            file = io.BytesIO()
-            torch.save({"state_dict": state}, file, _use_new_zipfile_serialization=zipped)
-            self.files[name] = file.getvalue()
+            self.files[name] = saved_by_torch({"state_dict": state}, zipped)
 
     def read(self, name: str, content: bytes) -> None:
         (self.root / name).write_bytes(content)
@@ -115,9 +113,7 @@ class TorchFiles(Reader):
             "scalar": (torch.tensor(2.5), base.shape),
         }
         for name, zipped in (("zip.pth", True), ("old.pth", False)):
-            file = io.BytesIO()
-            torch.save(tree, file, _use_new_zipfile_serialization=zipped)
-            self.files[name] = file.getvalue()
+            self.files[name] = saved_by_torch(tree, zipped)
         with zipfile.ZipFile(io.BytesIO(self.files["zip.pth"])) as archive:
             held = {Path(name).name: archive.read(name) for name in archive.namelist()}
         self.storages = {name: content for name, content in held.items() if name.isdigit()}
@@ -146,9 +142,7 @@ class WeightFolders(Reader):
             if path.stem == "state_dict":
                 tree["config"]["G_activation"] = torch.nn.ReLU(inplace=True)
             for name, zipped in (("", True), ("_copy0", False)):
-                file = io.BytesIO()
-                torch.save(tree, file, _use_new_zipfile_serialization=zipped)
-                self.files[f"{path.stem}{name}.pth"] = file.getvalue()
+                self.files[f"{path.stem}{name}.pth"] = saved_by_torch(tree, zipped)
         for name, content in self.files.items():
             (root / name).write_bytes(content)
         for suffix in (None, "copy0"):

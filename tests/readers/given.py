@@ -10,7 +10,7 @@ from safetensors.torch import save
 from limner.cli.pictures import read_pictures
 from limner.cli.sample import load_array
 from limner.metrics.features.weights import read_weights
-from readers.base import Reader
+from readers.base import Reader, saved_by_torch
 
 
 class Latents(Reader):
@@ -71,9 +71,7 @@ class Weights(Reader):
         tensors = {"a.weight": torch.ones(2, 3), "b": torch.zeros(0), "n": torch.tensor(3)}
         self.files["w.safetensors"] = save(tensors)
         for name, zipped in (("zip.pth", True), ("old.pth", False)):
-            file = io.BytesIO()
-            torch.save({"state_dict": tensors}, file, _use_new_zipfile_serialization=zipped)
-            self.files[name] = file.getvalue()
+            self.files[name] = saved_by_torch({"state_dict": tensors}, zipped)
 
     def read(self, name: str, content: bytes) -> None:
         (self.root / name).write_bytes(content)

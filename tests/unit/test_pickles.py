@@ -27,6 +27,7 @@ from hostile import (
 from limner.checkpoints.pickles import Name, Record, read_pickle
 from limner.checkpoints.torch_files import read_torch
 from limner.core.errors import CheckpointError, RefusedFile
+from readers.base import saved_by_torch
 
 FORMS = {"pickle": lambda c: c, "zip": as_torch_zip, "legacy": as_torch_legacy}
 
@@ -175,15 +176,9 @@ def test_a_saved_module_is_a_record_with_its_tensors(tmp_path, zipped):
     assert torch.equal(found["net"].state["_parameters"]["weight"], module.weight)
 
 
-def saved(tree, zipped):
-    file = io.BytesIO()
-    torch.save(tree, file, _use_new_zipfile_serialization=zipped)
-    return file.getvalue()
-
-
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_cut_file_is_refused(tmp_path, zipped):
-    content = saved({"w": torch.arange(1000.0)}, zipped)
+    content = saved_by_torch({"w": torch.arange(1000.0)}, zipped)
     for share in (0.0, 0.1, 0.5, 0.9, 0.999):
         path = written(tmp_path / "a.pth", content[: int(len(content) * share)])
         reason = "a zip file without its end" if zipped and share else ""
@@ -277,9 +272,9 @@ KINDS = {
     "a tar archive": (b"variables".ljust(257, b"\0") + b"ustar" + bytes(999), ()),
     "a safetensors file": ((9).to_bytes(8, "little") + b'{"a":"b"}' + bytes(99), ()),
     "a picture": (b"\x89PNG\r\n\x1a\n" + b"\xff" * 99, ()),
-    "a file of torch.save": (saved({"w": torch.ones(2)}, True), ("torch",)),
-    "an old file of torch.save": (saved({"w": torch.ones(2)}, False), ("torch",)),
-    "a zip file without its end": (saved({"w": torch.ones(2)}, True)[:-99], ()),
+    "a file of torch.save": (saved_by_torch({"w": torch.ones(2)}, True), ("torch",)),
+    "an old file of torch.save": (saved_by_torch({"w": torch.ones(2)}, False), ("torch",)),
+    "a zip file without its end": (saved_by_torch({"w": torch.ones(2)}, True)[:-99], ()),
     "a pickle": (pickle.dumps([1], 4), ("pickle",)),
 }
 

@@ -28,12 +28,12 @@ from torch import Tensor
 from limner import presets
 from limner.core.config import override
 from limner.core.images import to_unit_range
+from limner.engine import Adam, Intervals, Players, RunConfig
+from limner.engine.controllers import Ema
+from limner.engine.noise import Noise
+from limner.engine.trainer import Trainer
 from limner.layers import PowerIteration
 from limner.layers.spectral_norm import normalized
-from limner.training import Adam, Intervals, Players, RunConfig
-from limner.training.controllers import Ema
-from limner.training.noise import Noise
-from limner.training.trainer import Trainer
 
 SHAPE, NUM_CLASSES, DECAY, RATE = (3, 32, 32), 10, 0.9999, 2e-4
 BETAS = (0.0, 0.999)

@@ -11,7 +11,7 @@ import torch
 
 from limner import presets
 from limner.data import Loader, open_data
-from limner.training.trainer import Trainer
+from limner.engine.trainer import Trainer
 
 WARM_UP, STEPS = 5, 40
 

@@ -13,9 +13,9 @@ from limner.core.config import Config
 from limner.core.growth import GrowthSchedule
 from limner.core.protocols import NetworkConfig, Scores
 from limner.data import DataConfig, PreparedData, prepare
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.controllers import Ema, Growth
 from limner.objectives import Drift, GradientPenalty, WassersteinD, WassersteinG
-from limner.training import Adam, Intervals, Players, RunConfig, Update
-from limner.training.controllers import Ema, Growth
 
 SIZE = 16
 GREY = DataConfig(resolution=SIZE, channels=1, labels="none", flip=True)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from limner.core import distributed
-from limner.training import Intervals, RunConfig
-from limner.training.trainer import Trainer
+from limner.engine import Intervals, RunConfig
+from limner.engine.trainer import Trainer
 from runs import eventful_config
 
 STEPS, SAVE_EVERY = 18, 4

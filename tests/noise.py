@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from limner.data import DataConfig
-from limner.training import Intervals, RunConfig
+from limner.engine import Intervals, RunConfig
 from runs import eventful_config
 from toys import ToyDiscriminator, ToyGenerator
 

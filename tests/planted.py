@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from limner.core.config import Config, to_json
 from limner.core.protocols import NetworkConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.controllers import Controller, Ema
 from limner.models import DcganDiscriminator, DcganGenerator
 from limner.objectives import HingeD, HingeG, NonSaturatingD, NonSaturatingG, Term
 from limner.presets import digits_tiny
-from limner.training import Adam, Intervals, Players, RunConfig, Update
-from limner.training.controllers import Controller, Ema
 from runs import toy_pictures
 from toys import ToyDiscriminator, ToyGenerator, toy_config
 

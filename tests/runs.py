@@ -13,10 +13,10 @@ from limner.checkpoints import RunDirectory, load_state
 from limner.core.config import Config
 from limner.core.schedules import Linear
 from limner.data import DataConfig, PreparedData, prepare
+from limner.engine import Intervals, RunConfig, Update
+from limner.engine.controllers import Controller, Ema, LearningRate
 from limner.objectives import R1, HingeD, HingeG, Term
-from limner.training import Intervals, RunConfig, Update
-from limner.training.controllers import Controller, Ema, LearningRate
-from limner.training.fit import Fit, Hooks
+from limner.running.fit import Fit, Hooks
 from toys import ToyGenerator, toy_config
 
 CROPPED = DataConfig(resolution=4, channels=1, labels="none", flip=True, crop="random", pad=1)

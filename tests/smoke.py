@@ -19,14 +19,14 @@ from limner.api import evaluation_sampler
 from limner.core.config import Config
 from limner.core.protocols import NetworkConfig
 from limner.data import Loader, open_data
+from limner.engine import RunConfig, Update
+from limner.engine.controllers import Controller, Ema
+from limner.engine.noise import Draw, Noise
+from limner.engine.trainer import Trainer
 from limner.metrics import make_evaluator
 from limner.models import BigGanDiscriminator
 from limner.objectives import HingeD, HingeG, Term
 from limner.presets import digits_tiny
-from limner.training import RunConfig, Update
-from limner.training.controllers import Controller, Ema
-from limner.training.noise import Draw, Noise
-from limner.training.trainer import Trainer
 
 # --- broken parts --------------------------------------------------------------
 

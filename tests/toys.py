@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from limner.core.config import Config
 from limner.core.protocols import NetworkConfig, Scores
 from limner.data.config import DataConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.controllers import Ema
 from limner.objectives import HingeD, HingeG
-from limner.training import Adam, Intervals, Players, RunConfig, Update
-from limner.training.controllers import Ema
 
 
 class ToyGenerator(Config, NetworkConfig, frozen=True):

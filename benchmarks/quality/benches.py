@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from limner.engine import RunConfig
+from limner.engine.trainer import Trainer
 from limner.metrics.arrays import ArrayData
 from limner.metrics.features import Classifier, classifier_of
 from limner.metrics.features.base import images_at
 from limner.sampling import save_png, sheet
-from limner.training import RunConfig
-from limner.training.trainer import Trainer
 from quality import judging, recipes
 from quality.judging import Figures
 from quality.reals import (

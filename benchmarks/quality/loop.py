@@ -9,9 +9,9 @@ from limner.checkpoints import RunDirectory, load_state, newest_verified, save_s
 from limner.core.config import encode, from_json, to_json
 from limner.core.errors import ConfigError
 from limner.core.files import write_atomically
-from limner.training import RunConfig
-from limner.training.signals import StopRequests
-from limner.training.trainer import Trainer
+from limner.engine import RunConfig
+from limner.engine.trainer import Trainer
+from limner.running.signals import StopRequests
 from quality.reals import Batch, Reals
 
 

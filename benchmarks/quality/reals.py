@@ -20,10 +20,10 @@ from torch import Tensor
 from limner.core.config import Config
 from limner.core.streams import stream
 from limner.data.order import indices
+from limner.engine.controllers import Controller
+from limner.engine.controllers.base import TrainerView
 from limner.metrics.arrays import ArrayData
 from limner.objectives import Memory
-from limner.training.controllers import Controller
-from limner.training.controllers.base import TrainerView
 
 NUM_HELD_OUT = 2000
 

@@ -4,9 +4,9 @@ from typing import Literal
 
 from limner.core.schedules import Cosine
 from limner.data import DataConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.controllers import Ema, LearningRate
 from limner.objectives import R1, R2, HingeD, HingeG, NonSaturatingD, NonSaturatingG
-from limner.training import Adam, Intervals, Players, RunConfig, Update
-from limner.training.controllers import Ema, LearningRate
 from quality.networks import (
     DigitDiscriminator,
     DigitGenerator,

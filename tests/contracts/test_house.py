@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from limner.cli.main import COMMANDS
+from limner.engine.controllers import CONTROLLERS
 from limner.models import ARCHITECTURES, NETWORKS
 from limner.objectives import DIRECTS, TERMS
-from limner.training.controllers import CONTROLLERS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "limner"
@@ -28,12 +28,12 @@ SOURCES = sorted(SOURCE.rglob("*.py"))
 ENGINE = sorted(
     path
     for pattern in (
-        "training/trainer*.py",
-        "training/update*.py",
-        "training/passes*.py",
-        "training/noise*.py",
-        "training/progress*.py",
-        "training/controllers/base.py",
+        "engine/trainer*.py",
+        "engine/update*.py",
+        "engine/passes*.py",
+        "engine/noise*.py",
+        "engine/progress*.py",
+        "engine/controllers/base.py",
         "objectives/base.py",
         "core/schedules.py",
     )
@@ -68,7 +68,7 @@ def algorithms_named(text: str) -> set[str]:
 
 def test_the_engine_has_its_files():
     names = {path.relative_to(SOURCE).as_posix() for path in ENGINE}
-    assert {"training/trainer.py", "training/passes.py", "objectives/base.py"} <= names
+    assert {"engine/trainer.py", "engine/passes.py", "objectives/base.py"} <= names
 
 
 @pytest.mark.parametrize("path", ENGINE, ids=lambda path: path.relative_to(SOURCE).as_posix())
@@ -100,7 +100,7 @@ def test_every_part_is_found_by_its_own_name():
 
 
 def test_the_trainer_stays_small():
-    assert len((SOURCE / "training" / "trainer.py").read_text().splitlines()) <= 300
+    assert len((SOURCE / "engine" / "trainer.py").read_text().splitlines()) <= 300
 
 
 # --- sizes -------------------------------------------------------------------

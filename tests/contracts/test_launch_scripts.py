@@ -12,9 +12,9 @@ import torch
 
 from limner import presets
 from limner.core.config import differences, encode
+from limner.engine import RunConfig, Update
+from limner.engine.controllers import Ema
 from limner.objectives import HingeD, HingeG, Orthogonal
-from limner.training import RunConfig, Update
-from limner.training.controllers import Ema
 
 TABLE = Path(__file__).with_name("launch_scripts.csv")
 ROWS = {row["flag"]: row for row in csv.DictReader(TABLE.read_text().splitlines())}

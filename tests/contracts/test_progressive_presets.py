@@ -11,6 +11,8 @@ import pytest
 from limner import presets
 from limner.core import growth
 from limner.core.config import decode, differences, encode
+from limner.engine import Adam, RunConfig, Sheet
+from limner.engine.controllers import Ema, Growth
 from limner.models import PgganDiscriminator, PgganGenerator
 from limner.objectives import (
     AuxiliaryClassifierD,
@@ -20,8 +22,6 @@ from limner.objectives import (
     WassersteinD,
     WassersteinG,
 )
-from limner.training import Adam, RunConfig, Sheet
-from limner.training.controllers import Ema, Growth
 
 FP32 = {256: 16, 512: 8, 1024: 4}
 FP16 = {512: 16, 1024: 8}

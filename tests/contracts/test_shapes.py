@@ -10,12 +10,12 @@ import torch
 from jaxtyping import AbstractArray, TypeCheckError
 
 from limner.core.images import to_uint8, to_unit_range
+from limner.engine.noise import Noise
 from limner.layers import convolve, downsample, lookup, upsample
 from limner.layers.spectral_norm import SNConv2d, power_iteration
 from limner.metrics import class_accuracy, frechet_distance, frechet_from_moments, moments
 from limner.models import BigGanDiscriminator, DcganGenerator
 from limner.sampling import generate, latents_from_seeds
-from limner.training.noise import Noise
 from shapes import SHAPED
 
 X = torch.zeros(2, 3, 8, 8)

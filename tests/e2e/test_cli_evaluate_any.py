@@ -15,11 +15,11 @@ from limner.api.judging import best_steps
 from limner.checkpoints import RunDirectory, list_states
 from limner.cli.main import main
 from limner.data import PreparedData
+from limner.engine import Intervals
 from limner.metrics import EXTRACTORS, METRICS, Result, reference, streams
 from limner.metrics.features import RandomConv
 from limner.metrics.features.base import images_at
 from limner.sampling import Model
-from limner.training import Intervals
 from runs import toy_pictures
 from toys import toy_config
 

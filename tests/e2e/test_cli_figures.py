@@ -13,7 +13,7 @@ import limner as package
 from limner import api, presets
 from limner.cli.presets import memory_bytes, num_parameters
 from limner.core.config import from_json
-from limner.training import RunConfig
+from limner.engine import RunConfig
 
 FIELDS = {
     *("metric", "name", "value", "std", "extractor", "weights_sha256", "num", "floor", "seed"),

@@ -25,8 +25,8 @@ from limner.core.config import Config
 from limner.core.protocols import NetworkConfig, Scores
 from limner.data import DataConfig, Item, Listing, Source
 from limner.objectives import HingeG, Term
-from limner.training import Adam, Intervals, Players, RunConfig, Update
-from limner.training.controllers import Controller, Ema
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.controllers import Controller, Ema
 
 with open(Path(__file__).with_suffix(".imported"), "a") as file:
     file.write("x")

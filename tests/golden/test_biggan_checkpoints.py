@@ -29,11 +29,11 @@ from limner.checkpoints.importers.biggan_pytorch import (
     read_training,
 )
 from limner.checkpoints.model_folder import ModelConfig
-from limner.checkpoints.torch_files import read_torch
 from limner.core.config import from_json
 from limner.core.errors import CheckpointError, ConfigError
-from limner.training import RunConfig
-from limner.training.trainer import Trainer
+from limner.engine import RunConfig
+from limner.engine.trainer import Trainer
+from limner.formats.torch_files import read_torch
 
 FOLDERS = {"big32_zip": None, "cifar_legacy": "best0", "deep32_zip": None}
 OUT_RTOL, OUT_ATOL = 1e-4, 1e-5

@@ -10,6 +10,10 @@ from safetensors.torch import load_file
 from limner.checkpoints.importers.biggan_names import to_limner
 from limner.core.config import Config
 from limner.data.config import DataConfig
+from limner.engine import Adam, Players, RunConfig, Update
+from limner.engine.controllers import Controller, Ema
+from limner.engine.noise import Draw, Noise
+from limner.engine.trainer import Trainer
 from limner.models import (
     BigGanDiscriminator,
     BigGanGenerator,
@@ -17,10 +21,6 @@ from limner.models import (
     SnganGenerator,
 )
 from limner.objectives import HingeD, HingeG, Orthogonal
-from limner.training import Adam, Players, RunConfig, Update
-from limner.training.controllers import Controller, Ema
-from limner.training.noise import Draw, Noise
-from limner.training.trainer import Trainer
 
 RTOL, ATOL = 1e-3, 1e-4  # the fixtures' own, for training
 SHARE_OF_SIGN_NOISE = 0.005  # entries that may be off by 2 * lr a step, for Adam with beta1 = 0

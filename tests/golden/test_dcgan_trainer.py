@@ -13,10 +13,10 @@ from limner.checkpoints.importers.dcgan_mmgen import (
     rename_generator,
 )
 from limner.data.config import DataConfig
+from limner.engine import Adam, Players, RunConfig, Update
+from limner.engine.noise import Draw, Noise
+from limner.engine.trainer import Trainer
 from limner.objectives import NonSaturatingD, NonSaturatingG
-from limner.training import Adam, Players, RunConfig, Update
-from limner.training.noise import Draw, Noise
-from limner.training.trainer import Trainer
 
 LR = 2e-4
 

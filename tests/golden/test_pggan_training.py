@@ -10,6 +10,10 @@ from safetensors.torch import load_file
 from limner.checkpoints.importers.pggan_names import to_limner
 from limner.core.config import Config
 from limner.data import DataConfig
+from limner.engine import Adam, Players, RunConfig, Update
+from limner.engine.controllers import Controller, Ema
+from limner.engine.noise import Draw, Noise
+from limner.engine.trainer import Trainer
 from limner.models import PgganDiscriminator, PgganGenerator
 from limner.objectives import (
     AuxiliaryClassifierD,
@@ -19,10 +23,6 @@ from limner.objectives import (
     WassersteinD,
     WassersteinG,
 )
-from limner.training import Adam, Players, RunConfig, Update
-from limner.training.controllers import Controller, Ema
-from limner.training.noise import Draw, Noise
-from limner.training.trainer import Trainer
 
 RTOL, ATOL = 1e-3, 1e-4  # the fixture's own
 LR, STEPS = 1e-3, 3

@@ -21,8 +21,8 @@ from limner.checkpoints import (
 from limner.checkpoints.exporters import biggan_pytorch as biggan_export
 from limner.checkpoints.importers import biggan_pytorch as biggan_import
 from limner.checkpoints.importers import dcgan_mmgen, huggingface_biggan, pggan, tfhub_biggan
-from limner.checkpoints.pickles import Record, read_pickle
-from limner.checkpoints.torch_files import read_torch
+from limner.formats.pickles import Record, read_pickle
+from limner.formats.torch_files import read_torch
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from readers.base import Reader, saved_by_torch
 

@@ -18,9 +18,9 @@ from limner.checkpoints import (
 )
 from limner.checkpoints.manifest import render_manifest, sha256_of_bytes
 from limner.core.config import from_json, override, to_json
+from limner.engine import RunConfig
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
 from limner.sampling import load
-from limner.training import RunConfig
 from readers.base import Reader, refused_or_read
 
 

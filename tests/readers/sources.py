@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from limner.data import Crop, DataConfig, Loader, PreparedData, prepare, report
-from limner.data.tfrecords import example_of, framed
+from limner.formats.tfrecords import example_of, framed
 from limner.metrics import read_moments
 from pictures import ACCEPTED, COLOR, PNG, saved
 from readers.base import Reader, refused_or_read

@@ -16,8 +16,8 @@ from limner.api.sheets import RunSheets
 from limner.checkpoints import RunDirectory, load_state, run_lock
 from limner.core.config import Config
 from limner.core.errors import CheckpointError, ConfigError, DivergenceError
+from limner.engine import Adam, Intervals, Players, Update
 from limner.objectives import Term
-from limner.training import Adam, Intervals, Players, Update
 from runs import computed_log, eventful_config, learned, result, toy_pictures
 from toys import ToyGenerator, toy_config
 

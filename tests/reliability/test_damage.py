@@ -20,7 +20,7 @@ from limner.checkpoints import RunDirectory, list_states, newest_verified, read_
 from limner.checkpoints.manifest import render_manifest
 from limner.cli.main import main
 from limner.core.errors import CheckpointError
-from limner.training import Intervals
+from limner.engine import Intervals
 from runs import eventful_config, result, toy_pictures
 from sizes import sized, tallied
 from warm import Warm

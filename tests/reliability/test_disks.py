@@ -33,7 +33,7 @@ from limner.checkpoints import (
 )
 from limner.cli.main import main
 from limner.core.errors import CheckpointError, DiskError
-from limner.training import Intervals
+from limner.engine import Intervals
 from runs import eventful_config, result, toy_pictures
 from sizes import sized, tallied
 from warm import Warm

@@ -9,7 +9,7 @@ from limner.cli.main import main
 from limner.core.config import to_json
 from limner.data import open_data
 from limner.presets import digits_tiny
-from limner.training.fit import Hooks
+from limner.running.fit import Hooks
 from planted import COLLAPSES, collapsing, small_convolutions, watched
 from processes import side_by_side
 from runs import eventful_config, fit_of, learned, toy_data

@@ -7,8 +7,8 @@ import pytest
 from limner.checkpoints import RunDirectory, load_state
 from limner.cli.main import main
 from limner.core.errors import DivergenceError
-from limner.training import Intervals
-from limner.training.rollback import salted
+from limner.engine import Intervals
+from limner.engine.progress import salted
 from planted import planted_command, planted_config
 from runs import fit_of, result, toy_data
 from sizes import tallied

@@ -26,8 +26,8 @@ import noise
 from faults import Call, exit_code, forked, leftovers, watched
 from limner import api
 from limner.checkpoints import RunDirectory, list_states, load_state, protocol
-from limner.training import Intervals
-from limner.training.fit import Fit
+from limner.engine import Intervals
+from limner.running.fit import Fit
 from noise import SAVE_EVERY, STEPS
 from processes import side_by_side
 from runs import eventful_config, result, toy_pictures

@@ -21,9 +21,9 @@ from limner import api
 from limner.checkpoints import RunDirectory, list_states, load_rank_state, load_state
 from limner.cli.main import main
 from limner.core.config import to_json
-from limner.training import Intervals, RunConfig, rollback
-from limner.training.fit import Fit
-from limner.training.trainer import Trainer
+from limner.engine import Intervals, RunConfig, rollback
+from limner.engine.trainer import Trainer
+from limner.running.fit import Fit
 from planted import Plant, planted_config
 from processes import in_processes
 from runs import digest, eventful_config, result, toy_pictures

@@ -16,7 +16,7 @@ from limner import api
 from limner.checkpoints import RunDirectory
 from limner.core.errors import DataError, LimnerError
 from limner.data import Batch, Loader, PreparedData
-from limner.training import Intervals
+from limner.engine import Intervals
 from runs import eventful_config, result, toy_data, toy_pictures
 from sizes import sized, tallied
 

@@ -16,9 +16,9 @@ from limner import presets
 from limner.api import resolved
 from limner.checkpoints import load_state
 from limner.data import PreparedData, open_data
+from limner.engine import Intervals, RunConfig, Update
 from limner.objectives import R1
-from limner.training import Intervals, RunConfig, Update
-from limner.training.fit import Fit
+from limner.running.fit import Fit
 from runs import (
     CROPPED,
     computed_log,

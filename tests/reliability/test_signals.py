@@ -23,8 +23,8 @@ from commands import PYTHON, environment, train_words, until
 from limner import api
 from limner.checkpoints import RunDirectory, list_states, newest_verified
 from limner.cli.main import main
-from limner.training import Intervals
-from limner.training.signals import StopRequests
+from limner.engine import Intervals
+from limner.running.signals import StopRequests
 from processes import side_by_side
 from runs import eventful_config, result, toy_pictures
 from sizes import sized, tallied

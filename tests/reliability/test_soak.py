@@ -16,7 +16,7 @@ import pytest
 
 from commands import environment
 from limner.core.config import to_json
-from limner.training import Intervals
+from limner.engine import Intervals
 from runs import eventful_config, toy_pictures
 from sizes import sized, tallied
 

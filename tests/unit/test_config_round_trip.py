@@ -19,11 +19,11 @@ from limner.core.schedules import SCHEDULES, Schedule
 from limner.data.config import DataConfig
 from limner.data.sources import SOURCES
 from limner.data.sources.base import Source
+from limner.engine import RunConfig, Update
+from limner.engine.controllers import CONTROLLERS, Controller
 from limner.models import ARCHITECTURES
 from limner.objectives import DIRECTS, TERMS
 from limner.objectives.base import Direct, Term
-from limner.training import RunConfig, Update
-from limner.training.controllers import CONTROLLERS, Controller
 
 # A strategy that refuses a draw makes hypothesis think that somebody used `random` in it.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")

@@ -9,6 +9,7 @@ from PIL import Image
 from test_data_loader import equal, take
 
 from limner.core.errors import ConfigError, DataError
+from limner.core.images import MAX_PIXELS
 from limner.data import (
     Crop,
     DataConfig,
@@ -21,7 +22,7 @@ from limner.data import (
     stages,
 )
 from limner.data.opening import open_alike
-from limner.data.pictures import MAX_PIXELS, UnreadablePictureError, fitted
+from limner.data.pictures import UnreadablePictureError, fitted
 from limner.data.prepare import HEADER_BYTES
 from limner.data.stages import offset_draws
 from runs import toy_data

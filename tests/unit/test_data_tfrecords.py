@@ -12,7 +12,7 @@ from limner.core.errors import DataError, LimnerError
 from limner.data import DataConfig, PreparedData, prepare, report, write_tfrecords
 from limner.data.sources import find_source
 from limner.data.tfrecord_export import order_of
-from limner.data.tfrecords import example_of, framed, level_of, pixels_of, pyramid, records_of
+from limner.formats.tfrecords import example_of, framed, level_of, pixels_of, pyramid, records_of
 
 FORM = "tfrecords_8"
 

@@ -7,9 +7,9 @@ import torch
 
 from limner.core.config import from_json, override, to_json
 from limner.core.errors import ConfigError
+from limner.engine import RunConfig, Update
+from limner.engine.trainer import Trainer
 from limner.objectives import R1, HingeD, HingeG, Orthogonal
-from limner.training import RunConfig, Update
-from limner.training.trainer import Trainer
 from toys import ToyDiscriminator, ToyReals, toy_config
 
 UPDATES = (

@@ -17,12 +17,12 @@ from limner.core.growth import GrowthSchedule
 from limner.core.images import to_unit_range
 from limner.data import Loader, indices
 from limner.data.fading import shown_at
+from limner.engine import Intervals, RunConfig, Update
+from limner.engine.controllers import Controller, Growth
+from limner.engine.trainer import Trainer
 from limner.models import PgganDiscriminator, PgganGenerator
 from limner.objectives import Term
-from limner.training import Intervals, RunConfig, Update
-from limner.training.controllers import Controller, Growth
-from limner.training.fit import Hooks
-from limner.training.trainer import Trainer
+from limner.running.fit import Hooks
 from processes import in_processes
 from runs import computed_log, fit_of
 from toys import ToyReals, toy_config

@@ -7,8 +7,8 @@ from torch import nn
 
 from limner.layers import SNConv2d
 from limner.reports.plots import health_charts
-from limner.training.alarms import Alarms, worse_scores
-from limner.training.watch import diversity, largest_singular_value, singular_values
+from limner.running.alarms import Alarms, worse_scores
+from limner.running.watch import diversity, largest_singular_value, singular_values
 
 HEALTHY = {
     "diversity": 0.9, "diversity_within": 0.8, "signs_real": 0.7, "signs_fake": 0.6,

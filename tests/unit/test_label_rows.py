@@ -36,6 +36,9 @@ from limner.data import (
     write_tfrecords,
     write_zip,
 )
+from limner.engine import Update
+from limner.engine.noise import Noise
+from limner.engine.trainer import Trainer
 from limner.metrics.evaluation import check_metrics
 from limner.metrics.features import default_features
 from limner.models import PgganDiscriminator, PgganGenerator
@@ -47,9 +50,6 @@ from limner.objectives import (
 )
 from limner.sampling import load
 from limner.sampling.walls import Wall, wall_places
-from limner.training import Update
-from limner.training.noise import Noise
-from limner.training.trainer import Trainer
 from processes import in_processes
 from runs import result
 from toys import toy_config

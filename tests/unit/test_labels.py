@@ -5,11 +5,11 @@ import torch
 
 from limner.core.config import decode, encode
 from limner.core.errors import ConfigError
+from limner.engine import Update
+from limner.engine.noise import LABEL_RULES, Noise
+from limner.engine.trainer import Trainer
 from limner.objectives import HingeD, HingeG
-from limner.training import Update
-from limner.training.fit import Fit
-from limner.training.noise import LABEL_RULES, Noise
-from limner.training.trainer import Trainer
+from limner.running.fit import Fit
 from runs import fit_of, toy_pictures
 from toys import ToyReals, toy_config
 

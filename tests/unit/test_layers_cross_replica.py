@@ -12,6 +12,9 @@ from torch import nn
 from limner.core import distributed
 from limner.core.config import Config
 from limner.data import DataConfig, Loader, PreparedData, open_data
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.controllers import Controller, Ema
+from limner.engine.trainer import Trainer
 from limner.layers import CrossReplicaBatchNorm2d, cross_replica_batch_norm
 from limner.models import (
     BigGanDiscriminator,
@@ -20,9 +23,6 @@ from limner.models import (
     DcganGenerator,
 )
 from limner.objectives import R1, HingeD, HingeG
-from limner.training import Adam, Intervals, Players, RunConfig, Update
-from limner.training.controllers import Controller, Ema
-from limner.training.trainer import Trainer
 from processes import in_processes
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its children")

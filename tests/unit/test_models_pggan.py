@@ -8,6 +8,10 @@ from torch import Tensor
 
 from limner.checkpoints.filling import refill
 from limner.core.errors import ConfigError, LimnerError
+from limner.engine import Update
+from limner.engine.controllers.ema import average
+from limner.engine.precision import Forwards
+from limner.engine.trainer import Trainer
 from limner.layers import EqualizedConv2d, EqualizedLinear, pixel_norm
 from limner.models import PgganDiscriminator, PgganGenerator
 from limner.objectives import (
@@ -19,10 +23,6 @@ from limner.objectives import (
     WassersteinD,
     WassersteinG,
 )
-from limner.training import Update
-from limner.training.controllers.ema import average
-from limner.training.precision import Forwards
-from limner.training.trainer import Trainer
 from toys import toy_config
 
 SIZES = {

@@ -24,9 +24,9 @@ from hostile import (
     program,
     text,
 )
-from limner.checkpoints.pickles import Name, Record, read_pickle
-from limner.checkpoints.torch_files import read_torch
 from limner.core.errors import CheckpointError, RefusedFile
+from limner.formats.pickles import Name, Record, read_pickle
+from limner.formats.torch_files import read_torch
 from readers.base import saved_by_torch
 
 FORMS = {"pickle": lambda c: c, "zip": as_torch_zip, "legacy": as_torch_legacy}

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from limner.core.errors import ConfigError
+from limner.engine import Update
+from limner.engine.precision import Forwards, _RoundedProducts, require_precision
+from limner.engine.trainer import Trainer
 from limner.layers import SNConv2d, SNLinear
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import R1, GradientPenalty, HingeD, HingeG, Orthogonal
-from limner.training import Update
-from limner.training.precision import Forwards, _RoundedProducts, require_precision
-from limner.training.trainer import Trainer
 from toys import toy_config
 
 CPU = torch.device("cpu")

@@ -21,6 +21,9 @@ from limner.cli.main import main
 from limner.core import distributed
 from limner.core.config import Config
 from limner.data import Loader, PreparedData, open_data
+from limner.engine import Intervals, RunConfig, Update
+from limner.engine.controllers import Controller, Ema
+from limner.engine.trainer import Trainer
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import (
     R1,
@@ -33,9 +36,6 @@ from limner.objectives import (
     WassersteinD,
     WassersteinG,
 )
-from limner.training import Intervals, RunConfig, Update
-from limner.training.controllers import Controller, Ema
-from limner.training.trainer import Trainer
 from processes import in_processes
 from runs import Centred, computed_log, result
 from toys import ToyGenerator, toy_config

@@ -16,8 +16,8 @@ from limner.api import scoring
 from limner.checkpoints import RunDirectory
 from limner.core import distributed
 from limner.core.leaving import Interrupted
+from limner.engine import Intervals, RunConfig
 from limner.metrics import evaluation, streams
-from limner.training import Intervals, RunConfig
 from processes import in_processes
 from runs import toy_pictures
 from toys import ToyGenerator, toy_config

@@ -5,10 +5,10 @@ import json
 import torch
 
 from limner.data import DataConfig, prepare
+from limner.engine import Intervals
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.reports.plots import _outstanding, _ramp, health_charts
-from limner.training import Intervals
-from limner.training.watch import kept_singular_values
+from limner.running.watch import kept_singular_values
 from runs import fit_of, toy_config, toy_data, toy_pictures
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import bundles
-from limner.checkpoints.tensorflow_bundle import TensorflowBundle, masked_crc32c
 from limner.core.errors import CheckpointError, MissingExtra
+from limner.formats.tensorflow_bundle import TensorflowBundle, masked_crc32c
 
 VARIABLES = {
     "Generator/conv0/w": np.arange(24, dtype=np.float32).reshape(2, 3, 4),

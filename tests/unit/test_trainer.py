@@ -9,6 +9,9 @@ import torch
 from limner.core.config import Config
 from limner.core.errors import ConfigError, DivergenceError
 from limner.core.schedules import Linear
+from limner.engine import Adam, Players, Update
+from limner.engine.controllers import Ema, LearningRate
+from limner.engine.trainer import Trainer
 from limner.objectives import (
     R1,
     R2,
@@ -23,9 +26,6 @@ from limner.objectives import (
     WassersteinD,
     WassersteinG,
 )
-from limner.training import Adam, Players, Update
-from limner.training.controllers import Ema, LearningRate
-from limner.training.trainer import Trainer
 from toys import ToyDiscriminator, ToyGenerator, ToyReals, toy_config
 
 D = Update(player="d", terms=(HingeD(),))

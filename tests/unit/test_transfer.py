@@ -19,10 +19,10 @@ from limner.checkpoints import (
 )
 from limner.core.errors import CheckpointError
 from limner.data import DataConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.controllers import Ema
 from limner.models import ARCHITECTURES, BigGanDiscriminator, BigGanGenerator
 from limner.objectives import HingeD, HingeG
-from limner.training import Adam, Intervals, Players, RunConfig, Update
-from limner.training.controllers import Ema
 
 SHAPE = (1, 8, 8)
 KINDS = {

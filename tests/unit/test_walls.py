@@ -12,8 +12,8 @@ from limner.api import sheets
 from limner.core.config import override
 from limner.core.errors import LimnerError
 from limner.data import DataConfig, open_data
+from limner.engine import Intervals, Sheet
 from limner.sampling import Wall, latents_from_seeds, wall, wall_places
-from limner.training import Intervals, Sheet
 from runs import fit_of, toy_data
 from toys import toy_config
 

@@ -15,11 +15,11 @@ from limner.core.config import from_json, nearest, to_json
 from limner.core.errors import CheckpointError, ConfigError, LimnerError
 from limner.core.files import write_atomically
 from limner.data import DataConfig, open_data
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.controllers import Ema
+from limner.engine.progress import Progress
 from limner.objectives import HingeD, HingeG, Orthogonal
-from limner.training import Adam, Intervals, Players, RunConfig, Update
-from limner.training.controllers import Ema
-from limner.training.fit import Fit, data_facts
-from limner.training.progress import Progress
+from limner.running.fit import Fit, data_facts
 
 Flags = Mapping[str, Any]
 

@@ -9,6 +9,7 @@ from torch import nn
 from limner.core.grids import grid_size
 from limner.core.protocols import z_dim_of
 from limner.data import PreparedData
+from limner.engine.config import RunConfig
 from limner.sampling import (
     FixedSamples,
     TrainingSheets,
@@ -18,7 +19,6 @@ from limner.sampling import (
     wall,
     wall_places,
 )
-from limner.training.config import RunConfig
 
 NUM_REALS = 80
 

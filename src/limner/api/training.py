@@ -30,11 +30,11 @@ from limner.core.config import decode, differences, encode, from_json, to_json
 from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import write_atomically
 from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
+from limner.engine.config import CHANGEABLE, RunConfig
+from limner.running.fit import Fit, Hooks, Outcome, data_facts, rounding_notes
+from limner.running.rollback import OnDivergence, newest_for_all
+from limner.running.trackers import TensorBoard
 from limner.sampling import StandingPlan
-from limner.training.config import CHANGEABLE, RunConfig
-from limner.training.fit import Fit, Hooks, Outcome, data_facts, rounding_notes
-from limner.training.rollback import OnDivergence, newest_for_all
-from limner.training.trackers import TensorBoard
 
 Notice = Callable[[str, str], None]
 

@@ -10,7 +10,7 @@ from limner.checkpoints import ModelRecord, fill, find_model, refill
 from limner.checkpoints.filling import Anew
 from limner.core.errors import CheckpointError
 from limner.core.protocols import NetworkConfig
-from limner.training.trainer import Trainer
+from limner.engine.trainer import Trainer
 
 DECLARED = "what changes with them is what layers declare as `per_class`, see docs/finetuning.md"
 

@@ -173,7 +173,7 @@ def _export(options: Prepare, labels: Literal["classes", "none"], place: Path) -
     """Write the file; what is no prepared directory is prepared at a place beside it first."""
     from limner.data import PreparedData, write_hdf5, write_tfrecords, write_zip
     from limner.data.prepared import is_prepared
-    from limner.data.tfrecords import level_of
+    from limner.formats.tfrecords import level_of
 
     if options.out.exists():
         raise LimnerError(f"--out {options.out}: exists already; remove it or give another place")

@@ -10,12 +10,12 @@ import numpy as np
 
 from limner.core.errors import DataError, LimnerError
 from limner.data import Item, PreparedData
-from limner.data.npy import read_npy_header
 from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
 from limner.data.prepared import is_prepared
 from limner.data.sources import Listing, find_source
 from limner.data.sources.arrays import ArrayFile
-from limner.data.sources.zips import opened, problems_as
+from limner.formats.npy import read_npy_header
+from limner.formats.zips import opened, problems_as
 
 BYTES_IN_MEMORY = 1 << 28  # more lie in a file that goes with the process
 Progress = Callable[[int, int | None], None]

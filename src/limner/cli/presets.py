@@ -14,7 +14,7 @@ from limner import presets
 from limner.cli.parsing import parse
 
 if TYPE_CHECKING:
-    from limner.training import RunConfig
+    from limner.engine import RunConfig
 
 EXAMPLE = "limner presets digits --json > mine.json; limner train mine.json"
 USUAL_CHANNELS = 3  # sizes are shown for these where the data decide
@@ -125,7 +125,7 @@ def num_parameters(network: Any, image_shape: tuple[int, int, int], num_classes:
 
 def memory_bytes(config: "RunConfig", num_generator: int, num_discriminator: int) -> int:
     """Weights, gradients and Adam's two moments of both players, and the generator's average."""
-    from limner.training.controllers import Ema
+    from limner.engine.controllers import Ema
 
     averages = sum(isinstance(part, Ema) for part in config.controllers)
     bytes_each = 8 if config.precision == "float64" else 4

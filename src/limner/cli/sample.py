@@ -209,7 +209,7 @@ def load_array(path: Path, key: str) -> "np.ndarray":
 
     import numpy as np
 
-    from limner.data.sources.zips import ZIP_ERRORS
+    from limner.formats.zips import ZIP_ERRORS
 
     numpys_own = (SyntaxError, TypeError, AttributeError, tokenize.TokenError)
     try:

@@ -15,7 +15,7 @@ from limner.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from limner.checkpoints import RunLock
-    from limner.training import RunConfig
+    from limner.engine import RunConfig
 
 EXAMPLE = "limner train digits --run runs/digits --set optim.g.lr=5e-4"
 
@@ -150,7 +150,7 @@ def compose(options: Train) -> "RunConfig":
 def load_config(name: str) -> "RunConfig":
     """A RunConfig from a preset's name, a JSON file, or FILE.py:FUNCTION."""
     from limner.core.config import from_json, load_module
-    from limner.training import RunConfig
+    from limner.engine import RunConfig
 
     file, colon, function = name.rpartition(":")
     if colon and file.endswith(".py"):

@@ -34,3 +34,19 @@ class MissingExtra(LimnerError):  # noqa: N818 - reads as a sentence in messages
 
     def __init__(self, package: str, extra: str, purpose: str):
         super().__init__(f"{purpose} needs the package '{package}': pip install 'limner[{extra}]'")
+
+
+def printable(name: str) -> str:
+    """A name for lists and messages: control characters, and bytes that are no UTF-8, as escapes;
+    it stays on one line and every file and terminal takes it."""
+    return "".join(_escaped(character) for character in name)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte of a file name that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    is_control = code < 32 or 127 <= code < 160 or code in (0x2028, 0x2029)
+    if is_control or 0xD800 <= code <= 0xDFFF:
+        return character.encode("unicode_escape").decode()
+    return character

@@ -26,10 +26,11 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
+from limner.core.images import MAX_PIXELS
+
 # Pillow logs what it also raises; without a handler Python prints that, a line beside the reason.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-MAX_PIXELS = 50_000_000
 MEMORY_SHARE = {"JPEG2000": 4, "AVIF": 4}
 STRIP_PIXELS = 2**20  # what is computed in wider numbers goes strip by strip
 # Formats that only hold pixels; EPS, for one, would start another program.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from limner.core.errors import DataError
+from limner.core.errors import DataError, printable
 from limner.core.files import sha256_of, sync_directory, sync_file, temporary_name
 from limner.data.config import DataConfig
 from limner.data.labels import Label, class_counts, stacked
@@ -29,7 +29,6 @@ from limner.data.prepared import (
     identity_of_content,
 )
 from limner.data.sources import Item, Listing, Source, find_source, kind_of
-from limner.data.sources.base import printable
 
 Progress = Callable[[int, int | None], None]
 MAX_REFUSED_LISTED = 10_000

@@ -18,7 +18,7 @@ from limner.core.errors import DataError
 from limner.core.files import sha256_of
 from limner.data.kept import KeptPictures
 from limner.data.labels import Labels, class_counts
-from limner.data.npy import read_npy_header
+from limner.formats.npy import read_npy_header
 
 FORMAT = "limner-prepared"
 SQUARES_VERSION, KEPT_VERSION, ROWS_VERSION = VERSIONS = 1, 2, 3

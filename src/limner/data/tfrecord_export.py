@@ -12,7 +12,7 @@ from limner.core.files import named, sync_directory, sync_file, temporary_name
 from limner.data.export import squares_of
 from limner.data.prepare import Progress
 from limner.data.prepared import PreparedData
-from limner.data.tfrecords import (
+from limner.formats.tfrecords import (
     MIN_LEVEL,
     example_of,
     framed,

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from limner.core.errors import LimnerError
 from limner.core.files import sha256_of, write_atomically
-from limner.data.npy import read_npy_header
-from limner.data.sources.zips import opened, problem_of_member, problems_as
+from limner.formats.npy import read_npy_header
+from limner.formats.zips import opened, problem_of_member, problems_as
 from limner.metrics.frechet import Gaussian
 
 NUM_FEATURES_MAX = 16_384

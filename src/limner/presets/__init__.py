@@ -12,7 +12,7 @@ from limner.core.config import nearest
 from limner.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from limner.training.config import RunConfig
+    from limner.engine.config import RunConfig
 
 PRESETS: dict[str, str] = {
     "digits": "limner.presets.handwritten:digits",

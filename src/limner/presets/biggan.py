@@ -10,10 +10,10 @@ its sampler shows the data more often than its 100 epochs say. Elsewhere it is e
 
 from limner.core.config import override
 from limner.data.config import DataConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.controllers import Ema
 from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import HingeD, HingeG
-from limner.training import Adam, Intervals, Players, RunConfig, Update
-from limner.training.controllers import Ema
 
 
 def biggan_imagenet128_bs256x8() -> RunConfig:

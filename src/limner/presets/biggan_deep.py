@@ -1,8 +1,8 @@
 """BigGAN-deep (Brock et al. 2019, appendix B) by BigGAN-PyTorch's launch script."""
 
+from limner.engine import RunConfig
 from limner.models.biggan_deep import BigGanDeepDiscriminator, BigGanDeepGenerator
 from limner.presets.biggan import biggan_imagenet128_bs256x8
-from limner.training import RunConfig
 
 
 def biggan_deep_imagenet128() -> RunConfig:

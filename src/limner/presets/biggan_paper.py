@@ -13,10 +13,10 @@ they collapsed: after 732, 295, 185, 152 and 165 thousand from batch 2048 on. Th
 
 from limner.core.config import override
 from limner.data.config import DataConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.controllers import Ema
 from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import HingeD, HingeG, Orthogonal
-from limner.training import Adam, Intervals, Players, RunConfig, Update
-from limner.training.controllers import Ema
 
 
 def biggan_ladder_batch256() -> RunConfig:

@@ -5,9 +5,9 @@ config fields say so: set discriminator.leaky_slope=0.2, *.norm_mean=1 and *.nor
 """
 
 from limner.data.config import DataConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
 from limner.objectives import NonSaturatingD, NonSaturatingG
-from limner.training import Adam, Intervals, Players, RunConfig, Update
 
 
 def dcgan_celeba64() -> RunConfig:

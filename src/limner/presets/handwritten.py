@@ -6,10 +6,10 @@ batch norm in the generator, an average of the generator for sampling.
 """
 
 from limner.data.config import DataConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.controllers import Ema
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import HingeD, HingeG
-from limner.training import Adam, Intervals, Players, RunConfig, Update
-from limner.training.controllers import Ema
 
 METRICS = ("fid", "prdc", "accuracy", "cas")
 

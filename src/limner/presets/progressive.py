@@ -10,6 +10,8 @@ schedule of one GPU; on others, `--set` what the preset's function sets.
 from limner.core.config import override
 from limner.core.growth import GrowthSchedule
 from limner.data.config import DataConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Sheet, Update
+from limner.engine.controllers import Ema, Growth
 from limner.models.pggan import PgganDiscriminator, PgganGenerator
 from limner.objectives import (
     AuxiliaryClassifierD,
@@ -19,8 +21,6 @@ from limner.objectives import (
     WassersteinD,
     WassersteinG,
 )
-from limner.training import Adam, Intervals, Players, RunConfig, Sheet, Update
-from limner.training.controllers import Ema, Growth
 
 # What one GPU of 16 GB holds of the two networks.
 MOST_IN_FLOAT32 = ((256, 16), (512, 8), (1024, 4))

@@ -1,10 +1,10 @@
 """SA-GAN (Zhang et al. 2019) by BigGAN-PyTorch's launch script and by MMGeneration's configs."""
 
 from limner.data.config import DataConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.controllers import Ema
 from limner.models.sagan import SaganDiscriminator, SaganGenerator
 from limner.objectives import HingeD, HingeG
-from limner.training import Adam, Intervals, Players, RunConfig, Update
-from limner.training.controllers import Ema
 
 
 def sagan_imagenet128() -> RunConfig:

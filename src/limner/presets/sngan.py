@@ -6,9 +6,9 @@ epsilon of 1e-4, and sees fakes before reals; its iterations count discriminator
 """
 
 from limner.data.config import DataConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
 from limner.models.sngan import SnganDiscriminator, SnganGenerator
 from limner.objectives import HingeD, HingeG
-from limner.training import Adam, Intervals, Players, RunConfig, Update
 
 
 def sngan_imagenet128() -> RunConfig:

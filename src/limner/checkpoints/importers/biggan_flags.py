@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from limner.checkpoints.importers.biggan_names import FamilyConfig
-from limner.checkpoints.pickles import Record, shown
 from limner.core.config import nearest
 from limner.core.errors import CheckpointError, ConfigError
+from limner.formats.pickles import Record, shown
 from limner.models import (
     BigGanDeepDiscriminator,
     BigGanDeepGenerator,

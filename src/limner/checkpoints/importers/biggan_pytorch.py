@@ -28,9 +28,9 @@ from limner.checkpoints.importers.biggan_flags import (
 )
 from limner.checkpoints.importers.biggan_names import FamilyConfig, Role, to_limner, to_reference
 from limner.checkpoints.model_folder import ModelConfig, ModelRecord
-from limner.checkpoints.torch_files import read_torch
 from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import sha256_of
+from limner.formats.torch_files import read_torch
 
 FORMAT = "biggan-pytorch"
 COUNTERS = ("itr", "epoch", "save_num", "save_best_num")

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from limner.checkpoints.model_folder import ModelConfig, ModelRecord
-from limner.checkpoints.pickles import Record, shown
-from limner.checkpoints.torch_files import read_torch
 from limner.core.errors import CheckpointError, ConfigError, RefusedFile
 from limner.core.files import sha256_of
 from limner.core.protocols import NetworkConfig
+from limner.formats.pickles import Record, shown
+from limner.formats.torch_files import read_torch
 from limner.models.dcgan import BOTTOM, DcganDiscriminator, DcganGenerator
 
 LEAKY_SLOPE = 0.01  # the default of the layer that MMGeneration builds; the paper has 0.2

@@ -20,9 +20,9 @@ from limner.checkpoints.importers.folding import (
     require_names,
 )
 from limner.checkpoints.model_folder import MAX_CLASSES, MAX_TRUNCATIONS, ModelRecord
-from limner.checkpoints.torch_files import read_torch
 from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import sha256_of
+from limner.formats.torch_files import read_torch
 
 WEIGHTS_NAME, CONFIG_NAME = "pytorch_model.bin", "config.json"
 MAX_CONFIG_BYTES, MAX_BLOCKS, MAX_CHANNELS = 2**20, 64, 2**16

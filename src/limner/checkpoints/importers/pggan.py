@@ -21,9 +21,9 @@ from limner.checkpoints.importers.folding import fitted, listed, require_names
 from limner.checkpoints.importers.pggan_names import Role, to_limner, to_reference
 from limner.checkpoints.importers.pggan_theano import as_tensorflow, said
 from limner.checkpoints.model_folder import MAX_CLASSES, MAX_SIZE, ModelConfig, ModelRecord
-from limner.checkpoints.pickles import Name, Record, read_pickle, shown
 from limner.core.errors import CheckpointError, ConfigError, RefusedFile
 from limner.core.files import sha256_of
+from limner.formats.pickles import Name, Record, read_pickle, shown
 from limner.models import PgganDiscriminator, PgganGenerator
 
 CLASSES = {Name("tfutil", "Network"), Name("network", "Network")}

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from limner.checkpoints.pickles import Record, shown
 from limner.core.errors import CheckpointError
+from limner.formats.pickles import Record, shown
 
 HE, LINEAR = 2.0**0.5, 1.0
 FUNCTIONS = {

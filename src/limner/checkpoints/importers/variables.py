@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.checkpoints.file_kinds import CUT_ZIP, is_zipfile
-from limner.checkpoints.tensorflow_bundle import INDEX_SUFFIX, TensorflowBundle
-from limner.checkpoints.torch_files import read_torch
 from limner.core.errors import CheckpointError, LimnerError, MissingExtra, RefusedFile
 from limner.core.files import sha256_of
-from limner.data.npy import read_npy_header
-from limner.data.sources.zips import opened as opened_zip
-from limner.data.sources.zips import overlapping, problem_of_member, problems_as
+from limner.formats.file_kinds import CUT_ZIP, is_zipfile
+from limner.formats.npy import read_npy_header
+from limner.formats.tensorflow_bundle import INDEX_SUFFIX, TensorflowBundle
+from limner.formats.torch_files import read_torch
+from limner.formats.zips import opened as opened_zip
+from limner.formats.zips import overlapping, problem_of_member, problems_as
 
 HDF5_MAGIC, GZIP_MAGIC, ZIP_MAGIC = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"PK\x03\x04"
 WANTED = "the module's folder or .tar.gz, an HDF5 or .npz dump of its variables, or a .pth"

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from limner.core.config import Config
-from limner.core.errors import DataError
+from limner.core.errors import DataError, printable
 from limner.data.pictures import UnreadablePictureError, open_picture
 from limner.data.sources.base import (
     MAX_FILE_BYTES,
@@ -19,7 +19,6 @@ from limner.data.sources.base import (
     Listing,
     Source,
     is_hidden,
-    printable,
 )
 from limner.data.sources.grouping import (
     LABEL_FILE,
@@ -30,7 +29,7 @@ from limner.data.sources.grouping import (
     labels_of_json,
     unlabelled,
 )
-from limner.data.sources.zips import (
+from limner.formats.zips import (
     opened,
     overlapping,
     problem_of_member,

@@ -9,13 +9,13 @@ from typing import IO
 import numpy as np
 
 from limner.core.config import Config
-from limner.core.errors import DataError
+from limner.core.errors import DataError, printable
+from limner.core.images import MAX_PIXELS
 from limner.data.labels import Label, finite
-from limner.data.npy import NpyHeader, read_npy_header
-from limner.data.pictures import MAX_PIXELS
-from limner.data.sources.base import Item, Labels, Listing, Source, printable
+from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.grouping import MAX_CLASSES, check_classes
-from limner.data.sources.zips import opened, problem_of_member, problems_as
+from limner.formats.npy import NpyHeader, read_npy_header
+from limner.formats.zips import opened, problem_of_member, problems_as
 
 IMAGE_KEYS = ("images", "x", "x_train", "train_images", "arr_0")
 LABEL_KEYS = ("labels", "y", "label", "y_train", "train_labels", "arr_1")

@@ -163,22 +163,6 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def printable(name: str) -> str:
-    """A name for lists and messages: control characters, and bytes that are no UTF-8, as escapes;
-    it stays on one line and every file and terminal takes it."""
-    return "".join(_escaped(character) for character in name)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte of a file name that is no UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    is_control = code < 32 or 127 <= code < 160 or code in (0x2028, 0x2029)
-    if is_control or 0xD800 <= code <= 0xDFFF:
-        return character.encode("unicode_escape").decode()
-    return character
-
-
 Entry = tuple[str, str, os.stat_result]  # relative name, path, status
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from limner.core.config import Config
-from limner.core.errors import DataError
-from limner.data.sources.base import Item, Labels, Listing, Source, printable
+from limner.core.errors import DataError, printable
+from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.cifar_pickle import read_batch
 from limner.data.sources.grouping import check_classes
 

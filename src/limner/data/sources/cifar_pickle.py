@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from limner.core.errors import DataError, RefusedFile
-from limner.core.pickle_arrays import BUILDERS
-from limner.core.pickle_machine import DAMAGE, Machine, Name
-from limner.data.sources.base import printable
+from limner.core.errors import DataError, RefusedFile, printable
+from limner.formats.pickle_arrays import BUILDERS
+from limner.formats.pickle_machine import DAMAGE, Machine, Name
 
 Result = TypeVar("Result")
 MAX_BYTES = 2**28  # the largest published file has 155 MB

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from limner.core.config import Config
-from limner.core.errors import DataError
+from limner.core.errors import DataError, printable
 from limner.data.pictures import UnreadablePictureError, open_picture
 from limner.data.sources.base import (
     MAX_FILE_BYTES,
@@ -17,7 +17,6 @@ from limner.data.sources.base import (
     Listing,
     Source,
     is_hidden,
-    printable,
     walk_files,
 )
 from limner.data.sources.grouping import (

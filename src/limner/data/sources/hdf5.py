@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from limner.core.config import Config
-from limner.core.errors import DataError, MissingExtra
-from limner.data.npy import read_npy_header
-from limner.data.pictures import MAX_PIXELS
+from limner.core.errors import DataError, MissingExtra, printable
+from limner.core.images import MAX_PIXELS
 from limner.data.sources.arrays import (
     IMAGE_KEYS,
     LABEL_KEYS,
@@ -26,8 +25,9 @@ from limner.data.sources.arrays import (
     order_of_axes,
     read_blocks,
 )
-from limner.data.sources.base import Item, Labels, Listing, Source, printable, with_beside
+from limner.data.sources.base import Item, Labels, Listing, Source, with_beside
 from limner.data.sources.grouping import check_classes
+from limner.formats.npy import read_npy_header
 
 LEVEL = re.compile(r"data\d{1,5}x\d{1,5}")
 MAGIC = b"\x89HDF\r\n\x1a\n"

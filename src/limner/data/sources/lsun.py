@@ -9,9 +9,9 @@ from typing import Any
 from PIL import Image
 
 from limner.core.config import Config
-from limner.core.errors import ConfigError, DataError, MissingExtra
+from limner.core.errors import ConfigError, DataError, MissingExtra, printable
 from limner.data.pictures import UnreadablePictureError, open_picture
-from limner.data.sources.base import MAX_FILE_BYTES, Item, Labels, Listing, Source, printable
+from limner.data.sources.base import MAX_FILE_BYTES, Item, Labels, Listing, Source
 
 DATA_FILE = "data.mdb"
 AGAIN = "unpack or download it again"

@@ -16,7 +16,7 @@ import numpy as np
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError, DataError
-from limner.data.pictures import MAX_PIXELS
+from limner.core.images import MAX_PIXELS
 from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.grouping import check_classes
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from limner.core.config import Config
 from limner.core.errors import DataError
-from limner.data.pictures import MAX_PIXELS
+from limner.core.images import MAX_PIXELS
 from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.cifar_pickle import built, read_arrays
-from limner.data.sources.matlab import variable
+from limner.formats.matlab import variable
 
 MATLAB_FILE = "train_32x32.mat"
 PICKLES = tuple(f"train_{i}.pkl" for i in range(1, 4))

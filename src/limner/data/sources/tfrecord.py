@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from limner.core.config import Config
-from limner.core.errors import DataError
-from limner.data.npy import read_npy_header
+from limner.core.errors import DataError, printable
 from limner.data.sources.arrays import (
     class_numbers,
     label_of,
@@ -15,9 +14,10 @@ from limner.data.sources.arrays import (
     note_on_rows,
     read_blocks,
 )
-from limner.data.sources.base import Item, Labels, Listing, Source, printable, with_beside
+from limner.data.sources.base import Item, Labels, Listing, Source, with_beside
 from limner.data.sources.grouping import MAX_CLASSES
-from limner.data.tfrecords import (
+from limner.formats.npy import read_npy_header
+from limner.formats.tfrecords import (
     CHECKSUM_BYTES,
     HEADER_BYTES,
     LEVEL_FILE,

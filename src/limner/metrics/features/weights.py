@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from limner.checkpoints.torch_files import read_torch
 from limner.core.errors import LimnerError
 from limner.core.files import cache_directory
+from limner.formats.torch_files import read_torch
 
 WRAPPERS = ("state_dict", "model", "state_dict_ema")  # what training scripts save weights under
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
+from limner.engine.controllers.base import Controller, TrainerView
 from limner.objectives.base import Memory
-from limner.training.controllers.base import Controller, TrainerView
 
 
 class Ema(Config, Controller, frozen=True, kw_only=True):

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from limner.core.errors import ConfigError
 from limner.core.streams import stream
-from limner.training.rollback import salted
-from limner.training.update import Update
+from limner.engine.progress import salted
+from limner.engine.update import Update
 
 
 def drawn(

@@ -12,26 +12,13 @@ from typing import TYPE_CHECKING, Literal
 from limner.checkpoints import RunDirectory, newest_verified
 from limner.core import distributed
 from limner.core.errors import CheckpointError
-from limner.core.streams import stream
+from limner.engine.progress import rate_factor
 
 if TYPE_CHECKING:
-    from limner.training.trainer import Trainer
+    from limner.engine.trainer import Trainer
 
 OnDivergence = Literal["stop", "rollback"]
 MOST_ROLLBACKS = 2
-RATE_FACTOR = 0.5
-
-
-def salted(seed: int, rollbacks: int) -> int:
-    """The seed of order and noise after a number of rollbacks; without one, the run's own."""
-    if rollbacks == 0:
-        return seed
-    return stream(seed, "rollback", rollbacks).initial_seed() % 2**62
-
-
-def rate_factor(rollbacks: int) -> float:
-    """What the learning rates of the config are multiplied by."""
-    return RATE_FACTOR**rollbacks
 
 
 def newest_for_all(checkpoints: Path, warn: Callable[[str], None]) -> Path | None:

@@ -12,9 +12,9 @@ from limner.core.config import Config
 from limner.core.errors import ConfigError, LimnerError
 from limner.core.growth import GrowthSchedule
 from limner.data.fading import shown_at
+from limner.engine.controllers.base import Controller, TrainerView
+from limner.engine.progress import rate_factor
 from limner.objectives.base import Memory
-from limner.training.controllers.base import Controller, TrainerView
-from limner.training.rollback import rate_factor
 
 
 class Growing(Protocol):

@@ -14,9 +14,9 @@ from typing import NoReturn
 
 import numpy as np
 
-from limner.core.crc32c import masked_crc32c
 from limner.core.errors import CheckpointError
-from limner.core.protobuf import Fields, MessageError, bytes_in, fields_of, number_in, varint
+from limner.formats.crc32c import masked_crc32c
+from limner.formats.protobuf import Fields, MessageError, bytes_in, fields_of, number_in, varint
 
 INDEX_SUFFIX = ".index"
 MAGIC = bytes.fromhex("57fb808b247547db")  # 0xdb4775248b80fb57, little endian

@@ -4,8 +4,8 @@ from typing import Literal
 
 from limner.core.config import Config
 from limner.core.schedules import Schedule
+from limner.engine.controllers.base import Controller, TrainerView
 from limner.objectives.base import Memory
-from limner.training.controllers.base import Controller, TrainerView
 
 
 class LearningRate(Config, Controller, frozen=True, kw_only=True):

@@ -23,22 +23,21 @@ from limner.core import distributed
 from limner.core.errors import CheckpointError, DivergenceError
 from limner.core.leaving import Interrupted
 from limner.data import WORKER_TIMEOUT, Crop, Loader, PreparedData
-from limner.training.alarms import Alarms, worse_scores
-from limner.training.config import RunConfig
-from limner.training.health import require_finite
-from limner.training.keeping import Keeper
-from limner.training.rollback import (
+from limner.engine.config import RunConfig
+from limner.engine.progress import rate_factor, salted
+from limner.engine.trainer import Trainer
+from limner.running import watch
+from limner.running.alarms import Alarms, worse_scores
+from limner.running.health import require_finite
+from limner.running.keeping import Keeper
+from limner.running.rollback import (
     MOST_ROLLBACKS,
     OnDivergence,
     forget_after,
     move_on,
     newest_for_all,
-    rate_factor,
-    salted,
 )
-from limner.training.signals import StopRequests
-from limner.training.trainer import Trainer
-from limner.training.watch import kept_singular_values
+from limner.running.signals import StopRequests
 
 Record = dict[str, Any]
 
@@ -313,7 +312,7 @@ class Fit:
 
     def _log_spectra(self, step: int) -> None:
         """Largest singular values of the normalized layers; nothing for networks without."""
-        values = kept_singular_values(self.trainer.networks)
+        values = watch.kept_singular_values(self.trainer.networks)
         if values:
             self._keeper.append("spectra", {"step": step, **values})
 
@@ -357,7 +356,7 @@ class Fit:
         record: Record = {"rollbacks": progress.rollbacks} if progress.rollbacks else {}
         every, before = intervals.health, progress.step - intervals.log
         if every and progress.step // every > before // every:
-            record |= self.trainer.watch.record(self.trainer.networks)
+            record |= watch.record(self.trainer.watch, self.trainer.networks)
         return record
 
     def save(self, event: str, last: bool = False) -> None:

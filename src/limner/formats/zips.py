@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 
-from limner.core.errors import DataError
-from limner.data.sources.base import printable
+from limner.core.errors import DataError, printable
 
 # What zipfile and its decompressors raise on damaged files.
 ZIP_ERRORS = (

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from limner.core.protocols import Scores
-from limner.training.noise import Draw
-from limner.training.precision import Forwards
-from limner.training.update import Update
+from limner.engine.noise import Draw
+from limner.engine.precision import Forwards
+from limner.engine.update import Update
 
 # For the type checker a cached value is a read-only property, which is what terms may expect.
 lazy = property if TYPE_CHECKING else cached_property

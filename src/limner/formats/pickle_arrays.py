@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from limner.core.errors import RefusedFile
-from limner.core.pickle_machine import Buildable, Builder, checked_key, shown
+from limner.formats.pickle_machine import Buildable, Builder, checked_key, shown
 
 _PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16)")
 

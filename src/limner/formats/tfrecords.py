@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from limner.core.crc32c import masked_crc32c
 from limner.core.errors import DataError
-from limner.core.protobuf import (
+from limner.core.images import MAX_PIXELS
+from limner.formats.crc32c import masked_crc32c
+from limner.formats.protobuf import (
     MessageError,
     bytes_in,
     fields_of,
@@ -24,7 +25,6 @@ from limner.core.protobuf import (
     written_field,
     written_varint,
 )
-from limner.data.pictures import MAX_PIXELS
 
 EXTRA = "tfrecord"
 MIN_LEVEL = 2  # 4x4

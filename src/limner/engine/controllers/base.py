@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from limner.core.config import Part
+from limner.engine.progress import Progress
 from limner.objectives.base import Memory
-from limner.training.progress import Progress
 
 if TYPE_CHECKING:
-    from limner.training.config import RunConfig
+    from limner.engine.config import RunConfig
 
 
 class TrainerView(Protocol):
@@ -35,7 +35,7 @@ class TrainerView(Protocol):
 class Controller(Part):
     """Marker of controllers. Set `averages = True` to be given a `generator_ema` to move."""
 
-    table = "limner.training.controllers:CONTROLLERS"
+    table = "limner.engine.controllers:CONTROLLERS"
     averages: ClassVar[bool] = False
 
     def begin(self, trainer: TrainerView, memory: Memory) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from limner.training.config import Adam
+from limner.engine.config import Adam
 
 
 def adam(network: nn.Module, config: Adam) -> torch.optim.Adam:

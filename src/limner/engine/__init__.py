@@ -1,6 +1,6 @@
 """The engine: a run is data, a step is a pass over a list of updates."""
 
-from limner.training.config import Adam, Intervals, Players, RunConfig, Sheet
-from limner.training.update import Update
+from limner.engine.config import Adam, Intervals, Players, RunConfig, Sheet
+from limner.engine.update import Update
 
 __all__ = ["Adam", "Intervals", "Players", "RunConfig", "Sheet", "Update"]

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.checkpoints.file_kinds import CUT_ZIP, OLD_TORCH, TORCH
-from limner.checkpoints.pickles import BUILDERS as PLAIN
-from limner.checkpoints.pickles import Machine, Name, Record, mapped, reading, shown
 from limner.core.errors import RefusedFile
+from limner.formats.file_kinds import CUT_ZIP, OLD_TORCH, TORCH
+from limner.formats.pickles import BUILDERS as PLAIN
+from limner.formats.pickles import Machine, Name, Record, mapped, reading, shown
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001

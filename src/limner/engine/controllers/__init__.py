@@ -1,9 +1,9 @@
 """Controllers: one file each, one line here."""
 
-from limner.training.controllers.base import Controller
-from limner.training.controllers.ema import Ema
-from limner.training.controllers.growth import Growth
-from limner.training.controllers.learning_rate import LearningRate
+from limner.engine.controllers.base import Controller
+from limner.engine.controllers.ema import Ema
+from limner.engine.controllers.growth import Growth
+from limner.engine.controllers.learning_rate import LearningRate
 
 CONTROLLERS: dict[str, type[Controller]] = {
     "ema": Ema,

@@ -7,9 +7,9 @@ from limner.core.errors import ConfigError
 from limner.core.grids import grid_size
 from limner.core.protocols import NetworkConfig
 from limner.data.config import DataConfig
-from limner.training.controllers.base import Controller
-from limner.training.precision import Precision
-from limner.training.update import Update
+from limner.engine.controllers.base import Controller
+from limner.engine.precision import Precision
+from limner.engine.update import Update
 
 
 class Adam(Config, frozen=True, kw_only=True):

@@ -13,18 +13,17 @@ from limner.core.errors import CheckpointError, ConfigError
 from limner.core.images import to_unit_range
 from limner.core.protocols import NetworkConfig
 from limner.core.streams import stream
+from limner.engine.config import RunConfig
+from limner.engine.finite import checked_norm
+from limner.engine.frozen import frozen_parameters
+from limner.engine.noise import Draw, Noise, checked_counts
+from limner.engine.optimizers import adam, lay_out
+from limner.engine.passes import Pass
+from limner.engine.precision import DTYPES, Forwards
+from limner.engine.progress import Meters, Progress, rate_factor, salted
+from limner.engine.update import Update
+from limner.engine.watch import Watch
 from limner.objectives.base import Memory
-from limner.training.config import RunConfig
-from limner.training.frozen import frozen_parameters
-from limner.training.health import checked_norm
-from limner.training.noise import Draw, Noise, checked_counts
-from limner.training.optimizers import adam, lay_out
-from limner.training.passes import Pass
-from limner.training.precision import DTYPES, Forwards
-from limner.training.progress import Meters, Progress
-from limner.training.rollback import rate_factor, salted
-from limner.training.update import Update
-from limner.training.watch import Watch
 
 
 class RealBatch(Protocol):

@@ -13,10 +13,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from limner.checkpoints.file_kinds import EMPTY, PICKLE, kind_of
 from limner.core.errors import CheckpointError, RefusedFile
-from limner.core.pickle_arrays import BUILDERS
-from limner.core.pickle_machine import DAMAGE, Builders, Machine, Name, Record, shown
+from limner.formats.file_kinds import EMPTY, PICKLE, kind_of
+from limner.formats.pickle_arrays import BUILDERS
+from limner.formats.pickle_machine import DAMAGE, Builders, Machine, Name, Record, shown
 
 __all__ = ["BUILDERS", "Machine", "Name", "Record", "mapped", "read_pickle", "reading", "shown"]
 

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from limner.core import distributed
+from limner.core.streams import stream
+
+RATE_FACTOR = 0.5  # of a rollback
 
 
 @dataclass
@@ -19,6 +22,18 @@ class Progress:
     rollbacks: int = 0
     tick: int = 0
     tick_step: int = 0
+
+
+def salted(seed: int, rollbacks: int) -> int:
+    """The seed of order and noise after a number of rollbacks; without one, the run's own."""
+    if rollbacks == 0:
+        return seed
+    return stream(seed, "rollback", rollbacks).initial_seed() % 2**62
+
+
+def rate_factor(rollbacks: int) -> float:
+    """What the learning rates of the config are multiplied by."""
+    return RATE_FACTOR**rollbacks
 
 
 class Meters:

@@ -14,8 +14,7 @@ from typing import IO
 
 import numpy as np
 
-from limner.core.errors import DataError
-from limner.data.sources.base import printable
+from limner.core.errors import DataError, printable
 
 HEADER_BYTES = 128
 MATRIX, COMPRESSED = 14, 15

@@ -118,7 +118,7 @@ def functions_of(module):
 def test_the_modules_that_name_shapes_are_found():
     rooms = {name.split(".")[1] for name in SHAPED}
     assert len(SHAPED) >= 15
-    assert {"core", "layers", "models", "metrics", "sampling", "training"} <= rooms
+    assert {"core", "layers", "models", "metrics", "sampling", "engine"} <= rooms
 
 
 @pytest.mark.parametrize("name", SHAPED)

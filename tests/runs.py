@@ -43,8 +43,9 @@ class Countdown(Config, Controller, frozen=True):
 
     def before_step(self, trainer, memory):
         memory["calls"] = memory.get("calls", torch.zeros((), dtype=torch.int64)) + 1
-        for group in trainer.optimizers["d"].param_groups:
-            group["lr"] = trainer.base_lr("d") / (1.0 + 0.1 * int(memory["calls"]))
+
+    def rate(self, trainer, player, memory):
+        return 1.0 / (1.0 + 0.1 * int(memory["calls"])) if player == "d" else 1.0
 
 
 def eventful_config(**changes: Any) -> RunConfig:

@@ -44,9 +44,8 @@ class MyLoss(Config, Term, frozen=True):
 class MyController(Config, Controller, frozen=True):
     factor: float = 0.9
 
-    def after_step(self, trainer, memory):
-        for group in trainer.optimizers["g"].param_groups:
-            group["lr"] *= self.factor
+    def rate(self, trainer, player, memory):
+        return self.factor ** (trainer.progress.step + 1) if player == "g" else 1.0
 
 
 class MyGenerator(Config, NetworkConfig, frozen=True):

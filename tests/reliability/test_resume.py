@@ -114,7 +114,12 @@ def test_the_events_are_where_this_file_says(eventful):
     for step, tree in trees.items():
         same = digest(tree["generator"]) == digest(tree["generator_ema"])
         assert same == (step < 8)
-    assert set(trees[14]["memories"]) == {"term.0.1", "controller.0", "controller.2"}
+    assert set(trees[14]["memories"]) == {
+        "term.d.Centred",
+        "controller.Ema",
+        "controller.LearningRate",
+        "controller.Countdown",
+    }
     assert [line["step"] for line in computed_log(eventful.path)] == [5, 10]
 
 
@@ -178,7 +183,7 @@ def without(tree: dict[str, Any], fresh: dict[str, Any], part: str) -> dict[str,
     """The state with one part as it was at the beginning."""
     tree = copy.deepcopy(tree)
     name, _, key = part.partition(".")
-    if part == "progress.step" or part == "progress.nimg":
+    if name == "progress":
         tree["progress"][key] = 0
     elif part.startswith("memories."):
         assert tree["memories"].pop(key)
@@ -198,7 +203,7 @@ def end_without(whole: Whole, step: int, part: str, path: Path) -> tuple[dict, l
     state = without(tree, fresh, part)
     fit.trainer.load_state_dict(state)
     fit.loader.close()
-    fit.loader = fit._loader_at(fit.trainer.progress.nimg)
+    fit.loader = fit._loader_at(fit.trainer.progress.num_drawn)
     # The end comes after as many steps as in the whole run, whatever the counter says.
     for _ in range(whole.config.steps - step):
         fit.trainer.step()
@@ -217,12 +222,14 @@ def end_without(whole: Whole, step: int, part: str, path: Path) -> tuple[dict, l
         "generator_ema",
         "optimizer_g",
         "optimizer_d",
-        "memories.term.0.1",
-        "memories.controller.0",
-        "memories.controller.2",
+        "memories.term.d.Centred",
+        "memories.controller.Ema",
+        "memories.controller.LearningRate",
+        "memories.controller.Countdown",
         "meters",
         "progress.step",
         "progress.nimg",
+        "progress.num_drawn",
         "generator.running",
         "generator.num_batches_tracked",
     ],

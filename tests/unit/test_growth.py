@@ -111,17 +111,19 @@ class Diary(Config, Controller, frozen=True):
     lines: ClassVar[list[dict[str, Any]]] = []
 
     def before_step(self, trainer, memory):
-        rates = [trainer.optimizers[p].param_groups[0]["lr"] for p in ("g", "d")]
         self.lines.append(
             {
                 "step": trainer.progress.step,
                 "nimg": trainer.progress.nimg,
                 "lods": {n.lod for n in (*trainer.networks.values(), trainer.generator_ema)},
                 "batch_size": trainer.batch_size,
-                "rates": rates,
                 "moments": len(trainer.optimizers["g"].state),
             }
         )
+
+    def after_pass(self, trainer, player, batch, memory):
+        rates = [trainer.optimizers[p].param_groups[0]["lr"] for p in ("g", "d")]
+        self.lines[-1]["rates"] = rates
 
     def after_step(self, trainer, memory):
         self.lines[-1]["tick"] = trainer.progress.tick

@@ -310,7 +310,7 @@ def test_each_process_takes_up_its_own_state(pictures, tmp_path):
     again = [load_rank_state(tmp_path / "resumed" / last, rank) for rank in (0, 1)]
     for rank in (0, 1):
         torch.testing.assert_close(again[rank], ranks[rank], rtol=0.0, atol=0.0)
-    means = [state["memories"]["term.0.1"]["mean"] for state in ranks]
+    means = [state["memories"]["term.d.Centred"]["mean"] for state in ranks]
     assert not torch.equal(*means)
     assert not torch.equal(*[state["g"]["norm.running_mean"] for state in ranks])
 

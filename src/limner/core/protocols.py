@@ -12,9 +12,10 @@ Labels = Int[Tensor, " n"] | Float[Tensor, "n classes"]
 
 
 class Scores(NamedTuple):
-    """What a discriminator returns: logits and, with an auxiliary classifier, those of classes."""
+    """What a discriminator returns: logits, one an image or [n, k] of k places, and, with an
+    auxiliary classifier, those of classes."""
 
-    logits: Float[Tensor, " n"]
+    logits: Float[Tensor, " n"] | Float[Tensor, "n k"]
     class_logits: Float[Tensor, "n classes"] | None = None
 
 
@@ -27,6 +28,39 @@ class Generator(Protocol):
     def __call__(
         self, z: Float[Tensor, "n z"], y: Labels | None = None
     ) -> Float[Tensor, "n c h w"]: ...
+
+
+@runtime_checkable
+class StyleGenerator(Protocol):
+    """A generator in two halves, whose forward is synthesis(mapping(z, y)).
+
+    Both take `update_statistics=False` and then leave running statistics as they are.
+    """
+
+    z_dim: int
+
+    def mapping(
+        self, z: Float[Tensor, "n z"], y: Labels | None = None, update_statistics: bool = True
+    ) -> Float[Tensor, "n layers w"]:
+        """Styles, a row for each layer that reads one."""
+        ...
+
+    def synthesis(
+        self, styles: Float[Tensor, "n layers w"], update_statistics: bool = True
+    ) -> Float[Tensor, "n c h w"]:
+        """Images nominally in [-1, 1] from styles."""
+        ...
+
+
+def frozen_parts(network: nn.Module) -> tuple[str, ...]:
+    """The submodules that a network declares as fixed (`frozen_parts = ("features",)`), as one that
+    was trained elsewhere: they get no gradient, no optimizer and no place in a checkpoint."""
+    return tuple(getattr(network, "frozen_parts", ()))
+
+
+def is_fixed(network: nn.Module, name: str) -> bool:
+    """Whether a parameter or buffer belongs to the frozen parts of its network."""
+    return any(name.startswith(f"{part}.") for part in frozen_parts(network))
 
 
 def z_dim_of(generator: nn.Module) -> int:
@@ -43,7 +77,8 @@ class NetworkConfig(Part):
     `build(image_shape, num_classes)` takes (channels, height, width) and the number of classes
     (0: unconditional) and returns an initialized module. A generator's module has the attribute
     `z_dim` and the forward of `Generator`; a discriminator's forward(x [N, C, H, W], y) returns
-    `Scores`.
+    `Scores`. A generator of styles also keeps to `StyleGenerator`; a network with parts that were
+    trained elsewhere names them, see `frozen_parts`.
     """
 
     table = "limner.models:NETWORKS"

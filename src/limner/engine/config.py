@@ -7,6 +7,7 @@ from limner.core.errors import ConfigError
 from limner.core.grids import grid_size
 from limner.core.protocols import NetworkConfig
 from limner.data.config import DataConfig
+from limner.engine.augment.base import Augment
 from limner.engine.controllers.base import Controller
 from limner.engine.precision import Precision
 from limner.engine.update import Update
@@ -87,6 +88,7 @@ class RunConfig(Config, frozen=True, kw_only=True):
         updates: the algorithm: one step is one pass over this list.
         optim: the players' optimizers.
         controllers: what changes over time.
+        augments: what all images that the discriminator sees go through, in their order.
         frozen: modules or parameters that keep their weights, as "discriminator.blocks.0"; for
             fine-tuning (Mo et al. 2020 freeze the discriminator's first layers).
         batch_size: real images a micro-batch, over all processes, where no controller says
@@ -113,6 +115,7 @@ class RunConfig(Config, frozen=True, kw_only=True):
     updates: tuple[Update, ...]
     optim: Players
     controllers: tuple[Controller, ...] = ()
+    augments: tuple[Augment, ...] = ()
     frozen: tuple[str, ...] = ()
     batch_size: int = 64
     steps: int | None = None
@@ -143,6 +146,25 @@ class RunConfig(Config, frozen=True, kw_only=True):
             raise ConfigError("updates is empty: give at least one Update")
         if not any(update.reads_real for update in self.updates):
             raise ConfigError("updates: no update reads real images, so nothing can be learned")
+        if not any(update.draws_real and update.counts for update in self.updates):
+            raise ConfigError("updates: no update draws real images that count, so no clock moves")
+        for index, update in enumerate(self.updates):
+            if update.reads_real and update.reals == "same":
+                self._check_same_reals(index, update)
+
+    def _check_same_reals(self, index: int, update: Update) -> None:
+        """The update before it that draws is there in each of its steps, with as many batches."""
+        drawing = [other for other in self.updates[:index] if other.draws_real]
+        if not drawing or update.every % drawing[-1].every:
+            raise ConfigError(
+                f'updates.{index}.reals: "same" needs an update before it that draws real images '
+                "in each of its steps; move it behind one, or give next"
+            )
+        if update.accumulate != drawing[-1].accumulate:
+            raise ConfigError(
+                f"updates.{index}.accumulate: {update.accumulate} micro-batches cannot be the same "
+                f"as the {drawing[-1].accumulate} drawn before; give {drawing[-1].accumulate}"
+            )
 
     def is_finished(self, step: int, nimg: int) -> bool:
         """Whether the run's length is reached."""
@@ -152,11 +174,11 @@ class RunConfig(Config, frozen=True, kw_only=True):
         return nimg >= self.kimg * 1000
 
     def images_per_step(self) -> float:
-        """Real images that one step shows on average."""
+        """Real images that one step shows on average, as the clock counts them."""
         return sum(
             update.repeats * update.accumulate * self.batch_size / update.every
             for update in self.updates
-            if update.reads_real
+            if update.draws_real and update.counts
         )
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from limner.core.config import nearest
 from limner.core.errors import ConfigError
+from limner.core.protocols import is_fixed
 
 PLAYERS = {"generator": "g", "discriminator": "d"}
 
@@ -34,6 +35,11 @@ def frozen_parameters(
             raise ConfigError(f"frozen: the {place} has no '{name}'{nearest(name, _parts(own))}")
         found.update(dict.fromkeys(chosen))
     return list(found)
+
+
+def fixed_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the parts that a network declares as frozen."""
+    return [p for name, p in network.named_parameters() if is_fixed(network, name)]
 
 
 def _parts(names: Mapping[str, nn.Parameter]) -> set[str]:

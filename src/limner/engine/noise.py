@@ -84,8 +84,12 @@ def checked_counts(
 class Draw:
     """The noise of one pass. A rank gets its rows of what a single process would draw."""
 
-    def __init__(self, noise: "Noise", step: int, call: int):
-        self._noise, self._step, self._call = noise, step, call
+    def __init__(self, noise: "Noise", step: int, call: int, tag: str = ""):
+        self._noise, self._step, self._call, self._tag = noise, step, call, tag
+
+    def tagged(self, tag: str) -> "Draw":
+        """Noise of the same pass for another use of it: its numbers are others for each tag."""
+        return Draw(self._noise, self._step, self._call, f"{self._tag}{tag}: ")
 
     def normal(self, purpose: str, shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
         """Standard normal numbers; shape[0] counts this process's rows."""
@@ -94,6 +98,15 @@ class Draw:
     def uniform(self, purpose: str, shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
         """Numbers in [0, 1); shape[0] counts this process's rows."""
         return self._rows(purpose, shape, torch.rand)
+
+    def mixing_cutoff(self, probability: float, num_layers: int) -> int:
+        """The first layer, from 1, whose style comes from other latents: with the probability one
+        of those after the first, else `num_layers`. One draw for the rows of all processes."""
+        if probability == 0.0:
+            return num_layers
+        numbers = torch.rand(2, generator=self._stream("style mixing")).tolist()
+        mixes = numbers[0] < probability
+        return 1 + int(numbers[1] * (num_layers - 1)) if mixes else num_layers
 
     def latents(self, num: int, z_dim: int) -> Float[Tensor, "{num} {z_dim}"]:
         """Latents, standard normal."""
@@ -105,7 +118,7 @@ class Draw:
         """Labels by a rule of `LABEL_RULES`; each sees the rows of all processes. Integers, or
         rows of numbers where the data's labels are."""
         noise, total = self._noise, num * self._noise.world_size
-        generator = noise.stream("labels", self._step, self._call)
+        generator = self._stream("labels")
         if noise.label_rows is not None:
             assert rule == "natural", "the engine refuses other rules beforehand"
             rows = natural_rows(total, noise.label_rows, generator)
@@ -117,9 +130,12 @@ class Draw:
         labels = LABEL_RULES[rule](total, counts, generator)
         return noise.own_rows(labels, num).to(noise.device)
 
+    def _stream(self, purpose: str) -> torch.Generator:
+        return self._noise.stream(f"{self._tag}{purpose}", self._step, self._call)
+
     def _rows(self, purpose: str, shape: tuple[int, ...], draw) -> Tensor:
         noise = self._noise
-        generator = noise.stream(purpose, self._step, self._call)
+        generator = self._stream(purpose)
         values = draw((shape[0] * noise.world_size, *shape[1:]), generator=generator)
         return noise.own_rows(values, shape[0]).to(noise.device, noise.dtype)
 

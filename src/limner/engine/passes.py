@@ -1,5 +1,6 @@
 """One micro-batch as one player sees it: every forward runs on first use, once, for all terms."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,17 @@ class Pass:
     but in training mode, so its running statistics move as in the reference systems.
 
     Attributes:
-        nimg: the clock, with the reals of this pass counted.
+        nimg: the clock as the step began.
         noise: this pass's `Draw`.
         real, fake: images [N, C, H, W] in [-1, 1]; reals exist only if the update reads them.
         real_labels, fake_labels: int64 [N] or float rows [N, classes]; None for an unconditional
             model.
         latents: z [N, z_dim].
+        styles: [N, layers, w], a row for each layer of a generator that has styles, in the graph of
+            `fake`.
         real_scores, fake_scores, real_logits, fake_logits: the discriminator's answers.
-        critic: the discriminator applied to any (images, labels).
+        critic: the discriminator applied to any (images, labels); as everywhere here, to what the
+            run's augments make of them.
     """
 
     def __init__(
@@ -39,8 +43,10 @@ class Pass:
         num_fakes: int,
         reals: tuple[Tensor, Tensor | None] | None,
         num_classes: int,
+        augment: Callable[[Tensor, str], Tensor],
     ):
         self.nimg, self.noise = nimg, noise
+        self._augment, self._num_asked = augment, 0
         self._update, self._num_fakes, self._num_classes = update, num_fakes, num_classes
         self._forwards, self._reals = forwards, reals
 
@@ -69,28 +75,56 @@ class Pass:
         return self.noise.labels(self._num_fakes, self._num_classes, self._update.labels)
 
     @lazy
+    def styles(self) -> Tensor:
+        with torch.set_grad_enabled(self._update.player == "g"):
+            return self._mixed(self._forwards.styles(self.latents, self.fake_labels, self._moves))
+
+    def _mixed(self, styles: Tensor) -> Tensor:
+        num_layers = styles.shape[1]
+        cutoff = self.noise.mixing_cutoff(self._update.style_mixing, num_layers)
+        if cutoff == num_layers:
+            return styles
+        z = self.noise.normal("mixed latents", tuple(self.latents.shape))
+        others = self._forwards.styles(z, self.fake_labels, update_statistics=False)
+        return torch.cat([styles[:, :cutoff], others[:, cutoff:]], dim=1)
+
+    @lazy
     def fake(self) -> Tensor:
-        if self._update.player == "g":
-            return self._forwards.generate(self.latents, self.fake_labels)
-        with torch.no_grad():
-            images = self._forwards.generate(self.latents, self.fake_labels)
+        learns = self._update.player == "g"
+        with torch.set_grad_enabled(learns):
+            if self._forwards.has_styles:
+                images = self._forwards.synthesize(self.styles, self._moves)
+            else:
+                images = self._forwards.generate(self.latents, self.fake_labels, self._moves)
         wants_grad = any(term.fake_grad for term in self._update.terms)
-        return images.requires_grad_() if wants_grad else images
+        return images.requires_grad_() if wants_grad and not learns else images
+
+    @property
+    def _moves(self) -> bool:
+        return self._update.statistics == "move"
 
     def critic(self, images: Tensor, labels: Tensor | None) -> Scores:
-        return self._forwards.judge(images, labels)
+        self._num_asked += 1
+        shown = self._augment(images, f"asked {self._num_asked}")
+        return self._forwards.judge(shown, labels)
+
+    def _judged_real(self) -> Scores:
+        return self._forwards.judge(self._augment(self.real, "real"), self.real_labels)
+
+    def _judged_fake(self) -> Scores:
+        return self._forwards.judge(self._augment(self.fake, "fake"), self.fake_labels)
 
     @lazy
     def real_scores(self) -> Scores:
         if self._update.reads_both:
             return self._pair[1]
-        return self.critic(self.real, self.real_labels)
+        return self._judged_real()
 
     @lazy
     def fake_scores(self) -> Scores:
         if self._update.reads_both:
             return self._pair[0]
-        return self.critic(self.fake, self.fake_labels)
+        return self._judged_fake()
 
     @property
     def real_logits(self) -> Tensor:
@@ -107,16 +141,16 @@ class Pass:
         if order == "joint":
             return self._joint()
         if order == "fake_then_real":
-            fake = self.critic(self.fake, self.fake_labels)
-            return fake, self.critic(self.real, self.real_labels)
-        real = self.critic(self.real, self.real_labels)
-        return self.critic(self.fake, self.fake_labels), real
+            return self._judged_fake(), self._judged_real()
+        real = self._judged_real()
+        return self._judged_fake(), real
 
     def _joint(self) -> tuple[Scores, Scores]:
         labels = None
         if self.fake_labels is not None and self.real_labels is not None:
             labels = torch.cat([self.fake_labels, self.real_labels])
-        scores = self.critic(torch.cat([self.fake, self.real]), labels)
+        shown = [self._augment(self.fake, "fake"), self._augment(self.real, "real")]
+        scores = self._forwards.judge(torch.cat(shown), labels)
         sizes = [len(self.fake), len(self.real)]
         logits = scores.logits.split(sizes)
         classes = (None, None)

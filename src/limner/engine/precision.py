@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from limner.core.errors import ConfigError
-from limner.core.protocols import Labels, Scores, z_dim_of
+from limner.core.protocols import Labels, Scores, StyleGenerator, z_dim_of
 
 Precision = Literal["float32", "float64", "bfloat16"]
 
@@ -67,10 +67,30 @@ class Forwards:
         """Entries of a latent vector."""
         return z_dim_of(self._networks["g"])
 
-    def generate(self, z: Tensor, y: Labels | None) -> Tensor:
+    @property
+    def has_styles(self) -> bool:
+        """Whether the generator works in two halves."""
+        return isinstance(self._networks["g"], StyleGenerator)
+
+    def generate(self, z: Tensor, y: Labels | None, update_statistics: bool = True) -> Tensor:
         """Images [N, C, H, W] in [-1, 1] from z [N, z_dim]."""
+        # Most generators have no such argument; one that shall hold still was asked beforehand.
+        held = {} if update_statistics else {"update_statistics": False}
         with self._autocast():
-            images = self._networks["g"](z, y)
+            images = self._networks["g"](z, y, **held)
+        return images.to(self._dtype)
+
+    def styles(self, z: Tensor, y: Labels | None, update_statistics: bool) -> Tensor:
+        """Styles [N, layers, w] from z [N, z_dim]."""
+        with self._autocast():
+            styles = cast("StyleGenerator", self._networks["g"]).mapping(z, y, update_statistics)
+        return styles.to(self._dtype)
+
+    def synthesize(self, styles: Tensor, update_statistics: bool) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1] from styles."""
+        with self._autocast():
+            network = cast("StyleGenerator", self._networks["g"])
+            images = network.synthesis(styles, update_statistics)
         return images.to(self._dtype)
 
     def judge(self, x: Tensor, y: Labels | None) -> Scores:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from limner.core import distributed
+from limner.core.devices import widest
 from limner.core.streams import stream
 
 RATE_FACTOR = 0.5  # of a rollback
@@ -13,12 +14,22 @@ RATE_FACTOR = 0.5  # of a rollback
 
 @dataclass
 class Progress:
-    """Where training stands: passes over the update list, real images shown (the clock), how often
-    the run has gone back to a checkpoint after a divergence; and, where a controller counts ticks,
-    how many have passed and the step that ended the last one."""
+    """Where training stands.
+
+    Attributes:
+        step: passes over the list of updates.
+        nimg: real images shown: the clock.
+        step_nimg: the clock as the newest step began; every schedule inside a step reads it.
+        num_drawn: real images drawn, also by updates that do not count: the place in the data.
+        rollbacks: how often the run has gone back to a checkpoint after a divergence.
+        tick, tick_step: where a controller counts ticks, how many have passed and the step that
+            ended the last one.
+    """
 
     step: int = 0
     nimg: int = 0
+    step_nimg: int = 0
+    num_drawn: int = 0
     rollbacks: int = 0
     tick: int = 0
     tick_step: int = 0
@@ -45,7 +56,7 @@ class Meters:
 
     def add(self, name: str, value: Tensor) -> None:
         """Count one value (a 0-dim tensor; gradients are dropped)."""
-        value = value.detach().double()
+        value = value.detach().to(widest(value.device))
         known = self._sums.get(name)
         self._sums[name] = value if known is None else known + value
         self._counts[name] = self._counts.get(name, 0) + 1
@@ -65,5 +76,5 @@ class Meters:
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: dict, device: torch.device) -> None:
-        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self._sums = {k: v.to(device, widest(device)) for k, v in state["sums"].items()}
         self._counts = dict(state["counts"])

@@ -1,43 +1,33 @@
 """The step: one pass over a list of updates. Knows players, passes and clocks, no algorithm."""
 
 import copy
-import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from limner.core import distributed
-from limner.core.errors import CheckpointError, ConfigError
-from limner.core.images import to_unit_range
+from limner.core.devices import seed_device, widest
+from limner.core.errors import ConfigError
 from limner.core.protocols import NetworkConfig
 from limner.core.streams import stream
+from limner.engine import state
 from limner.engine.config import RunConfig
+from limner.engine.controllers.base import Controller
 from limner.engine.finite import checked_norm
-from limner.engine.frozen import frozen_parameters
+from limner.engine.frozen import fixed_parameters, frozen_parameters
+from limner.engine.naming import Names
 from limner.engine.noise import Draw, Noise, checked_counts
-from limner.engine.optimizers import adam, lay_out
+from limner.engine.optimizers import adam, require_rate, set_rate
 from limner.engine.passes import Pass
 from limner.engine.precision import DTYPES, Forwards
 from limner.engine.progress import Meters, Progress, rate_factor, salted
-from limner.engine.update import Update
+from limner.engine.reals import RealBatch, Shown, flipped, on_device
+from limner.engine.update import Update, require_styles
 from limner.engine.watch import Watch
 from limner.objectives.base import Memory
-
-
-class RealBatch(Protocol):
-    """uint8 images [n, C, H, W], labels int64 [n] or float32 rows [n, classes], indices int64 [n]
-    of this process."""
-
-    @property
-    def images(self) -> Tensor: ...
-
-    @property
-    def labels(self) -> Tensor: ...
-
-    @property
-    def indices(self) -> Tensor: ...
 
 
 class Trainer:
@@ -76,14 +66,19 @@ class Trainer:
             config.seed, rank, world_size, self.device, self.dtype, counts, label_rows
         )
         self.progress, self.meters, self.watch = Progress(), Meters(), Watch()
+        self.names = Names.of(config)
         self._next_reals, self._calls = next_reals, 0
-        self._indices = torch.empty(0, dtype=torch.int64)
+        self._shown: list[Shown] = []  # by the newest update of the step that drew
         self.image_shape, self.batch_size = image_shape, config.batch_size
         self.networks: dict[str, nn.Module] = {
             "g": self._built(config.generator, "generator", image_shape),
             "d": self._built(config.discriminator, "discriminator", image_shape),
         }
-        self._frozen = frozen_parameters(config.frozen, self.networks)
+        require_styles(config.updates, self.networks["g"])
+        self._frozen = [
+            *frozen_parameters(config.frozen, self.networks),
+            *(p for network in self.networks.values() for p in fixed_parameters(network)),
+        ]
         self._forwards = Forwards(self.networks, config.precision, self.device)
         self.generator_ema: nn.Module | None = None
         if any(controller.averages for controller in config.controllers):
@@ -93,6 +88,7 @@ class Trainer:
             "d": adam(self.networks["d"], config.optim.d),
         }
         self.memories: dict[str, Memory] = {}
+        self._rates: dict[str, float] = {}  # as this object has set them
         self._begin()
 
     def _built(self, config: NetworkConfig, name: str, shape: tuple[int, int, int]) -> nn.Module:
@@ -105,9 +101,13 @@ class Trainer:
         return network.to(self.device, self.dtype, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
 
     def _begin(self) -> None:
-        for index, controller in enumerate(self.config.controllers):
-            controller.begin(self, self.memory("controller", index))
+        for controller, memory in self._controllers():
+            controller.begin(self, memory)
         _share(self.batch_size, "batch_size")
+
+    def _controllers(self) -> Iterator[tuple[Controller, Memory]]:
+        for name, controller in zip(self.names.controllers, self.config.controllers, strict=True):
+            yield controller, self.memory(name)
 
     def base_lr(self, player: str) -> float:
         """The learning rate that the config, and rollbacks, give a player."""
@@ -129,18 +129,27 @@ class Trainer:
         # Whatever a network draws by itself (dropout) is a function of the step as well.
         seed = salted(self.config.seed, self.progress.rollbacks)
         own = stream(seed, "network", self.progress.step, distributed.rank())
-        torch.manual_seed(own.initial_seed())
-        self._calls = 0
+        seed_device(self.device, own.initial_seed())
+        self.progress.step_nimg = self.progress.nimg
+        self._calls, self._shown = 0, []
         self.watch.begin_step()
-        for index, controller in enumerate(self.config.controllers):
-            controller.before_step(self, self.memory("controller", index))
+        self._before_step()
         for index, update in enumerate(self.config.updates):
             if self.progress.step % update.every == 0:
                 for _ in range(update.repeats):
                     self._apply(index, update)
         self.progress.step += 1
-        for index, controller in enumerate(self.config.controllers):
-            controller.after_step(self, self.memory("controller", index))
+        for controller, memory in self._controllers():
+            controller.after_step(self, memory)
+
+    def _before_step(self) -> None:
+        for controller, memory in self._controllers():
+            controller.before_step(self, memory)
+        for player, optimizer in self.optimizers.items():
+            require_rate(optimizer, self._rates.get(player))
+            factors = [c.rate(self, player, memory) for c, memory in self._controllers()]
+            self._rates[player] = math.prod(factors, start=self.base_lr(player))
+            set_rate(optimizer, self._rates[player])
 
     def _apply(self, index: int, update: Update) -> None:
         network, optimizer = self.networks[update.player], self.optimizers[update.player]
@@ -150,142 +159,135 @@ class Trainer:
             parameter.requires_grad_(False)
         optimizer.zero_grad(set_to_none=True)
         self.watch.begin_update()
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for _ in range(update.accumulate):
-            total += self._accumulate(index, update)
+        if update.draws_real:
+            self._shown = []
+        total = torch.zeros((), dtype=widest(self.device), device=self.device)
+        for chunk in range(update.accumulate if update.terms else 0):
+            total += self._accumulate(index, update, chunk)
         distributed.average_gradients(network.parameters())
-        for place, part in enumerate(update.direct):
-            part(network, self.memory("direct", index, place))
+        self._add_direct(index, update, network)
         norm = checked_norm(update, self.progress, self.networks, total, self.watch)
-        self.meters.add(f"loss_{update.player}", total)
-        self.meters.add(f"grad_norm_{update.player}", norm)
+        name = self.names.updates[index]
+        self.meters.add(f"loss_{name}", total)
+        self.meters.add(f"grad_norm_{name}", norm)
         optimizer.step()
-        for place, controller in enumerate(self.config.controllers):
-            controller.after_update(self, update.player, self.memory("controller", place))
+        for controller, memory in self._controllers():
+            controller.after_update(self, update.player, memory)
 
-    def _accumulate(self, index: int, update: Update) -> Tensor:
-        batch = self._pass(update)
+    def _accumulate(self, index: int, update: Update, chunk: int) -> Tensor:
+        batch, shown = self._pass(update, chunk)
         loss = torch.zeros((), dtype=self.dtype, device=self.device)
         values: dict[str, Tensor] = {}
-        for place, term in enumerate(update.terms):
-            value = term(batch, self.memory("term", index, place))
-            self.meters.add(f"term.{update.player}.{type(term).__name__}", value)
-            values[type(term).__name__] = value
+        for name, term in zip(self.names.terms[index], update.terms, strict=True):
+            value = term(batch, self.memory(name))
+            self.meters.add(name, value)
+            values[name] = value
             loss = loss + value
         loss = loss * (update.every / update.accumulate)
         if loss.requires_grad:
             loss.backward()
-        loss = loss.detach().double()
-        self.watch.see(batch, self._indices, loss, values)
-        self.watch.count(update.player, batch, self.meters)
+        loss = loss.detach().to(widest(self.device))
+        self.watch.see(batch, shown, loss, values)
+        if self.names.updates[index] == update.player:
+            self.watch.count(update.player, batch, self.meters)
+        for controller, memory in self._controllers():
+            controller.after_pass(self, update.player, batch, memory)
         return loss
 
-    def _pass(self, update: Update) -> Pass:
-        draw = self._draw()
-        reals = self._reals(draw) if update.reads_real else None
+    def _add_direct(self, index: int, update: Update, network: nn.Module) -> None:
+        trained = [p for p in network.parameters() if p.requires_grad]
+        if not update.terms:
+            for parameter in trained:
+                parameter.grad = torch.zeros_like(parameter)
+        scale = update.every if update.direct else 1
+        if scale > 1:  # what the terms gave carries the factor already
+            torch._foreach_div_([p.grad for p in trained if p.grad is not None], scale)
+        for name, part in zip(self.names.directs[index], update.direct, strict=True):
+            part(network, self.memory(name))
+        if scale > 1:
+            torch._foreach_mul_([p.grad for p in trained if p.grad is not None], scale)
+
+    def _pass(self, update: Update, chunk: int) -> tuple[Pass, Tensor]:
+        draw, shown = self._draw(), None
+        if update.draws_real:
+            self._shown.append(self._reals(draw, update.counts))
+        if update.reads_real:
+            shown = self._shown[chunk]
         num_fakes = _share(self.batch_size, "batch_size")
         if update.num_latents is not None:
             num_fakes = _share(update.num_latents, "num_latents")
-        return Pass(
+        batch = Pass(
             update=update,
             forwards=self._forwards,
             noise=draw,
-            nimg=self.progress.nimg,
-            num_fakes=num_fakes,
-            reals=reals,
+            nimg=self.progress.step_nimg,
+            num_fakes=max(int(num_fakes * update.latent_share), 1),
+            reals=None if shown is None else (shown.images, shown.labels),
             num_classes=self.num_classes,
+            augment=lambda images, purpose: self._augmented(images, draw, purpose),
         )
+        return batch, torch.empty(0, dtype=torch.int64) if shown is None else shown.indices
+
+    def _augmented(self, images: Tensor, draw: Draw, purpose: str) -> Tensor:
+        for name, augment in zip(self.names.augments, self.config.augments, strict=True):
+            noise = draw.tagged(f"{name} {purpose}")
+            images = augment(images, noise, self.progress.step_nimg, self.memory(name))
+        return images
 
     def _draw(self) -> Draw:
         self._calls += 1
         return self.noise.draw(self.progress.step, self._calls - 1)
 
-    def _reals(self, draw: Draw) -> tuple[Tensor, Tensor | None]:
+    def _reals(self, draw: Draw, counts: bool) -> Shown:
         batch = self._next_reals()
-        self.progress.nimg += self.batch_size
-        self._indices = batch.indices
-        images = to_unit_range(batch.images.to(self.device, non_blocking=True)).to(self.dtype)
-        for index, controller in enumerate(self.config.controllers):
-            images = controller.reals(self, images, self.memory("controller", index))
+        self.progress.num_drawn += self.batch_size
+        self.progress.nimg += self.batch_size if counts else 0
+        images, labels = on_device(batch, self.device, self.dtype, self.num_classes)
+        for controller, memory in self._controllers():
+            images = controller.reals(self, images, memory)
         if self.config.data.flip:
-            mirrored = draw.uniform("flip", (len(images), 1, 1, 1)) < 0.5
-            images = torch.where(mirrored, images.flip(3), images)
-        labels = batch.labels.to(self.device, non_blocking=True) if self.num_classes else None
-        return images, labels
+            images = flipped(images, draw)
+        return Shown(images, labels, batch.indices)
 
     # --- state -------------------------------------------------------------
 
-    def memory(self, kind: str, *place: int) -> Memory:
-        """The tensors that one part keeps; made empty on first use."""
-        return self.memories.setdefault(".".join([kind, *map(str, place)]), Memory())
+    def memory(self, name: str) -> Memory:
+        """The tensors that the part of a name keeps (see `Names`); made empty on first use."""
+        return self.memories.setdefault(name, Memory())
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that evolves and is equal on all processes; plain values and tensors."""
-        ema = self.generator_ema
-        return {
-            "generator": dict(self.networks["g"].state_dict()),
-            "discriminator": dict(self.networks["d"].state_dict()),
-            "generator_ema": None if ema is None else dict(ema.state_dict()),
-            "optimizer_g": self.optimizers["g"].state_dict(),
-            "optimizer_d": self.optimizers["d"].state_dict(),
-            "memories": {name: dict(memory) for name, memory in self.memories.items() if memory},
-            "meters": self.meters.state_dict(),
-            "progress": dataclasses.asdict(self.progress),
-        }
+        return state.state_of(self)
 
     def rank_state_dict(self) -> dict[str, Any] | None:
-        """What differs between processes: buffers (running statistics), memories and meters, which
-        saw this process's share of the pictures; None for a single one."""
-        if distributed.world_size() == 1:
-            return None
-        buffers = {name: dict(net.named_buffers()) for name, net in self._all_networks().items()}
-        own = self.state_dict()
-        return {**buffers, "memories": own["memories"], "meters": own["meters"]}
+        """What differs between processes; None for a single one."""
+        return state.rank_state_of(self)
 
-    def _all_networks(self) -> dict[str, nn.Module]:
-        ema = self.generator_ema
-        return self.networks if ema is None else {**self.networks, "ema": ema}
-
-    def load_state_dict(self, state: dict[str, Any], rank_state: dict | None = None) -> None:
-        """Take up a saved state, exactly.
+    def load_state_dict(
+        self,
+        saved: dict[str, Any],
+        rank_state: dict[str, Any] | None = None,
+        saved_by: RunConfig | None = None,
+    ) -> list[str]:
+        """Take up a saved state, exactly. A part's memory is found by the part's name.
 
         Args:
-            state: what `state_dict` returned on the first process.
+            saved: what `state_dict` returned on the first process.
             rank_state: what `rank_state_dict` returned on this one; without it this process goes
                 on with the first one's.
+            saved_by: the config that wrote it, where that is another.
+
+        Returns:
+            names of the parts whose memory this config has no use for.
 
         Raises:
             CheckpointError: the state does not fit this config; nothing of it may be trained on.
         """
-        names = {"generator": self.networks["g"], "discriminator": self.networks["d"]}
-        if self.generator_ema is not None:
-            names["generator_ema"] = self.generator_ema
-        try:
-            for name, network in names.items():
-                network.load_state_dict(state[name])
-            for player, optimizer in self.optimizers.items():
-                optimizer.load_state_dict(state[f"optimizer_{player}"])
-                lay_out(optimizer)
-        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            line = " ".join(str(error).split())
-            raise CheckpointError(f"the saved state does not fit this config: {line}") from None
-        own = rank_state or state
-        self.memories = {
-            name: Memory({key: value.to(self.device) for key, value in memory.items()})
-            for name, memory in own["memories"].items()
-        }
-        self.meters.load_state_dict(own["meters"], self.device)
-        self.progress = Progress(**state["progress"])
+        self._rates = {}
+        left = state.take(self, saved, rank_state, saved_by)
         self.set_rollbacks(self.progress.rollbacks)
-        if rank_state is not None:
-            for name, network in self._all_networks().items():
-                _fill_buffers(network, rank_state[name])
         self._begin()
-
-
-def _fill_buffers(network: nn.Module, values: dict[str, Tensor]) -> None:
-    for key, buffer in network.named_buffers():
-        buffer.copy_(values[key])
+        return left
 
 
 def _share(total: int, name: str) -> int:

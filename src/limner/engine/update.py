@@ -1,9 +1,14 @@
 """One optimizer step of one player, as data."""
 
+import inspect
+from collections.abc import Sequence
 from typing import Literal
+
+from torch import nn
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
+from limner.core.protocols import StyleGenerator
 from limner.objectives.base import Direct, Term
 
 Player = Literal["g", "d"]
@@ -16,12 +21,20 @@ class Update(Config, frozen=True, kw_only=True):
     Attributes:
         player: "g" (generator) or "d" (discriminator).
         terms: the summands of the loss.
-        direct: parts that add to the gradient itself, once, after accumulation and all-reduce.
-        every: take part in each `every`-th step only, with the loss multiplied by `every` (lazy
+        direct: parts that add to the gradient itself, once, after accumulation and all-reduce. With
+            no terms beside them every trained parameter counts as having a gradient, of zero.
+        every: take part in each `every`-th step only, with the gradient multiplied by `every` (lazy
             regularization); the matching optimizer correction stands in the preset.
         repeats: optimizer steps in a row, each with reals and latents of its own.
         accumulate: micro-batches a step; the loss is their mean.
         num_latents: fakes a micro-batch over all processes; None takes the batch size.
+        latent_share: the share of these that is made, rounded down, at least one a process.
+        style_mixing: how likely the styles of the later layers come from other latents (Karras et
+            al. 2019, section 3.1), one draw a micro-batch; needs a generator with styles.
+        statistics: whether running statistics of the generator "move" or "keep" their values.
+        reals: "next" draws real images; "same" takes those that the newest update of this step with
+            "next" has drawn, micro-batch by micro-batch, and draws none.
+        counts: whether the images that it draws move the clock.
         labels: labels of the fakes: "drawn" uniformly; "balanced", each class equally often in a
             micro-batch (over all processes), up to one; "natural", as often as in the data; or
             those of the "real" batch. Where the data's labels are rows of numbers only the last
@@ -38,6 +51,11 @@ class Update(Config, frozen=True, kw_only=True):
     repeats: int = 1
     accumulate: int = 1
     num_latents: int | None = None
+    latent_share: float = 1.0
+    style_mixing: float = 0.0
+    statistics: Literal["move", "keep"] = "move"
+    reals: Literal["next", "same"] = "next"
+    counts: bool = True
     labels: LabelRule | Literal["real"] = "drawn"
     forwards: Literal["joint", "fake_then_real", "real_then_fake"] = "fake_then_real"
 
@@ -49,13 +67,53 @@ class Update(Config, frozen=True, kw_only=True):
             raise ConfigError("terms is empty: an update needs a loss")
         if self.num_latents is not None and self.num_latents < 1:
             raise ConfigError(f"num_latents must be at least 1, got {self.num_latents}")
+        if not 0.0 < self.latent_share <= 1.0:
+            raise ConfigError(f"latent_share must be in (0, 1], got {self.latent_share}")
+        if not 0.0 <= self.style_mixing <= 1.0:
+            raise ConfigError(f"style_mixing must be in [0, 1], got {self.style_mixing}")
+        if self.labels == "real" and not (self.num_latents is None and self.latent_share == 1.0):
+            raise ConfigError(
+                'labels: "real" gives every fake the label of one real image, so there must be as '
+                "many of them: leave num_latents and latent_share out, or draw the labels"
+            )
 
     @property
     def reads_real(self) -> bool:
-        """Whether this update draws real images (and so moves the clock)."""
+        """Whether this update looks at real images."""
         return self.labels == "real" or any("real" in term.reads for term in self.terms)
+
+    @property
+    def draws_real(self) -> bool:
+        """Whether it draws them, and does not look at those of an update before."""
+        return self.reads_real and self.reals == "next"
 
     @property
     def reads_both(self) -> bool:
         """Whether terms look at real and at fake images, so that their forwards are one unit."""
         return all(any(side in term.reads for term in self.terms) for side in ("real", "fake"))
+
+
+def require_styles(updates: Sequence[Update], generator: nn.Module) -> None:
+    """Refuse updates that ask a generator for more than it can do.
+
+    Raises:
+        ConfigError: names the update's key and the remedy.
+    """
+    name, has_styles = type(generator).__name__, isinstance(generator, StyleGenerator)
+    can_keep = has_styles or "update_statistics" in inspect.signature(generator.forward).parameters
+    for index, update in enumerate(updates):
+        if update.style_mixing and not has_styles:
+            raise ConfigError(
+                f"updates.{index}.style_mixing: {name} has no styles (a mapping and a synthesis); "
+                "give 0, or a generator that has"
+            )
+        if any("styles" in term.reads for term in update.terms) and not has_styles:
+            raise ConfigError(
+                f"updates.{index}.terms: one reads styles, and {name} has none (a mapping and a "
+                "synthesis); leave it out, or give a generator that has"
+            )
+        if update.statistics == "keep" and not can_keep:
+            raise ConfigError(
+                f'updates.{index}.statistics: "keep" needs a generator whose forward takes '
+                f"update_statistics, and that of {name} does not; give move"
+            )

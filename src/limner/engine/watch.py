@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from limner.core.devices import widest
 from limner.core.protocols import Scores
 from limner.engine.passes import Pass
 from limner.engine.progress import Meters
@@ -62,7 +63,9 @@ class Watch:
             if logits is not None:
                 meters.add(f"{side}_logits", logits.mean())
                 if player == "d":
-                    meters.add(f"signs_{side}", (logits * sign > 0).double().mean())
+                    meters.add(
+                        f"signs_{side}", (logits * sign > 0).to(widest(logits.device)).mean()
+                    )
 
 
 def _answers(batch: Pass) -> tuple[Tensor | None, Tensor | None]:

@@ -174,7 +174,7 @@ class Fit:
         self._seconds = tree["clock"]["seconds"]
         self.loader.close()
         progress = self.trainer.progress
-        self.loader = self._loader_at(progress.nimg, progress.rollbacks)
+        self.loader = self._loader_at(progress.num_drawn, progress.rollbacks)
         self._mark, self._maintenance = (time.perf_counter(), progress.nimg), 0.0
         self._saved_step = progress.step
 
@@ -345,9 +345,9 @@ class Fit:
     def _figures(self) -> Record:
         """What the controllers say about themselves."""
         record: Record = {}
-        for index, controller in enumerate(self.config.controllers):
-            memory = self.trainer.memory("controller", index)
-            record |= controller.figures(self.trainer, memory)
+        names = self.trainer.names.controllers
+        for name, controller in zip(names, self.config.controllers, strict=True):
+            record |= controller.figures(self.trainer, self.trainer.memory(name))
         return record
 
     def _health(self) -> Record:

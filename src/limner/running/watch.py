@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from limner.core import distributed
+from limner.core.devices import widest
 from limner.core.streams import stream
 from limner.engine.watch import Watch
 
 MOST_PICTURES = 64  # of each side, in the distances: 2,016 pairs
 FEWEST_PAIRS = 16  # of one class, for a diversity within the classes
 NUM_ITERATIONS = 20  # of the power iteration where a layer keeps no singular vector of its own
-_NONE = torch.zeros((), dtype=torch.float64)
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 
 
@@ -38,8 +38,10 @@ def figures(watch: Watch, networks: Mapping[str, nn.Module]) -> dict[str, Tensor
 def record(watch: Watch, networks: Mapping[str, nn.Module]) -> dict[str, float]:
     """The figures on the host, as means over the processes; all of them call it."""
     found = figures(watch, networks)
-    means = distributed.average(torch.stack([v.double() for v in found.values()] or [_NONE]))
-    return {k: v for k, v in zip(found, means.tolist(), strict=False) if math.isfinite(v)}
+    if not found:
+        return {}
+    means = distributed.average(torch.stack([v.to(widest(v.device)) for v in found.values()]))
+    return {k: v for k, v in zip(found, means.tolist(), strict=True) if math.isfinite(v)}
 
 
 @torch.no_grad()
@@ -99,7 +101,7 @@ def kept_singular_values(networks: Mapping[str, nn.Module]) -> dict[str, float]:
         for key, buffer in network.named_buffers()
         if key.endswith(".sv0")
     }
-    values = [value.reshape(()).double() for value in kept.values()]
+    values = [value.reshape(()).to(widest(value.device)) for value in kept.values()]
     return dict(zip(kept, torch.stack(values).tolist(), strict=True)) if kept else {}
 
 

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from limner.core.config import Part
 from limner.engine.progress import Progress
-from limner.objectives.base import Memory
+from limner.objectives.base import Memory, Pass
 
 if TYPE_CHECKING:
     from limner.engine.config import RunConfig
@@ -31,9 +31,16 @@ class TrainerView(Protocol):
 
     def base_lr(self, player: str) -> float: ...
 
+    def memory(self, name: str) -> Memory:
+        """Of another part, as "augment.NAME"."""
+        ...
+
 
 class Controller(Part):
-    """Marker of controllers. Set `averages = True` to be given a `generator_ema` to move."""
+    """Marker of controllers. Set `averages = True` to be given a `generator_ema` to move.
+
+    What it keeps in its memory comes back on the host when a state is taken up.
+    """
 
     table = "limner.engine.controllers:CONTROLLERS"
     averages: ClassVar[bool] = False
@@ -44,6 +51,13 @@ class Controller(Part):
 
     def before_step(self, trainer: TrainerView, memory: Memory) -> None:
         """Called once before a step's updates."""
+
+    def rate(self, trainer: TrainerView, player: str, memory: Memory) -> float:
+        """What a player's learning rate is multiplied by in this step, after `before_step`."""
+        return 1.0
+
+    def after_pass(self, trainer: TrainerView, player: str, batch: Pass, memory: Memory) -> None:
+        """Called after each micro-batch, whose gradients have been taken."""
 
     def after_update(self, trainer: TrainerView, player: str, memory: Memory) -> None:
         """Called after each optimizer step of a player ("g" or "d")."""

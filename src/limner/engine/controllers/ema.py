@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
+from limner.core.schedules import Schedule, value_at
 from limner.engine.controllers.base import Controller, TrainerView
+from limner.engine.progress import Progress
 from limner.objectives.base import Memory
 
 
@@ -17,6 +19,9 @@ class Ema(Config, Controller, frozen=True, kw_only=True):
     Attributes:
         decay: a step's decay (Karras et al. 2018: 0.999; Brock et al. 2019: 0.9999), or
         half_life_nimg: images after which an old weight counts half; decay = 0.5^(images / it).
+            With a schedule, 0 copies.
+        rampup: the half-life is at most this share of the images shown before the step (Karras et
+            al. 2020, StyleGAN2-ADA: 0.05), so that the first step copies.
         start_step: the average is a plain copy until this step (counted from 1).
         every: move at each `every`-th step only.
         after: the player whose update it follows, or the end of the "step".
@@ -26,7 +31,8 @@ class Ema(Config, Controller, frozen=True, kw_only=True):
     averages: ClassVar[bool] = True
 
     decay: float | None = None
-    half_life_nimg: float | None = None
+    half_life_nimg: float | Schedule | None = None
+    rampup: float | None = None
     start_step: int = 0
     every: int = 1
     after: Literal["g", "d", "step"] = "g"
@@ -37,7 +43,9 @@ class Ema(Config, Controller, frozen=True, kw_only=True):
             raise ConfigError("give exactly one of decay and half_life_nimg")
         if self.decay is not None and not 0.0 <= self.decay < 1.0:
             raise ConfigError(f"decay must be in [0, 1), got {self.decay}")
-        if self.half_life_nimg is not None and self.half_life_nimg <= 0:
+        if self.rampup is not None and (self.half_life_nimg is None or self.rampup <= 0):
+            raise ConfigError(f"rampup: {self.rampup} must be positive, beside half_life_nimg")
+        if isinstance(self.half_life_nimg, float | int) and self.half_life_nimg <= 0:
             raise ConfigError(f"half_life_nimg must be positive, got {self.half_life_nimg}")
         if self.every < 1:
             raise ConfigError(f"every must be at least 1, got {self.every}")
@@ -54,18 +62,21 @@ class Ema(Config, Controller, frozen=True, kw_only=True):
         if step % self.every:
             return
         assert trainer.generator_ema is not None
-        decay = self._decay(trainer.progress.nimg, memory)
+        decay = self._decay(trainer.progress, memory)
         if step < self.start_step:
             decay = 0.0
         average(trainer.generator_ema, trainer.networks["g"], decay, self.buffers == "average")
 
-    def _decay(self, nimg: int, memory: Memory) -> float:
+    def _decay(self, progress: Progress, memory: Memory) -> float:
         if self.decay is not None:
             return self.decay
         assert self.half_life_nimg is not None
-        before = int(memory.get("nimg", torch.zeros((), dtype=torch.int64)))
-        memory["nimg"] = torch.tensor(nimg)
-        return 0.5 ** ((nimg - before) / self.half_life_nimg)
+        before = int(memory["nimg"]) if "nimg" in memory else progress.step_nimg
+        memory["nimg"] = torch.tensor(progress.nimg)
+        half_life = value_at(self.half_life_nimg, progress.step_nimg)
+        if self.rampup is not None:
+            half_life = min(half_life, progress.step_nimg * self.rampup)
+        return 0.5 ** ((progress.nimg - before) / half_life) if half_life else 0.0
 
 
 @torch.no_grad()

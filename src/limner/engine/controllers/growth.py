@@ -13,7 +13,6 @@ from limner.core.errors import ConfigError, LimnerError
 from limner.core.growth import GrowthSchedule
 from limner.data.fading import shown_at
 from limner.engine.controllers.base import Controller, TrainerView
-from limner.engine.progress import rate_factor
 from limner.objectives.base import Memory
 
 
@@ -47,22 +46,16 @@ class Growth(Config, Controller, frozen=True, kw_only=True):
             raise ConfigError(f"read_every must be at least 1, got {self.read_every}")
 
     def begin(self, trainer: TrainerView, memory: Memory) -> None:
-        if "lod" not in memory:
-            return self._set(trainer, self._lod(trainer))
-        # Read on the host, so never from a device.
-        memory.update({name: value.cpu() for name, value in memory.items()})
-        return self._set(trainer, float(memory["lod"]))
+        self._set(trainer, float(memory["lod"]) if "lod" in memory else self._lod(trainer))
 
     def before_step(self, trainer: TrainerView, memory: Memory) -> None:
         if trainer.progress.step % self.read_every == 0 or "lod" not in memory:
             self._read(trainer, memory)
-        # Each step, since a rollback or a branch may have changed the rates between two readings.
-        resolution = self._resolution(trainer, memory)
-        for player, optimizer in trainer.optimizers.items():
-            rate = self.schedule.learning_rate(player, resolution, usual=-1.0)
-            rate *= rate_factor(trainer.progress.rollbacks)
-            for group in optimizer.param_groups:
-                group["lr"] = trainer.base_lr(player) if rate < 0 else rate
+
+    def rate(self, trainer: TrainerView, player: str, memory: Memory) -> float:
+        adam = trainer.config.optim.g if player == "g" else trainer.config.optim.d
+        own = self.schedule.learning_rate(player, self._resolution(trainer, memory), adam.lr)
+        return own / adam.lr if adam.lr else 1.0
 
     def after_step(self, trainer: TrainerView, memory: Memory) -> None:
         progress = trainer.progress

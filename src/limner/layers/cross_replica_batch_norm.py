@@ -1,12 +1,11 @@
 """Batch normalization over the images of all processes, on any backend of torch.distributed."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.core import distributed
+from limner.layers.gathering import gathered
 
 # What a layer has in the place of a conditional one's gain and bias; see checkpoints.refill.
 UNCONDITIONED = ("weight", "bias", "num_batches_tracked")
@@ -59,37 +58,13 @@ def global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     wide = x if x.dtype == torch.float64 else x.float()
     own_var, own_mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
     own_count = own_mean.new_tensor([x.numel() // x.shape[1]])
-    rows: Tensor = _Gathered.apply(torch.cat([own_mean, own_var, own_count]))  # pyright: ignore[reportAssignmentType]
+    rows = gathered(torch.cat([own_mean, own_var, own_count]))
     means, variances, counts = rows.split([x.shape[1], x.shape[1], 1], dim=1)
     count = counts.sum().detach()
     shares = counts.detach() / count
     mean = (shares * means).sum(0)
     var = (shares * (variances + (means - mean).square())).sum(0)
     return mean, var, count
-
-
-class _Gathered(torch.autograd.Function):
-    """A vector of each process -> all of them as rows; the adjoint sums over the processes."""
-
-    @staticmethod
-    def forward(ctx: Any, own: Tensor) -> Tensor:
-        return distributed.gather(own)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return _OwnSum.apply(grads[0])
-
-
-class _OwnSum(torch.autograd.Function):
-    """A matrix of each process -> the own row of their sum: what _Gathered's gradient is."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        return distributed.total(rows)[distributed.rank()].clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return _Gathered.apply(grads[0])
 
 
 class CrossReplicaBatchNorm2d(nn.BatchNorm2d):

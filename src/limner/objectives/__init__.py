@@ -14,8 +14,11 @@ from limner.objectives.adversarial import (
 )
 from limner.objectives.auxiliary import AuxiliaryClassifierD, AuxiliaryClassifierG
 from limner.objectives.base import Direct, Memory, Noise, Pass, Term
+from limner.objectives.lecam import LeCam
 from limner.objectives.orthogonal import Orthogonal
+from limner.objectives.path_length import PathLength
 from limner.objectives.penalties import R1, R2, Drift, GradientPenalty
+from limner.objectives.relativistic import RelativisticD, RelativisticG
 
 TERMS: dict[str, type] = {
     "non-saturating-d": NonSaturatingD,
@@ -34,6 +37,10 @@ TERMS: dict[str, type] = {
     "r1": R1,
     "r2": R2,
     "drift": Drift,
+    "lecam": LeCam,
+    "path-length": PathLength,
+    "relativistic-d": RelativisticD,
+    "relativistic-g": RelativisticG,
 }
 
 DIRECTS: dict[str, type] = {
@@ -52,6 +59,7 @@ __all__ = [
     "GradientPenalty",
     "HingeD",
     "HingeG",
+    "LeCam",
     "LeastSquaresD",
     "LeastSquaresG",
     "Memory",
@@ -62,6 +70,9 @@ __all__ = [
     "NonSaturatingG",
     "Orthogonal",
     "Pass",
+    "PathLength",
+    "RelativisticD",
+    "RelativisticG",
     "Term",
     "WassersteinD",
     "WassersteinG",

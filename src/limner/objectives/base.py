@@ -40,6 +40,9 @@ class Pass(Protocol):
     def latents(self) -> Tensor: ...
 
     @property
+    def styles(self) -> Tensor: ...
+
+    @property
     def real(self) -> Tensor: ...
 
     @property
@@ -71,7 +74,7 @@ class Pass(Protocol):
 class Term(Part):
     """Marker of loss terms: frozen hyperparameters and a pure function of a pass.
 
-    `reads` names the images that the term looks at. `real_grad` / `fake_grad` say that it
+    `reads` names the images ("real", "fake"), and the "styles", that the term looks at. `real_grad` / `fake_grad` say that it
     differentiates with respect to them: then the pass makes these images require a gradient before
     the shared forward. A term returns a scalar, a mean over the microbatch.
     """

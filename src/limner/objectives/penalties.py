@@ -13,6 +13,11 @@ from limner.objectives.base import Memory, Pass, Term
 
 def _image_gradient(logits: Tensor, images: Tensor) -> Tensor:
     """d logits[n] / d images[n] as rows [N, C*H*W], itself differentiable."""
+    if logits.ndim != 1:
+        raise ConfigError(
+            f"updates: a gradient penalty needs one logit an image, and got {list(logits.shape)}; "
+            "leave it out, or give a discriminator that answers with one"
+        )
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.flatten(1)
 

@@ -58,6 +58,8 @@ def values_of(annotation: Any) -> st.SearchStrategy:
         return st.lists(values_of(arguments[0]), max_size=3).map(tuple)
     if origin is tuple:
         return st.tuples(*map(values_of, arguments))
+    if origin is typing.Annotated:
+        return values_of(arguments[0])
     if annotation in TABLES:
         return st.sampled_from(TABLES[annotation]).flatmap(configs_of)
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):

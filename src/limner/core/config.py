@@ -7,6 +7,7 @@ the bare class name for limner's own, found in the package's table, or "module:C
 """
 
 import difflib
+import functools
 import importlib
 import json
 import math
@@ -20,17 +21,48 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 
 from limner.core.errors import ConfigError
+from limner.core.ranges import UNIONS, Settle, bare, settler, shown
 
 Plain = Any  # what JSON holds: None, bool, int, float, str, list, dict
 ConfigType = TypeVar("ConfigType", bound="Config")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every node. Subclasses write `frozen=True` (and `kw_only=True` as they like)."""
+    """Base of every node. Subclasses write `frozen=True` (and `kw_only=True` as they like).
+
+    Ranges of single fields stand in annotations (limner.core.ranges) and are checked first; a
+    subclass's `__post_init__` checks what concerns several fields, and need not call this one.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = cls.__dict__.get("__post_init__")
+        if own is None:
+            return
+
+        def settle_and_check(self: "Config") -> None:
+            Config.__post_init__(self)
+            own(self)
+
+        cls.__post_init__ = settle_and_check
+
+    def __post_init__(self) -> None:
+        for name, settle in settlers(type(self)).items():
+            value = getattr(self, name)
+            settled = settle(value, name)
+            if settled is not value:
+                msgspec.structs.force_setattr(self, name, settled)
 
     def replace(self: ConfigType, **changes: Any) -> ConfigType:
         """A copy with some fields changed; field names are those of the class."""
         return msgspec.structs.replace(self, **changes)
+
+
+@functools.cache
+def settlers(cls: type[Config]) -> dict[str, Settle]:
+    """What settles the fields of a class, by name; fields of any value are absent."""
+    found = {field.name: settler(field.type) for field in msgspec.structs.fields(cls)}
+    return {name: settle for name, settle in found.items() if settle is not None}
 
 
 class Part:
@@ -142,14 +174,15 @@ def _join(path: str, name: str) -> str:
 
 
 def _build(annotation: Any, plain: Plain, path: str, import_modules: bool) -> Any:
+    annotation = bare(annotation)  # ranges are checked with their field, by its settler
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
+    if origin in UNIONS:
         return _build_union(arguments, plain, path, import_modules)
     if origin in (tuple, list):
         return _build_sequence(origin, arguments, plain, path, import_modules)
     if origin is dict:
         if not isinstance(plain, dict):
-            raise ConfigError(f"{path}: expected an object, got {_shown(plain)}")
+            raise ConfigError(f"{path}: expected an object, got {shown(plain)}")
         return {
             key: _build(arguments[1], item, _join(path, key), import_modules)
             for key, item in plain.items()
@@ -169,15 +202,15 @@ def _build_leaf(annotation: Any, plain: Plain, path: str) -> Any:
         choices = _choices(annotation)
         if choices and isinstance(plain, str):
             known = ", ".join(map(str, choices))
-            raise ConfigError(f"{path}: {_shown(plain)} is none of {known}") from None
-        raise ConfigError(f"{path}: {error} (value {_shown(plain)})") from None
+            raise ConfigError(f"{path}: {shown(plain)} is none of {known}") from None
+        raise ConfigError(f"{path}: {error} (value {shown(plain)})") from None
 
 
 def _choices(annotation: Any) -> tuple:
     """The values that a Literal, or a union of them, allows; empty for other types."""
     if typing.get_origin(annotation) is typing.Literal:
         return typing.get_args(annotation)
-    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+    if typing.get_origin(annotation) not in UNIONS:
         return ()
     parts = [_choices(member) for member in typing.get_args(annotation)]
     return tuple(choice for part in parts for choice in part) if all(parts) else ()
@@ -187,7 +220,7 @@ def _build_union(members: tuple, plain: Plain, path: str, import_modules: bool) 
     if plain is None and type(None) in members:
         return None
     parts = [m for m in members if isinstance(m, type) and issubclass(m, (Part, msgspec.Struct))]
-    leaves = tuple(m for m in members if m not in parts and m is not type(None))
+    leaves = tuple(bare(m) for m in members if m not in parts and m is not type(None))
     if parts and (isinstance(plain, dict) or not leaves):
         return _build(parts[0], plain, path, import_modules)
     if len(leaves) == 1 and typing.get_origin(leaves[0]) is not None:
@@ -199,7 +232,7 @@ def _build_sequence(
     origin: type, arguments: tuple, plain: Plain, path: str, import_modules: bool
 ) -> Any:
     if not isinstance(plain, (list, tuple)):
-        raise ConfigError(f"{path}: expected a list, got {_shown(plain)}")
+        raise ConfigError(f"{path}: expected a list, got {shown(plain)}")
     if origin is tuple and arguments[-1] is not Ellipsis:
         if len(plain) != len(arguments):
             raise ConfigError(f"{path}: expected {len(arguments)} values, got {len(plain)}")
@@ -217,7 +250,7 @@ def _build_part(marker: type[Part], plain: Plain, path: str, import_modules: boo
         where = _join(path, "type") if isinstance(plain, dict) else path
         raise ConfigError(
             f'{where}: expected an object with a "type" (one of {marker.__name__}), '
-            f"got {_shown(plain)}"
+            f"got {shown(plain)}"
         )
     fields = {key: value for key, value in plain.items() if key != "type"}
     cls = resolve_part(marker, plain["type"], path, import_modules)
@@ -226,7 +259,7 @@ def _build_part(marker: type[Part], plain: Plain, path: str, import_modules: boo
 
 def _build_struct(cls: type, plain: Plain, path: str, import_modules: bool) -> Any:
     if not isinstance(plain, dict):
-        raise ConfigError(f"{path or cls.__name__}: expected an object, got {_shown(plain)}")
+        raise ConfigError(f"{path or cls.__name__}: expected an object, got {shown(plain)}")
     fields = {field.name: field for field in msgspec.structs.fields(cls)}
     for key in plain:
         if key not in fields:
@@ -238,6 +271,9 @@ def _build_struct(cls: type, plain: Plain, path: str, import_modules: bool) -> A
         name: _build(fields[name].type, item, _join(path, name), import_modules)
         for name, item in plain.items()
     }
+    for name, settle in settlers(cls).items():
+        if name in values:
+            values[name] = settle(values[name], _join(path, name))
     try:
         return cls(**values)
     except ConfigError as error:
@@ -281,11 +317,6 @@ def resolve_part(
             f"{marker.__name__}"
         )
     return cls
-
-
-def _shown(value: Plain) -> str:
-    text = json.dumps(value, default=repr)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 # --- overrides -------------------------------------------------------------

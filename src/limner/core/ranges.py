@@ -5,7 +5,6 @@ number must lie in the range, an integer given for a float becomes one and a lis
 likewise, as they would by way of JSON. So a config is what its file says.
 """
 
-import json
 import types
 import typing
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from limner.core.errors import ConfigError
+from limner.core.errors import ConfigError, shown
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 NonNegativeInt = Annotated[int, Meta(ge=0)]
@@ -51,12 +50,6 @@ def bare(annotation: Any) -> Any:
     if typing.get_origin(annotation) is Annotated:
         return typing.get_args(annotation)[0]
     return annotation
-
-
-def shown(value: Any) -> str:
-    """A value in a message: as JSON has it, of at most 60 characters."""
-    text = json.dumps(value, default=repr)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _in_turn(settlers: list[Settle | None]) -> Settle | None:

@@ -58,6 +58,8 @@ def values_of(annotation: Any) -> st.SearchStrategy:
         return st.lists(values_of(arguments[0]), max_size=3).map(tuple)
     if origin is tuple:
         return st.tuples(*map(values_of, arguments))
+    if origin is typing.Annotated:
+        return values_of(arguments[0])
     if annotation in TABLES:
         return st.sampled_from(TABLES[annotation]).flatmap(configs_of)
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
@@ -225,6 +227,52 @@ def test_a_key_with_a_letter_missing_names_the_real_one():
     assert tried > 300
 
 
+def test_keys_that_belong_together_change_in_any_order():
+    config = presets.get("digits")()
+    for assignments in (["steps=null", "kimg=10"], ["kimg=10", "steps=null"]):
+        changed = override(config, assignments)
+        assert (changed.steps, changed.kimg) == (None, 10.0)
+    schedule = ["until_nimg=5", "from_nimg=20", "until_nimg=30"]
+    line = {"type": "Linear", "start": 1, "end": 0, "until_nimg": 9}
+    rate = [f'controllers.+={{"type": "LearningRate", "factor": {json.dumps(line)}}}']
+    changed = override(config, rate + [f"controllers.1.factor.{each}" for each in schedule])
+    factor = encode(changed)["controllers"][1]["factor"]
+    assert factor == {"type": "Linear", "start": 1.0, "end": 0.0, "until_nimg": 30, "from_nimg": 20}
+
+
+def test_lists_are_appended_to():
+    config = presets.get("digits")()
+    penalty = '{"type": "R1", "gamma": 2}'
+    for place in ("+", "1"):
+        terms = override(config, [f"updates.0.terms.{place}={penalty}"]).updates[0].terms
+        assert [type(term).__name__ for term in terms] == ["HingeD", "R1"]
+    assert override(config, ["frozen.+=generator.a", "frozen.+=7"]).frozen == ("generator.a", "7")
+    for key in ("controllers.2", "controllers.-1", "controllers.2.decay", "controllers.+.decay"):
+        place = "controllers." + key.split(".")[1]
+        with pytest.raises(ConfigError) as caught:
+            override(config, [f"{key}=0.5"])
+        words = "unknown key; the list's places are 0 to 0; controllers.+=VALUE appends to it"
+        assert str(caught.value) == f"{place}: {words}"
+    with pytest.raises(ConfigError, match=r"frozen.0: unknown key; the list's places are none"):
+        override(config, ["frozen.0.x=1"])
+
+
+def test_what_looks_like_a_number_is_a_word_where_a_word_stands():
+    changes = ["name=12", "features=1e3", "metrics.+=5", "seed=3", "sheet.grid=null", "kimg=null"]
+    changed = override(presets.get("digits")(), changes)
+    assert (changed.name, changed.features, changed.seed) == ("12", "1e3", 3)
+    assert (changed.metrics[-1], changed.sheet.grid) == ("5", None)
+    with pytest.raises(ConfigError, match=r"seed: Expected `int`, got `float` \(value 1.5\)"):
+        override(presets.get("digits")(), ["name=12", "seed=1.5"])
+
+
+def test_an_unknown_key_beside_good_ones_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"optim.g.lrr: unknown key; nearest is 'lr'"):
+        override(presets.get("digits")(), ["steps=3", "optim.g.lrr=1", "seed=4"])
+    with pytest.raises(ConfigError, match=r"optm: unknown key; nearest is 'optim'"):
+        override(presets.get("digits")(), ["steps=3", "optm.g.lr=1"])
+
+
 # --- anything else ----------------------------------------------------------------------------
 
 JSON = st.recursive(
@@ -286,7 +334,15 @@ def test_any_type_is_found_or_refused(tag, import_modules):
     "assignment",
     [
         *("steps", "=", "=1", "steps=", ".=1", "..=", "seed=true", "seed=1.5", "seed=1e400"),
-        *("updates.-1.every=1", "updates.9.every=1", "updates.x=1", "optim..lr=1", "data.flip=1"),
+        *(
+            "updates.-1.every=1",
+            "updates.9.every=1",
+            "updates.x=1",
+            "optim..lr=1",
+            "updates.0.terms.0.type=5",
+            "+=1",
+            "data.flip=1",
+        ),
         *("optim.g.lr=true", "optim.g.lr=" + "9" * 400, "name=\ud800"),
         *("steps=" + "9" * 5000, "seed=" + "[" * 100_000),
     ],

@@ -280,7 +280,7 @@ def test_the_cache_knows_both_forms(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"pad": -1}, "pad: -1 pixels; give 0 to 8"),
+        ({"pad": -1}, "pad: -1 is out of range; give 0 or more"),
         ({"pad": 9}, "pad: 9 pixels; give 0 to 8"),
         ({"crop": "random", "fit": "squash"}, "needs fit='crop'; fit is 'squash'"),
     ],

@@ -80,12 +80,14 @@ def test_batches_are_cut_for_the_processes():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"initial_resolution": 0}, "initial_resolution must be at least 1"),
-        ({"training_kimg": -1.0}, "training_kimg must not be negative"),
-        ({"num_processes": 0}, "num_processes must be at least 1"),
-        ({"usual_tick_kimg": 0.0}, "usual_tick_kimg must be positive"),
-        ({"batch_sizes": ((4, 0),)}, r"batch_sizes: \[4, 0\]"),
-        ({"g_rates": ((4, -1.0),)}, r"g_rates: \[4, -1.0\]"),
+        ({"initial_resolution": 0}, "initial_resolution: 0 is out of range; give 1 or more"),
+        ({"training_kimg": -1.0}, "training_kimg: -1.0 is out of range; give 0 or more"),
+        ({"num_processes": 0}, "num_processes: 0 is out of range; give 1 or more or null"),
+        ({"usual_tick_kimg": 0.0}, "usual_tick_kimg: 0.0 is out of range; give more than 0"),
+        ({"batch_sizes": ((4, 0),)}, "batch_sizes.0.1: 0 is out of range"),
+        ({"g_rates": ((4, 1.0), (8, -1.0))}, "g_rates.1.1: -1.0 is out of range"),
+        ({"g_rates": ((4, 1.0), (4, 2.0))}, r"g_rates: \[4, 2.0\] follows 4; give each pair once"),
+        ({"tick_kimg": ((8, 1.0), (4, 2.0))}, r"tick_kimg: \[4, 2.0\] follows 8"),
     ],
 )
 def test_bad_schedules(change: dict[str, Any], words: str):

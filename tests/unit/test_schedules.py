@@ -2,6 +2,7 @@
 
 import pytest
 
+from limner.core.errors import ConfigError
 from limner.core.schedules import SCHEDULES, Cosine, Exponential, Linear, Steps, value_at
 
 
@@ -23,6 +24,12 @@ def test_exponential_halves_and_stops_at_its_floor():
 def test_steps_hold_from_their_moment_on():
     schedule = Steps(start=1.0, changes=((10, 0.5), (20, 0.1)))
     assert [schedule(nimg) for nimg in (0, 9, 10, 19, 20, 99)] == [1.0, 1.0, 0.5, 0.5, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("changes", [((20, 0.5), (10, 0.1)), ((10, 0.5), (10, 0.1))])
+def test_steps_out_of_order_are_refused(changes):
+    with pytest.raises(ConfigError, match=r"changes: \[10, 0.1\] follows .0; .* in rising order"):
+        Steps(start=1.0, changes=changes)
 
 
 def test_a_number_is_its_own_schedule():

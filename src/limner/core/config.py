@@ -6,7 +6,9 @@ derives from that package's marker, a subclass of `Part`; in JSON it carries its
 the bare class name for limner's own, found in the package's table, or "module:Class" for a user's.
 """
 
-import difflib
+import contextlib
+import dataclasses
+import functools
 import importlib
 import json
 import math
@@ -15,44 +17,60 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from limner.core.errors import ConfigError
+from limner.core.errors import ConfigError, nearest, shown
+from limner.core.parts import Part, resolve_part, tag_of
+from limner.core.ranges import UNIONS, Settle, bare, settler
 
 Plain = Any  # what JSON holds: None, bool, int, float, str, list, dict
 ConfigType = TypeVar("ConfigType", bound="Config")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every node. Subclasses write `frozen=True` (and `kw_only=True` as they like)."""
+    """Base of every node. Subclasses write `frozen=True` (and `kw_only=True` as they like).
+
+    Ranges of single fields stand in annotations (limner.core.ranges) and are checked first; a
+    subclass's `__post_init__` checks what concerns several fields, and need not call this one.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = cls.__dict__.get("__post_init__")
+        if own is None:
+            return
+
+        def settle_and_check(self: "Config") -> None:
+            Config.__post_init__(self)
+            own(self)
+
+        cls.__post_init__ = settle_and_check
+
+    def __post_init__(self) -> None:
+        for name, settle in settlers(type(self)).items():
+            value = getattr(self, name)
+            settled = settle(value, name)
+            if settled is not value:
+                msgspec.structs.force_setattr(self, name, settled)
 
     def replace(self: ConfigType, **changes: Any) -> ConfigType:
         """A copy with some fields changed; field names are those of the class."""
         return msgspec.structs.replace(self, **changes)
 
 
-class Part:
-    """Base of the markers of replaceable nodes; `table` is "module:DICT" of limner's classes."""
-
-    table: ClassVar[str] = ""
-
-
-def tag_of(cls: type) -> str:
-    """The name by which JSON calls a part's class: "HingeD", or "module:Class" outside limner."""
-    if cls.__module__.partition(".")[0] == "limner":
-        return cls.__name__
-    return f"{cls.__module__}:{cls.__qualname__}"
+@functools.cache
+def fields_of(cls: type) -> dict[str, msgspec.structs.FieldInfo]:
+    """The fields of a class by name, their annotations resolved."""
+    return {field.name: field for field in msgspec.structs.fields(cls)}
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: "; nearest is 'x'" or the list of what is known."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"; nearest is '{close[0]}'"
-    return "; known are " + ", ".join(known) if known else ""
+@functools.cache
+def settlers(cls: type[Config]) -> dict[str, Settle]:
+    """What settles the fields of a class, by name; fields of any value are absent."""
+    found = {name: settler(field.type) for name, field in fields_of(cls).items()}
+    return {name: settle for name, settle in found.items() if settle is not None}
 
 
 # --- encoding --------------------------------------------------------------
@@ -62,12 +80,13 @@ def encode(value: Any, path: str = "") -> Plain:
     """Turn a config tree into plain JSON values.
 
     Raises:
-        ConfigError: a number that is not finite, or a value that JSON cannot hold.
+        ConfigError: a number that is not finite, a value that JSON cannot hold, or a class that
+            cannot be named (see `tag_of`).
     """
     if isinstance(value, msgspec.Struct):
         plain: dict[str, Plain] = {}
         if isinstance(value, Part):
-            plain["type"] = tag_of(type(value))
+            plain["type"] = _tag_at(path, value)
         for name in value.__struct_fields__:
             plain[name] = encode(getattr(value, name), _join(path, name))
         return plain
@@ -86,6 +105,13 @@ def encode(value: Any, path: str = "") -> Plain:
     raise ConfigError(
         f"{path}: {value!r} cannot be written to JSON; use a Config, number, string, list or dict"
     )
+
+
+def _tag_at(path: str, part: Part) -> str:
+    try:
+        return tag_of(type(part))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}" if path else str(error)) from None
 
 
 def _require_text(value: str, path: str) -> None:
@@ -142,14 +168,17 @@ def _join(path: str, name: str) -> str:
 
 
 def _build(annotation: Any, plain: Plain, path: str, import_modules: bool) -> Any:
+    annotation = bare(annotation)  # ranges are checked with their field, by its settler
+    if isinstance(plain, Typed):
+        return _build_typed(annotation, plain, path, import_modules)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
+    if origin in UNIONS:
         return _build_union(arguments, plain, path, import_modules)
     if origin in (tuple, list):
         return _build_sequence(origin, arguments, plain, path, import_modules)
     if origin is dict:
         if not isinstance(plain, dict):
-            raise ConfigError(f"{path}: expected an object, got {_shown(plain)}")
+            raise ConfigError(f"{path}: expected an object, got {shown(plain)}")
         return {
             key: _build(arguments[1], item, _join(path, key), import_modules)
             for key, item in plain.items()
@@ -161,6 +190,15 @@ def _build(annotation: Any, plain: Plain, path: str, import_modules: bool) -> An
     return _build_leaf(annotation, plain, path)
 
 
+def _build_typed(annotation: Any, typed: "Typed", path: str, import_modules: bool) -> Any:
+    try:
+        return _build(annotation, typed.value, path, import_modules)
+    except ConfigError:
+        with contextlib.suppress(ConfigError):  # a string field may be given what looks like one
+            return _build(annotation, typed.text, path, import_modules)
+        raise
+
+
 def _build_leaf(annotation: Any, plain: Plain, path: str) -> Any:
     encode(plain, path)  # refuses what could not be written again
     try:
@@ -169,15 +207,15 @@ def _build_leaf(annotation: Any, plain: Plain, path: str) -> Any:
         choices = _choices(annotation)
         if choices and isinstance(plain, str):
             known = ", ".join(map(str, choices))
-            raise ConfigError(f"{path}: {_shown(plain)} is none of {known}") from None
-        raise ConfigError(f"{path}: {error} (value {_shown(plain)})") from None
+            raise ConfigError(f"{path}: {shown(plain)} is none of {known}") from None
+        raise ConfigError(f"{path}: {error} (value {shown(plain)})") from None
 
 
 def _choices(annotation: Any) -> tuple:
     """The values that a Literal, or a union of them, allows; empty for other types."""
     if typing.get_origin(annotation) is typing.Literal:
         return typing.get_args(annotation)
-    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+    if typing.get_origin(annotation) not in UNIONS:
         return ()
     parts = [_choices(member) for member in typing.get_args(annotation)]
     return tuple(choice for part in parts for choice in part) if all(parts) else ()
@@ -187,7 +225,7 @@ def _build_union(members: tuple, plain: Plain, path: str, import_modules: bool) 
     if plain is None and type(None) in members:
         return None
     parts = [m for m in members if isinstance(m, type) and issubclass(m, (Part, msgspec.Struct))]
-    leaves = tuple(m for m in members if m not in parts and m is not type(None))
+    leaves = tuple(bare(m) for m in members if m not in parts and m is not type(None))
     if parts and (isinstance(plain, dict) or not leaves):
         return _build(parts[0], plain, path, import_modules)
     if len(leaves) == 1 and typing.get_origin(leaves[0]) is not None:
@@ -199,7 +237,7 @@ def _build_sequence(
     origin: type, arguments: tuple, plain: Plain, path: str, import_modules: bool
 ) -> Any:
     if not isinstance(plain, (list, tuple)):
-        raise ConfigError(f"{path}: expected a list, got {_shown(plain)}")
+        raise ConfigError(f"{path}: expected a list, got {shown(plain)}")
     if origin is tuple and arguments[-1] is not Ellipsis:
         if len(plain) != len(arguments):
             raise ConfigError(f"{path}: expected {len(arguments)} values, got {len(plain)}")
@@ -217,7 +255,7 @@ def _build_part(marker: type[Part], plain: Plain, path: str, import_modules: boo
         where = _join(path, "type") if isinstance(plain, dict) else path
         raise ConfigError(
             f'{where}: expected an object with a "type" (one of {marker.__name__}), '
-            f"got {_shown(plain)}"
+            f"got {shown(plain)}"
         )
     fields = {key: value for key, value in plain.items() if key != "type"}
     cls = resolve_part(marker, plain["type"], path, import_modules)
@@ -226,11 +264,12 @@ def _build_part(marker: type[Part], plain: Plain, path: str, import_modules: boo
 
 def _build_struct(cls: type, plain: Plain, path: str, import_modules: bool) -> Any:
     if not isinstance(plain, dict):
-        raise ConfigError(f"{path or cls.__name__}: expected an object, got {_shown(plain)}")
-    fields = {field.name: field for field in msgspec.structs.fields(cls)}
+        raise ConfigError(f"{path or cls.__name__}: expected an object, got {shown(plain)}")
+    fields = fields_of(cls)
     for key in plain:
         if key not in fields:
-            raise ConfigError(f"{_join(path, str(key))}: unknown key{nearest(str(key), fields)}")
+            known = [*fields, "type"] if issubclass(cls, Part) else fields
+            raise ConfigError(f"{_join(path, str(key))}: unknown key{nearest(str(key), known)}")
     for name, field in fields.items():
         if field.required and name not in plain:
             raise ConfigError(f"{_join(path, name)}: missing; {cls.__name__} needs it")
@@ -238,105 +277,89 @@ def _build_struct(cls: type, plain: Plain, path: str, import_modules: bool) -> A
         name: _build(fields[name].type, item, _join(path, name), import_modules)
         for name, item in plain.items()
     }
+    for name, settle in settlers(cls).items():
+        if name in values:
+            values[name] = settle(values[name], _join(path, name))
     try:
         return cls(**values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}" if path else str(error)) from None
 
 
-def resolve_part(
-    marker: type[Part], tag: str, path: str = "type", import_modules: bool = False
-) -> type:
-    """The class that a "type" names: from the marker's table, or "module:Class" of the user's."""
-    module_name, _, class_name = tag.partition(":")
-    if not class_name:
-        table_module, _, table_name = marker.table.partition(":")
-        table = getattr(importlib.import_module(table_module), table_name)
-        known = {cls.__name__: cls for cls in table.values()}
-        if tag not in known:
-            raise ConfigError(f"{path}: unknown type '{tag}'{nearest(tag, known)}")
-        return known[tag]
-    if module_name not in sys.modules and not import_modules:
-        raise ConfigError(
-            f"{path}: type '{tag}' lives in the module '{module_name}', which is not imported; "
-            f"name it with --module {module_name} (or import it first) if you trust it"
-        )
-    try:
-        if not all(module_name.split(".")):
-            raise ConfigError(f"{path}: type '{tag!a}' is no 'module:Class'")
-        module = importlib.import_module(module_name)
-    except (ModuleNotFoundError, ValueError, TypeError) as error:  # the last two: no module's name
-        missing = error.name if isinstance(error, ModuleNotFoundError) else module_name
-        raise ConfigError(
-            f"{path}: type '{tag}' needs the module '{missing}', which is not importable; "
-            "put its folder on PYTHONPATH or name its file with --module FILE.py"
-        ) from None
-    # Not getattr: a module may import others to answer it, on behalf of a file of somebody else.
-    cls = vars(module).get(class_name)
-    if cls is None:
-        raise ConfigError(f"{path}: module '{module_name}' has no class '{class_name}'")
-    if not (isinstance(cls, type) and issubclass(cls, marker) and issubclass(cls, msgspec.Struct)):
-        raise ConfigError(
-            f"{path}: '{tag}' is no {marker.__name__}; derive it from limner's Config and "
-            f"{marker.__name__}"
-        )
-    return cls
-
-
-def _shown(value: Plain) -> str:
-    text = json.dumps(value, default=repr)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 # --- overrides -------------------------------------------------------------
 
 
+@dataclasses.dataclass(frozen=True)
+class Typed:
+    """The value of an assignment that may have been meant as a word: 5, true, null, 1e3."""
+
+    value: Plain
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 def override(config: ConfigType, assignments: Iterable[str]) -> ConfigType:
-    """Apply "dotted.key=value" strings; the value is JSON, or else taken as a string.
+    """Apply "dotted.key=value" strings, all of them to the plain tree, and then decode it once.
+
+    So keys that belong together may change in any order. A value is JSON, or else taken as a
+    string; where a string stands, what looks like a number is one too. "list.+=value", or the next
+    number of a list, appends.
 
     Raises:
         ConfigError: an unknown key (with the nearest name), or a value of the wrong type.
     """
+    assignments = list(assignments)
+    if not assignments:
+        return config
+    tree = encode(config)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--set {assignment}: write KEY=VALUE, for example optim.g.lr=2e-4")
-        config = _override_one(config, key.strip(), text.strip())
-    return config
+        _assign(tree, key.strip().split("."), _value_of(text.strip()))
+    return decode(type(config), tree, import_modules=True)
 
 
-def _override_one(config: ConfigType, key: str, text: str) -> ConfigType:
+def _value_of(text: str) -> Plain:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        return decode(type(config), _assigned(config, key, text), import_modules=True)
-    try:
-        return decode(type(config), _assigned(config, key, value), import_modules=True)
-    except ConfigError:
-        if isinstance(value, (dict, list)):
-            raise
-        try:  # a string field may be given something that looks like a number
-            return decode(type(config), _assigned(config, key, text), import_modules=True)
-        except ConfigError:
-            pass
-        raise
+        return text
+    return value if isinstance(value, (dict, list, str)) else Typed(value, text)
 
 
-def _assigned(config: Config, key: str, value: Plain) -> Plain:
-    tree = encode(config)
+def _assign(tree: Plain, names: list[str], value: Plain) -> None:
+    """Sets the value in a plain tree. Any last key of an object is taken: decoding refuses it."""
     node, walked = tree, ""
-    names = key.split(".")
     for i, name in enumerate(names):
-        known = [str(k) for k in range(len(node))] if isinstance(node, list) else node
-        if not isinstance(node, (dict, list)) or name not in known:
-            options = known if isinstance(node, (dict, list)) else []
-            raise ConfigError(f"{_join(walked, name)}: unknown key{nearest(name, options)}")
-        place: Any = int(name) if isinstance(node, list) else name
-        if i + 1 == len(names):
-            node[place] = value
-        else:
+        is_last = i + 1 == len(names)
+        place: Any = name
+        if isinstance(node, list):
+            place = _place_in(node, name, _join(walked, name), is_last)
+        elif not isinstance(node, dict) or (name not in node and not is_last):
+            known = node if isinstance(node, dict) else []
+            raise ConfigError(f"{_join(walked, name)}: unknown key{nearest(name, known)}")
+        if not is_last:
             node, walked = node[place], _join(walked, name)
-    return tree
+        elif place == len(node) and isinstance(node, list):
+            node.append(value)
+        else:
+            node[place] = value
+
+
+def _place_in(node: list, name: str, key: str, may_append: bool) -> int:
+    if may_append and name in ("+", str(len(node))):
+        return len(node)
+    known = [str(place) for place in range(len(node))]
+    if name not in known:
+        places = f"0 to {len(node) - 1}" if node else "none"
+        raise ConfigError(
+            f"{key}: unknown key; the list's places are {places}; "
+            f"{key.removesuffix(name)}+=VALUE appends to it"
+        )
+    return int(name)
 
 
 def differences(old: Plain, new: Plain, path: str = "") -> list[str]:

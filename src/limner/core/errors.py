@@ -1,5 +1,10 @@
 """The errors that users see: one line that names what, where and what to do."""
 
+import difflib
+import json
+from collections.abc import Iterable
+from typing import Any
+
 
 class LimnerError(ValueError):
     """Base of every error caused by input; the command line prints it without a traceback."""
@@ -34,6 +39,21 @@ class MissingExtra(LimnerError):  # noqa: N818 - reads as a sentence in messages
 
     def __init__(self, package: str, extra: str, purpose: str):
         super().__init__(f"{purpose} needs the package '{package}': pip install 'limner[{extra}]'")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: "; nearest is 'x'" or the list of what is known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"; nearest is '{close[0]}'"
+    return "; known are " + ", ".join(known) if known else ""
+
+
+def shown(value: Any) -> str:
+    """A value in a message: as JSON has it, of at most 60 characters."""
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def printable(name: str) -> str:

@@ -9,10 +9,13 @@ import math
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
+from limner.core.ranges import NonNegative, Positive, PositiveInt
+from limner.core.schedules import check_rising
 
-# ((resolution, value), ...): what applies at a resolution, where it differs from the usual.
-Sizes = tuple[tuple[int, int], ...]
-Rates = tuple[tuple[int, float], ...]
+# ((resolution, value), ...) in rising order: what applies at a resolution, where it differs from
+# the usual.
+Sizes = tuple[tuple[PositiveInt, PositiveInt], ...]
+Rates = tuple[tuple[PositiveInt, Positive], ...]
 
 TICKS: Rates = (
     (4, 160.0),
@@ -47,35 +50,20 @@ class GrowthSchedule(Config, frozen=True, kw_only=True):
         usual_tick_kimg: the same at other resolutions.
     """
 
-    initial_resolution: int = 4
-    training_kimg: float = 600.0
-    transition_kimg: float = 600.0
+    initial_resolution: PositiveInt = 4
+    training_kimg: NonNegative = 600.0
+    transition_kimg: NonNegative = 600.0
     batch_sizes: Sizes = ()
     most_per_process: Sizes = ()
-    num_processes: int | None = None
+    num_processes: PositiveInt | None = None
     g_rates: Rates = ()
     d_rates: Rates = ()
     tick_kimg: Rates = TICKS
-    usual_tick_kimg: float = 160.0
+    usual_tick_kimg: Positive = 160.0
 
     def __post_init__(self) -> None:
-        if self.initial_resolution < 1:
-            raise ConfigError(
-                f"initial_resolution must be at least 1, got {self.initial_resolution}"
-            )
-        for name in ("training_kimg", "transition_kimg"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.num_processes is not None and self.num_processes < 1:
-            raise ConfigError(f"num_processes must be at least 1, got {self.num_processes}")
-        if self.usual_tick_kimg <= 0:
-            raise ConfigError(f"usual_tick_kimg must be positive, got {self.usual_tick_kimg}")
         for name in ("batch_sizes", "most_per_process", "g_rates", "d_rates", "tick_kimg"):
-            for resolution, value in getattr(self, name):
-                if resolution < 1 or value <= 0:
-                    raise ConfigError(
-                        f"{name}: [{resolution}, {value}] must be a resolution and a positive value"
-                    )
+            check_rising(name, getattr(self, name))
 
     def initial_lod(self, full: int) -> int:
         """Doublings from the initial resolution to the full one; 0 if there is nothing to grow.

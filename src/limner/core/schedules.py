@@ -1,9 +1,11 @@
 """Numbers that change over training: frozen functions of nimg, the real images shown so far."""
 
+import itertools
 import math
 
 from limner.core.config import Config, Part
 from limner.core.errors import ConfigError
+from limner.core.ranges import NonNegativeInt, Positive
 
 
 class Schedule(Part):
@@ -23,7 +25,18 @@ def share_done(nimg: int, from_nimg: int, until_nimg: int) -> float:
 def check_interval(from_nimg: int, until_nimg: int) -> None:
     """Raises ConfigError unless the interval goes forward."""
     if until_nimg <= from_nimg:
-        raise ConfigError(f"until_nimg must be larger than from_nimg ({from_nimg})")
+        raise ConfigError(
+            f"until_nimg: {until_nimg} is not after from_nimg; give more than {from_nimg}"
+        )
+
+
+def check_rising(name: str, pairs: tuple[tuple[int, float], ...]) -> None:
+    """Raises ConfigError unless the first numbers of the pairs, all of `name`, rise."""
+    for (before, _), (after, value) in itertools.pairwise(pairs):
+        if after <= before:
+            raise ConfigError(
+                f"{name}: [{after}, {value}] follows {before}; give each pair once, in rising order"
+            )
 
 
 class Linear(Config, Schedule, frozen=True):
@@ -62,22 +75,24 @@ class Exponential(Config, Schedule, frozen=True):
     """`start` halved every `half_life_nimg`, never below `floor`."""
 
     start: float
-    half_life_nimg: float
+    half_life_nimg: Positive
     floor: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.half_life_nimg <= 0:
-            raise ConfigError("half_life_nimg must be positive")
 
     def __call__(self, nimg: int) -> float:
         return max(self.start * 0.5 ** (nimg / self.half_life_nimg), self.floor)
 
 
 class Steps(Config, Schedule, frozen=True):
-    """`start`, then each value of `changes` = ((nimg, value), ...) from its moment on."""
+    """`start`, then each value of `changes` = ((nimg, value), ...) from its moment on.
+
+    Moments rise.
+    """
 
     start: float
-    changes: tuple[tuple[int, float], ...] = ()
+    changes: tuple[tuple[NonNegativeInt, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_rising("changes", self.changes)
 
     def __call__(self, nimg: int) -> float:
         value = self.start

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from limner.core.config import Config, encode
 from limner.core.errors import ConfigError
+from limner.core.ranges import NonNegativeInt, PositiveInt
 from limner.data.pictures import Fit
 from limner.data.sources.base import Source
 
@@ -36,28 +37,20 @@ class DataConfig(Config, frozen=True, kw_only=True):
             here as {"type": "module:Class", ...}; its `path` is filled in from the data argument.
     """
 
-    resolution: int
-    channels: int | None = None
+    resolution: PositiveInt
+    channels: PositiveInt | None = None
     labels: Literal["classes", "none"] = "classes"
-    max_label_size: int | None = None
+    max_label_size: NonNegativeInt | None = None
     fit: Literal["crop", "squash", "pad"] = "crop"
     filter: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"] = "lanczos"
     flip: bool = False
     crop: Literal["center", "random"] = "center"
-    pad: int = 0
+    pad: NonNegativeInt = 0
     in_memory: bool = False
     source: Source | None = None
 
     def __post_init__(self) -> None:
-        if self.resolution < 1:
-            raise ConfigError(f"resolution: {self.resolution} is no size; give 1 or more pixels")
-        if self.channels is not None and self.channels < 1:
-            raise ConfigError(f"channels: {self.channels}; give 1 (gray), 3 (color) or null")
-        if self.max_label_size is not None and self.max_label_size < 0:
-            raise ConfigError(
-                f"max_label_size: {self.max_label_size} columns; give 0 (no labels), more or null"
-            )
-        if not 0 <= self.pad <= self.resolution:
+        if self.pad > self.resolution:
             raise ConfigError(f"pad: {self.pad} pixels; give 0 to {self.resolution} (resolution)")
         if self.crop == "random" and self.fit != "crop":
             raise ConfigError(f"crop: 'random' needs fit='crop'; fit is '{self.fit}'")

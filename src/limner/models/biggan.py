@@ -35,13 +35,21 @@ from limner.models.building import (
     Layers,
     channels_from_top,
     check_attention,
-    check_discriminator,
-    check_generator,
     generator_layers,
     multipliers_at,
     power_of,
 )
-from limner.models.common import Init, check_latents, check_sizes, initialize, num_doublings
+from limner.models.common import (
+    Epsilon,
+    Few,
+    FewOrNone,
+    Init,
+    Size,
+    SizeOrNone,
+    check_latents,
+    initialize,
+    num_doublings,
+)
 
 
 class BigGanGenerator(Config, NetworkConfig, frozen=True):
@@ -65,26 +73,23 @@ class BigGanGenerator(Config, NetworkConfig, frozen=True):
         always has 1e-5 there.
     """
 
-    width: int = 64
-    z_dim: int = 128
-    shared_dim: int = 0
+    width: Size = 64
+    z_dim: Size = 128
+    shared_dim: SizeOrNone = 0
     skip_z: bool = False
-    multipliers: tuple[int, ...] = ()
+    multipliers: tuple[Size, ...] = ()
     attention: tuple[int, ...] = ()
     norm: NormKind = "batch"
-    channels_per_group: int = 16
+    channels_per_group: Size = 16
     spectral_norm: bool = True
-    num_singular_values: int = 1
-    num_iterations: int = 1
+    num_singular_values: Few = 1
+    num_iterations: Few = 1
     init: Init = "orthogonal"
-    batch_norm_eps: float = 1e-5
-    output_norm_eps: float | None = None
-    spectral_norm_eps: float = 1e-8
+    batch_norm_eps: Epsilon = 1e-5
+    output_norm_eps: Epsilon | None = None
+    spectral_norm_eps: Epsilon = 1e-8
 
     def __post_init__(self) -> None:
-        check_generator(self)
-        if self.shared_dim:
-            check_sizes(shared_dim=self.shared_dim)
         if self.skip_z and not self.shared_dim:
             raise ConfigError("skip_z: needs a shared_dim of 1 or more, the paper's is 128")
 
@@ -105,33 +110,21 @@ class BigGanDiscriminator(Config, NetworkConfig, frozen=True):
     The other fields are those of BigGanGenerator.
     """
 
-    width: int = 64
-    multipliers: tuple[int, ...] = ()
+    width: Size = 64
+    multipliers: tuple[Size, ...] = ()
     attention: tuple[int, ...] = ()
     wide: bool = True
-    bottom: int | None = None
-    num_last_blocks: int | None = None
+    bottom: Size | None = None
+    num_last_blocks: FewOrNone | None = None
     spectral_norm: bool = True
-    num_singular_values: int = 1
-    num_iterations: int = 1
+    num_singular_values: Few = 1
+    num_iterations: Few = 1
     init: Init = "orthogonal"
-    spectral_norm_eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        check_discriminator(self)
-        check_bottom(self.bottom, self.num_last_blocks)
+    spectral_norm_eps: Epsilon = 1e-8
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
         return BigGanDiscriminatorNetwork(self, image_shape, num_classes)
-
-
-def check_bottom(bottom: int | None, num_last_blocks: int | None) -> None:
-    """Raises ConfigError for values that cannot be."""
-    if bottom is not None:
-        check_sizes(bottom=bottom)
-    if num_last_blocks is not None and not 0 <= num_last_blocks <= 64:
-        raise ConfigError(f"num_last_blocks: {num_last_blocks} must be 0 to 64")
 
 
 # --- generator -------------------------------------------------------------

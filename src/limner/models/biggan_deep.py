@@ -13,10 +13,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from limner.core.config import Config
-from limner.core.errors import ConfigError
 from limner.core.protocols import Labels, NetworkConfig, Scores
 from limner.layers import ClassTable, NormKind, downsample, required, upsample
-from limner.models.biggan import bottom_of, check_bottom, projected
+from limner.models.biggan import bottom_of, projected
 from limner.models.building import (
     BOTTOM,
     DISCRIMINATOR_TABLE,
@@ -25,14 +24,21 @@ from limner.models.building import (
     Layers,
     channels_from_top,
     check_attention,
-    check_discriminator,
-    check_generator,
     check_grows,
     generator_layers,
     multipliers_at,
     power_of,
 )
-from limner.models.common import Init, check_latents, check_sizes, initialize, num_doublings
+from limner.models.common import (
+    Epsilon,
+    Few,
+    FewOrNone,
+    Init,
+    Size,
+    check_latents,
+    initialize,
+    num_doublings,
+)
 
 REDUCTION = 4  # channels of a block over those inside it
 
@@ -46,26 +52,21 @@ class BigGanDeepGenerator(Config, NetworkConfig, frozen=True):
     The other fields are those of BigGanGenerator.
     """
 
-    width: int = 128
-    z_dim: int = 128
-    shared_dim: int = 128
-    depth: int = 2
-    multipliers: tuple[int, ...] = ()
+    width: Size = 128
+    z_dim: Size = 128
+    shared_dim: Size = 128
+    depth: Few = 2
+    multipliers: tuple[Size, ...] = ()
     attention: tuple[int, ...] = ()
     norm: NormKind = "batch"
-    channels_per_group: int = 16
+    channels_per_group: Size = 16
     spectral_norm: bool = True
-    num_singular_values: int = 1
-    num_iterations: int = 1
+    num_singular_values: Few = 1
+    num_iterations: Few = 1
     init: Init = "orthogonal"
-    batch_norm_eps: float = 1e-5
-    output_norm_eps: float | None = None
-    spectral_norm_eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        check_generator(self)
-        check_sizes(shared_dim=self.shared_dim)
-        check_depth(self.depth)
+    batch_norm_eps: Epsilon = 1e-5
+    output_norm_eps: Epsilon | None = None
+    spectral_norm_eps: Epsilon = 1e-8
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """forward(z [N, z_dim], y) -> images [N, C, H, W] in [-1, 1]; see NetworkConfig."""
@@ -81,32 +82,21 @@ class BigGanDeepDiscriminator(Config, NetworkConfig, frozen=True):
     The other fields are those of BigGanDiscriminator.
     """
 
-    width: int = 128
-    depth: int = 2
-    multipliers: tuple[int, ...] = ()
+    width: Size = 128
+    depth: Few = 2
+    multipliers: tuple[Size, ...] = ()
     attention: tuple[int, ...] = ()
-    bottom: int | None = None
-    num_last_blocks: int | None = None
+    bottom: Size | None = None
+    num_last_blocks: FewOrNone | None = None
     spectral_norm: bool = True
-    num_singular_values: int = 1
-    num_iterations: int = 1
+    num_singular_values: Few = 1
+    num_iterations: Few = 1
     init: Init = "orthogonal"
-    spectral_norm_eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        check_discriminator(self)
-        check_bottom(self.bottom, self.num_last_blocks)
-        check_depth(self.depth)
+    spectral_norm_eps: Epsilon = 1e-8
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
         return BigGanDeepDiscriminatorNetwork(self, image_shape, num_classes)
-
-
-def check_depth(depth: int) -> None:
-    """Raises ConfigError unless it is 1 to 64."""
-    if not 1 <= depth <= 64:
-        raise ConfigError(f"depth: {depth} must be 1 to 64")
 
 
 # --- generator -------------------------------------------------------------

@@ -20,7 +20,6 @@ from limner.layers import (
     SNLinear,
 )
 from limner.layers.resampling import Resample
-from limner.models.common import check_sizes
 
 BOTTOM = 4  # pixels on a side where a generator begins
 
@@ -63,13 +62,6 @@ def channels_from_top(width: int, multipliers: tuple[int, ...], num: int) -> lis
     return [width * multipliers[min(i, last)] for i in range(num)]
 
 
-def check_multipliers(multipliers: tuple[int, ...]) -> None:
-    """Raises ConfigError unless all are positive; none means the paper's."""
-    if multipliers and min(multipliers) < 1:
-        raise ConfigError(f"multipliers: {list(multipliers)} must be positive integers")
-    check_sizes(multipliers=max(multipliers, default=1))
-
-
 def check_grows(widths: list[int]) -> None:
     """Raises ConfigError if channels shrink towards the low resolutions (`widths` go down).
 
@@ -80,23 +72,6 @@ def check_grows(widths: list[int]) -> None:
             f"multipliers: the channels {widths} from full resolution down must not shrink in "
             "BigGAN-deep, whose shortcuts drop channels towards the image"
         )
-
-
-def check_singular_values(num_singular_values: int, num_iterations: int) -> None:
-    """Raises ConfigError unless both are 1 to 64."""
-    for name, value in (
-        ("num_singular_values", num_singular_values),
-        ("num_iterations", num_iterations),
-    ):
-        if not 1 <= value <= 64:
-            raise ConfigError(f"{name}: {value} must be 1 to 64")
-
-
-def check_epsilons(**epsilons: float | None) -> None:
-    """Raises ConfigError for the first that is not positive, by its name."""
-    for name, value in epsilons.items():
-        if value is not None and not 0.0 < value < 1.0:
-            raise ConfigError(f"{name}: {value} must be above 0 and below 1")
 
 
 def check_attention(attention: tuple[int, ...], resolutions: list[int]) -> None:
@@ -174,39 +149,6 @@ class NormFields(SpectralFields, Protocol):
     def batch_norm_eps(self) -> float: ...
     @property
     def output_norm_eps(self) -> float | None: ...
-
-
-class DiscriminatorFields(SpectralFields, Protocol):
-    """What every config of the family says."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def multipliers(self) -> tuple[int, ...]: ...
-
-
-class GeneratorFields(DiscriminatorFields, NormFields, Protocol):
-    """What every generator's config of the family says."""
-
-    @property
-    def z_dim(self) -> int: ...
-
-
-def check_discriminator(config: DiscriminatorFields) -> None:
-    """Raises ConfigError for the first field that cannot be."""
-    check_sizes(width=config.width)
-    check_multipliers(config.multipliers)
-    check_singular_values(config.num_singular_values, config.num_iterations)
-    check_epsilons(spectral_norm_eps=config.spectral_norm_eps)
-
-
-def check_generator(config: GeneratorFields) -> None:
-    """The same for a generator's."""
-    check_sizes(
-        width=config.width, z_dim=config.z_dim, channels_per_group=config.channels_per_group
-    )
-    check_epsilons(batch_norm_eps=config.batch_norm_eps, output_norm_eps=config.output_norm_eps)
-    check_discriminator(config)
 
 
 def power_of(config: SpectralFields) -> PowerIteration | None:

@@ -1,8 +1,9 @@
 """Checks and initializations that the architectures share."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
 from limner.core.errors import ConfigError, LimnerError
@@ -27,16 +28,12 @@ def num_doublings(image_shape: tuple[int, int, int], start: int) -> int:
     return doublings
 
 
-MAX_SIZE = 2**16  # of a layer; beyond, a config is damaged or means harm
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raises ConfigError for the first size that is not 1 to MAX_SIZE, by its name."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ConfigError(f"{name}: {size} must be 1 or more")
-        if size > MAX_SIZE:
-            raise ConfigError(f"{name}: {size} must be {MAX_SIZE} or less")
+# Beyond these sizes of layers and numbers of them a config is damaged or means harm.
+Size = Annotated[int, Meta(ge=1, le=2**16)]
+SizeOrNone = Annotated[int, Meta(ge=0, le=2**16)]  # 0: without
+Few = Annotated[int, Meta(ge=1, le=64)]
+FewOrNone = Annotated[int, Meta(ge=0, le=64)]
+Epsilon = Annotated[float, Meta(gt=0, lt=1)]
 
 
 def check_latents(z: Tensor, z_dim: int) -> None:

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from limner.core.config import Config
-from limner.core.errors import ConfigError
 from limner.core.protocols import Labels, NetworkConfig, Scores
+from limner.core.ranges import NonNegative
 from limner.layers import ClassTable, CrossReplicaBatchNorm2d, required
-from limner.models.common import check_sizes, num_doublings
+from limner.models.common import Size, num_doublings
 
 Norm = Literal["batch", "cross_replica"]
 BOTTOM = 4  # pixels on a side where the generator begins and the discriminator ends
@@ -35,23 +35,14 @@ class DcganGenerator(Config, NetworkConfig, frozen=True):
     norm: statistics over each process' own batch, or "cross_replica": over that of all of them.
     """
 
-    width: int = 128
-    z_dim: int = 100
-    embedding_dim: int = 32
-    max_channels: int = 1024
-    conv_std: float = 0.02
+    width: Size = 128
+    z_dim: Size = 100
+    embedding_dim: Size = 32
+    max_channels: Size = 1024
+    conv_std: NonNegative = 0.02
     norm_mean: float = 0.0
-    norm_std: float = 1.0
+    norm_std: NonNegative = 1.0
     norm: Norm = "batch"
-
-    def __post_init__(self) -> None:
-        check_sizes(
-            width=self.width,
-            z_dim=self.z_dim,
-            embedding_dim=self.embedding_dim,
-            max_channels=self.max_channels,
-        )
-        check_deviations(self.conv_std, self.norm_std)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """forward(z [N, z_dim], y) -> images [N, C, H, W] in [-1, 1]; see NetworkConfig."""
@@ -65,30 +56,17 @@ class DcganDiscriminator(Config, NetworkConfig, frozen=True):
     (projection, Miyato & Koyama 2018). The other fields are those of DcganGenerator.
     """
 
-    width: int = 128
-    max_channels: int = 1024
-    leaky_slope: float = 0.01
-    conv_std: float = 0.02
+    width: Size = 128
+    max_channels: Size = 1024
+    leaky_slope: NonNegative = 0.01
+    conv_std: NonNegative = 0.02
     norm_mean: float = 0.0
-    norm_std: float = 1.0
+    norm_std: NonNegative = 1.0
     norm: Norm = "batch"
-
-    def __post_init__(self) -> None:
-        check_sizes(width=self.width, max_channels=self.max_channels)
-        check_deviations(self.conv_std, self.norm_std)
-        if self.leaky_slope < 0.0:
-            raise ConfigError(f"leaky_slope: {self.leaky_slope} must be 0 or more")
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
         return DcganDiscriminatorNetwork(self, image_shape, num_classes)
-
-
-def check_deviations(conv_std: float, norm_std: float) -> None:
-    """Raises ConfigError for a negative one."""
-    for name, value in (("conv_std", conv_std), ("norm_std", norm_std)):
-        if value < 0.0:
-            raise ConfigError(f"{name}: {value} must be 0 or more")
 
 
 def channels_from_top(width: int, max_channels: int, num: int) -> list[int]:

@@ -7,15 +7,18 @@ discriminator averages them. The image is linear, without tanh.
 
 import itertools
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from msgspec import Meta
 from torch import Tensor, nn
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
 from limner.core.protocols import Labels, NetworkConfig, Scores
+from limner.core.ranges import NonNegativeInt
 from limner.layers import (
     EqualizedConv2d,
     EqualizedLinear,
@@ -27,7 +30,7 @@ from limner.layers import (
     upsample,
 )
 from limner.layers.equalized import HE
-from limner.models.common import check_latents, check_sizes
+from limner.models.common import Epsilon, Few, Size, check_latents
 from limner.models.growing import Growing, num_levels_of
 
 
@@ -45,24 +48,17 @@ class PgganGenerator(Config, NetworkConfig, frozen=True):
     base: height and width in pixels of the grid that growing begins with; as the discriminator's.
     """
 
-    z_dim: int | None = None
-    fmap_base: int = 8192
-    fmap_decay: float = 1.0
-    fmap_max: int = 512
+    z_dim: Size | None = None
+    fmap_base: Size = 8192
+    fmap_decay: Annotated[float, Meta(ge=0, le=8)] = 1.0
+    fmap_max: Size = 512
     equalized: bool = True
     pixel_norm: bool = True
-    pixel_norm_eps: float = 1e-8
+    pixel_norm_eps: Epsilon = 1e-8
     normalize_latents: bool = True
     leaky: bool = True
     fused_scale: bool = True
-    base: tuple[int, int] = (4, 4)
-
-    def __post_init__(self) -> None:
-        if self.z_dim is not None:
-            check_sizes(z_dim=self.z_dim)
-        check_maps(self.fmap_base, self.fmap_decay, self.fmap_max, self.base)
-        if not 0.0 < self.pixel_norm_eps < 1.0:
-            raise ConfigError(f"pixel_norm_eps: {self.pixel_norm_eps} must be above 0 and below 1")
+    base: tuple[Few, Few] = (4, 4)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """forward(z [N, z_dim], y) -> images [N, C, H, W], nominally in [-1, 1]."""
@@ -76,32 +72,22 @@ class PgganDiscriminator(Config, NetworkConfig, frozen=True):
     The other fields are those of PgganGenerator.
     """
 
-    fmap_base: int = 8192
-    fmap_decay: float = 1.0
-    fmap_max: int = 512
+    fmap_base: Size = 8192
+    fmap_decay: Annotated[float, Meta(ge=0, le=8)] = 1.0
+    fmap_max: Size = 512
     equalized: bool = True
     leaky: bool = True
     fused_scale: bool = True
-    group_size: int = 4
-    base: tuple[int, int] = (4, 4)
+    group_size: NonNegativeInt = 4
+    base: tuple[Few, Few] = (4, 4)
 
     def __post_init__(self) -> None:
-        check_maps(self.fmap_base, self.fmap_decay, self.fmap_max, self.base)
-        if self.group_size < 0 or self.group_size == 1:
+        if self.group_size == 1:
             raise ConfigError(f"group_size: {self.group_size} must be 2 or more, or 0 for none")
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """forward(x [N, C, H, W], y) -> Scores(logits [N], class_logits [N, classes] or None)."""
         return PgganDiscriminatorNetwork(self, image_shape, num_classes)
-
-
-def check_maps(fmap_base: int, fmap_decay: float, fmap_max: int, base: tuple[int, int]) -> None:
-    """Raises ConfigError for sizes that no network can have."""
-    check_sizes(fmap_base=fmap_base, fmap_max=fmap_max)
-    if not 0.0 <= fmap_decay <= 8.0:
-        raise ConfigError(f"fmap_decay: {fmap_decay} must be 0 to 8")
-    if not 1 <= min(base) <= max(base) <= 64:
-        raise ConfigError(f"base: {list(base)} must be two sides of 1 to 64 pixels")
 
 
 def feature_maps(config: PgganGenerator | PgganDiscriminator, num_levels: int) -> list[int]:

@@ -12,7 +12,7 @@ from limner.core.config import Config
 from limner.core.protocols import NetworkConfig
 from limner.layers import NormKind
 from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
-from limner.models.common import Init
+from limner.models.common import Epsilon, Few, FewOrNone, Init, Size
 
 
 class SaganGenerator(Config, NetworkConfig, frozen=True):
@@ -22,20 +22,17 @@ class SaganGenerator(Config, NetworkConfig, frozen=True):
     The other fields are those of BigGanGenerator.
     """
 
-    width: int = 64
-    z_dim: int = 128
-    multipliers: tuple[int, ...] = ()
+    width: Size = 64
+    z_dim: Size = 128
+    multipliers: tuple[Size, ...] = ()
     attention: tuple[int, ...] | None = None
     norm: NormKind = "batch"
     spectral_norm: bool = True
-    num_singular_values: int = 1
-    num_iterations: int = 1
+    num_singular_values: Few = 1
+    num_iterations: Few = 1
     init: Init = "xavier"
-    batch_norm_eps: float = 1e-5
-    spectral_norm_eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        self.network(())
+    batch_norm_eps: Epsilon = 1e-5
+    spectral_norm_eps: Epsilon = 1e-8
 
     def network(self, attention: tuple[int, ...]) -> BigGanGenerator:
         """The same network as a BigGAN's config, with attention at these resolutions."""
@@ -56,19 +53,16 @@ class SaganDiscriminator(Config, NetworkConfig, frozen=True):
     The other fields are those of BigGanDiscriminator.
     """
 
-    width: int = 64
-    multipliers: tuple[int, ...] = ()
+    width: Size = 64
+    multipliers: tuple[Size, ...] = ()
     attention: tuple[int, ...] | None = None
-    bottom: int | None = None
-    num_last_blocks: int | None = None
+    bottom: Size | None = None
+    num_last_blocks: FewOrNone | None = None
     spectral_norm: bool = True
-    num_singular_values: int = 1
-    num_iterations: int = 1
+    num_singular_values: Few = 1
+    num_iterations: Few = 1
     init: Init = "xavier"
-    spectral_norm_eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        self.network(())
+    spectral_norm_eps: Epsilon = 1e-8
 
     def network(self, attention: tuple[int, ...]) -> BigGanDiscriminator:
         """The same network as a BigGAN's config, with attention at these resolutions."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
+from limner.core.ranges import Positive
 from limner.core.schedules import Schedule, value_at
 from limner.objectives.base import Memory, Pass, Term
 
@@ -26,16 +27,12 @@ class GradientPenalty(Config, Term, frozen=True):
     """weight * E (|dD/dx| - target)^2 / target^2 on mixes x of reals and fakes.
 
     Gulrajani et al. 2017, eq. 3; the division by target^2 is that of Karras et al. 2018 (1 at the
-    usual target of 1). The mixed image is judged under the real image's label. Reals and fakes are
-    paired by row, so a microbatch must hold as many of one as of the other.
+    usual target of 1; R1 has the target 0). The mixed image is judged under the real image's label.
+    Reals and fakes are paired by row, so a microbatch must hold as many of one as of the other.
     """
 
     weight: float | Schedule = 10.0
-    target: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.target <= 0.0:
-            raise ConfigError(f"target: {self.target} must be positive; R1 penalizes toward zero")
+    target: Positive = 1.0
 
     def __call__(self, batch: Pass, memory: Memory) -> Tensor:
         real, fake = batch.real.detach(), batch.fake.detach()

@@ -9,7 +9,8 @@ from typing import Any
 from PIL import Image
 
 from limner.core.config import Config
-from limner.core.errors import ConfigError, DataError, MissingExtra, printable
+from limner.core.errors import DataError, MissingExtra, printable
+from limner.core.ranges import PositiveInt
 from limner.data.pictures import UnreadablePictureError, open_picture
 from limner.data.sources.base import MAX_FILE_BYTES, Item, Labels, Listing, Source
 
@@ -31,11 +32,7 @@ class Lsun(Config, Source, frozen=True):
 
     kind = "lsun"
     path: str = ""
-    max_images: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.max_images is not None and self.max_images < 1:
-            raise ConfigError(f"max_images: {self.max_images}; give 1 or more, or null for all")
+    max_images: PositiveInt | None = None
 
     @classmethod
     def reads(cls, path: Path) -> bool:

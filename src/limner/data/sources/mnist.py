@@ -10,12 +10,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from limner.core.config import Config
-from limner.core.errors import ConfigError, DataError
+from limner.core.errors import DataError
 from limner.core.images import MAX_PIXELS
 from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.grouping import check_classes
@@ -26,6 +27,7 @@ LABEL_FILES = ("train-labels-idx1-ubyte", "train-labels.idx1-ubyte")
 UNSIGNED_BYTES = 0x08
 MAX_ITEMS = 10**8
 MAX_STACKED_BYTES = 2**29
+Pad = Annotated[int, Meta(ge=0, le=1024)]
 IDX_ERRORS = (OSError, EOFError, zlib.error)
 AGAIN = "download the file again"
 LEFT_OUT = "the test pictures are left out"
@@ -42,10 +44,7 @@ class Mnist(Config, Source, frozen=True):
 
     kind = "mnist"
     path: str = ""
-    pad: int = 2
-
-    def __post_init__(self) -> None:
-        _check_pad(self.pad)
+    pad: Pad = 2
 
     @classmethod
     def reads(cls, path: Path) -> bool:
@@ -90,16 +89,9 @@ class MnistRgb(Config, Source, frozen=True):
 
     kind = "mnist-rgb"
     path: str = ""
-    num_images: int = 1_000_000
-    seed: int = 123
-    pad: int = 2
-
-    def __post_init__(self) -> None:
-        _check_pad(self.pad)
-        if not 1 <= self.num_images <= MAX_ITEMS:
-            raise ConfigError(f"num_images: {self.num_images}; give 1 to {MAX_ITEMS}")
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"seed: {self.seed}; give 0 to {2**32 - 1}")
+    num_images: Annotated[int, Meta(ge=1, le=MAX_ITEMS)] = 1_000_000
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 123
+    pad: Pad = 2
 
     def listing(self, labels: Labels) -> Listing:
         """See `Source.listing`."""
@@ -122,11 +114,6 @@ class MnistRgb(Config, Source, frozen=True):
         for i in range(self.num_images):
             digits = scans[random.randint(len(scans), size=3)]
             yield Item(f"mnist-rgb/{i}", None, digits.transpose(1, 2, 0).copy)
-
-
-def _check_pad(pad: int) -> None:
-    if not 0 <= pad <= 1024:
-        raise ConfigError(f"pad: {pad} pixels; give 0 to 1024")
 
 
 def _found(path: Path, names: tuple[str, ...]) -> Path | None:

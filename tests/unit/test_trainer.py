@@ -30,6 +30,7 @@ from toys import ToyDiscriminator, ToyGenerator, ToyReals, toy_config
 
 D = Update(player="d", terms=(HingeD(),))
 G = Update(player="g", terms=(HingeG(),))
+SAME = Update(player="d", terms=(R1(),), reals="same")
 
 
 def trainer_of(num_classes: int = 0, reals: Callable | None = None, **changes) -> Trainer:
@@ -341,17 +342,39 @@ def test_a_loss_that_diverges_in_the_first_step_touches_nothing():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Update(player="d", terms=(HingeD(),), every=0), "every must be at least 1"),
+        (
+            lambda: Update(player="d", terms=(HingeD(),), every=0),
+            "every: 0 is out of range; give 1 or more",
+        ),
         (lambda: Update(player="d", terms=()), "needs a loss"),
         (lambda: toy_config(steps=None), "exactly one of steps and kimg"),
         (lambda: toy_config(kimg=3.0), "exactly one of steps and kimg"),
         (lambda: toy_config(updates=(G,)), "no update reads real images"),
         (lambda: toy_config(updates=()), "updates is empty"),
-        (lambda: Adam(lr=-1.0), "lr must not be negative"),
+        (lambda: Adam(lr=-1.0), "lr: -1.0 is out of range; give 0 or more"),
         (lambda: Adam(lr=1.0, betas=(0.0, 1.0)), "betas"),
         (lambda: Ema(), "exactly one of decay and half_life_nimg"),
-        (lambda: Ema(decay=1.0), "decay must be in"),
+        (lambda: Ema(decay=1.0), "decay: 1.0 is out of range"),
         (lambda: Linear(start=1.0, end=0.0, until_nimg=0), "until_nimg"),
+        (lambda: LearningRate(factor=Linear(1.0, 0.0, 9), read_every=0), "read_every: 0 is out"),
+        (lambda: toy_config(keep_best=-1), "keep_best: -1 is out of range"),
+        (lambda: toy_config(num_evaluate=1), "num_evaluate: 1 is out of range; give 2 or more"),
+        (lambda: G.replace(labels="real", num_latents=8), "leave num_latents and latent_share out"),
+        (lambda: D.replace(latent_share=0.0), "latent_share: 0.0 is out of range"),
+        (lambda: Ema(decay=0.9, rampup=0.05), "rampup: it bounds a half-life"),
+        (
+            lambda: toy_config(updates=(SAME, D)),
+            r"updates.0.reals: \"same\" needs an update before",
+        ),
+        (
+            lambda: toy_config(updates=(D.replace(every=2), SAME)),
+            r"updates.1.reals: \"same\" needs an update before it that draws .* in each of its",
+        ),
+        (
+            lambda: toy_config(updates=(D.replace(accumulate=2), SAME)),
+            "updates.1.accumulate: 1 micro-batches cannot be the same as the 2 drawn before",
+        ),
+        (lambda: toy_config(updates=(D.replace(counts=False),)), "so no clock moves"),
     ],
 )
 def test_senseless_configs_are_refused(make, message):

@@ -1,11 +1,14 @@
 """A whole run as one frozen tree: what a preset returns and config.json holds."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
 from limner.core.grids import grid_size
 from limner.core.protocols import NetworkConfig
+from limner.core.ranges import BelowOne, NonNegative, NonNegativeInt, Positive, PositiveInt
 from limner.data.config import DataConfig
 from limner.engine.augment.base import Augment
 from limner.engine.controllers.base import Controller
@@ -16,15 +19,9 @@ from limner.engine.update import Update
 class Adam(Config, frozen=True, kw_only=True):
     """Adam (Kingma & Ba 2015), without weight decay."""
 
-    lr: float
-    betas: tuple[float, float] = (0.0, 0.99)
-    eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        if self.lr < 0:
-            raise ConfigError(f"lr must not be negative, got {self.lr}")
-        if not all(0.0 <= beta < 1.0 for beta in self.betas):
-            raise ConfigError(f"betas must be in [0, 1), got {list(self.betas)}")
+    lr: NonNegative
+    betas: tuple[BelowOne, BelowOne] = (0.0, 0.99)
+    eps: NonNegative = 1e-8
 
 
 class Players(Config, frozen=True, kw_only=True):
@@ -43,21 +40,16 @@ class Intervals(Config, frozen=True, kw_only=True):
     `evaluate` have a twin in ticks; what is due by either happens.
     """
 
-    log: int = 50
-    health: int = 50
-    singular_values: int = 10
-    sample: int = 500
-    save: int = 1000
-    evaluate: int = 0
-    milestone: int = 0
-    sample_ticks: int = 0
-    save_ticks: int = 0
-    evaluate_ticks: int = 0
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+    log: NonNegativeInt = 50
+    health: NonNegativeInt = 50
+    singular_values: NonNegativeInt = 10
+    sample: NonNegativeInt = 500
+    save: NonNegativeInt = 1000
+    evaluate: NonNegativeInt = 0
+    milestone: NonNegativeInt = 0
+    sample_ticks: NonNegativeInt = 0
+    save_ticks: NonNegativeInt = 0
+    evaluate_ticks: NonNegativeInt = 0
 
 
 class Sheet(Config, frozen=True, kw_only=True):
@@ -117,31 +109,24 @@ class RunConfig(Config, frozen=True, kw_only=True):
     controllers: tuple[Controller, ...] = ()
     augments: tuple[Augment, ...] = ()
     frozen: tuple[str, ...] = ()
-    batch_size: int = 64
-    steps: int | None = None
-    kimg: float | None = None
-    num_classes: int | None = None
+    batch_size: PositiveInt = 64
+    steps: PositiveInt | None = None
+    kimg: Positive | None = None
+    num_classes: NonNegativeInt | None = None
     seed: int = 0
     precision: Precision = "float32"
     intervals: Intervals = Intervals()
     sheet: Sheet = Sheet()
     metrics: tuple[str, ...] = ()
-    num_evaluate: int = 2000
+    num_evaluate: Annotated[int, Meta(ge=2)] = 2000
     features: str | None = None
-    standing_passes: int = 0
-    keep_best: int = 1
-    failed_saves: int = 0
+    standing_passes: NonNegativeInt = 0
+    keep_best: NonNegativeInt = 1
+    failed_saves: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.kimg is None):
             raise ConfigError("give exactly one of steps and kimg")
-        for name in ("steps", "kimg", "batch_size", "num_evaluate"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"{name} must be positive, got {value}")
-        for name in ("failed_saves", "standing_passes"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         if not self.updates:
             raise ConfigError("updates is empty: give at least one Update")
         if not any(update.reads_real for update in self.updates):

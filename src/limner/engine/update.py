@@ -2,13 +2,15 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
+from msgspec import Meta
 from torch import nn
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
 from limner.core.protocols import StyleGenerator
+from limner.core.ranges import PositiveInt, Share
 from limner.objectives.base import Direct, Term
 
 Player = Literal["g", "d"]
@@ -47,12 +49,12 @@ class Update(Config, frozen=True, kw_only=True):
     player: Player
     terms: tuple[Term, ...]
     direct: tuple[Direct, ...] = ()
-    every: int = 1
-    repeats: int = 1
-    accumulate: int = 1
-    num_latents: int | None = None
-    latent_share: float = 1.0
-    style_mixing: float = 0.0
+    every: PositiveInt = 1
+    repeats: PositiveInt = 1
+    accumulate: PositiveInt = 1
+    num_latents: PositiveInt | None = None
+    latent_share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    style_mixing: Share = 0.0
     statistics: Literal["move", "keep"] = "move"
     reals: Literal["next", "same"] = "next"
     counts: bool = True
@@ -60,17 +62,8 @@ class Update(Config, frozen=True, kw_only=True):
     forwards: Literal["joint", "fake_then_real", "real_then_fake"] = "fake_then_real"
 
     def __post_init__(self) -> None:
-        for name in ("every", "repeats", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.terms and not self.direct:
             raise ConfigError("terms is empty: an update needs a loss")
-        if self.num_latents is not None and self.num_latents < 1:
-            raise ConfigError(f"num_latents must be at least 1, got {self.num_latents}")
-        if not 0.0 < self.latent_share <= 1.0:
-            raise ConfigError(f"latent_share must be in (0, 1], got {self.latent_share}")
-        if not 0.0 <= self.style_mixing <= 1.0:
-            raise ConfigError(f"style_mixing must be in [0, 1], got {self.style_mixing}")
         if self.labels == "real" and not (self.num_latents is None and self.latent_share == 1.0):
             raise ConfigError(
                 'labels: "real" gives every fake the label of one real image, so there must be as '

@@ -11,8 +11,8 @@ from limner.core import distributed
 def gathered(own: Tensor) -> Tensor:
     """A vector of each process -> all of them as rows [world_size, n], on every process.
 
-    The gradient of a process's vector sums what all processes' losses say of it, as the averaging of
-    their gradients expects. All of them must call it, and its gradients, in the same order.
+    The gradient of a process's vector sums what the losses of all processes say of it, as the
+    averaging of their gradients expects. All must call it, and its gradients, in the same order.
     """
     return _Gathered.apply(own)  # pyright: ignore[reportReturnType]
 

@@ -74,9 +74,10 @@ class Pass(Protocol):
 class Term(Part):
     """Marker of loss terms: frozen hyperparameters and a pure function of a pass.
 
-    `reads` names the images ("real", "fake"), and the "styles", that the term looks at. `real_grad` / `fake_grad` say that it
-    differentiates with respect to them: then the pass makes these images require a gradient before
-    the shared forward. A term returns a scalar, a mean over the microbatch.
+    `reads` names what the term looks at: images ("real", "fake"), and the "styles" of generated
+    ones. `real_grad` / `fake_grad` say that it differentiates with respect to the images: then the
+    pass makes them require a gradient before the shared forward. A term returns a scalar, a mean
+    over the microbatch.
     """
 
     table = "limner.objectives:TERMS"

@@ -5,11 +5,12 @@ from torch import Tensor
 
 from limner.core import distributed
 from limner.core.config import Config
+from limner.core.ranges import NonNegative, NonNegativeInt, Share
 from limner.objectives.base import Memory, Pass, Term
 
 
 class LeCam(Config, Term, frozen=True):
-    """weight * (E relu(D(real) - a_fake)^2 + E relu(a_real - D(fake))^2) (Tseng et al. 2021, eq. 8).
+    """weight * (E relu(D(real) - a_fake)^2 + E relu(a_real - D(fake))^2) (Tseng et al. 2021).
 
     The anchors a_real and a_fake are moving averages of the mean logits over all processes, moved
     before they are used (google/lecam-gan). Until `from_nimg` they are the means themselves and the
@@ -22,9 +23,9 @@ class LeCam(Config, Term, frozen=True):
         debias: start the averages at zero and divide them by 1 - decay^calls, as Adam does.
     """
 
-    weight: float = 0.3
-    decay: float = 0.9
-    from_nimg: int = 0
+    weight: NonNegative = 0.3
+    decay: Share = 0.9
+    from_nimg: NonNegativeInt = 0
     debias: bool = False
 
     def __call__(self, batch: Pass, memory: Memory) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from limner.core.config import Config
+from limner.core.ranges import NonNegative, Share
 from limner.layers.gathering import gathered
 from limner.objectives.base import Memory, Pass, Term
 
@@ -20,8 +21,8 @@ class PathLength(Config, Term, frozen=True):
     """
 
     reads: ClassVar[tuple[str, ...]] = ("fake", "styles")
-    weight: float = 2.0
-    decay: float = 0.01
+    weight: NonNegative = 2.0
+    decay: Share = 0.01
 
     def __call__(self, batch: Pass, memory: Memory) -> Tensor:
         images, styles = batch.fake, batch.styles

@@ -1,4 +1,4 @@
-"""The relativistic pairing loss: each real image is to look more real than its generated partner."""
+"""The relativistic pairing loss: each real image against its generated partner."""
 
 import torch.nn.functional as F
 from torch import Tensor

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
+from limner.core.ranges import BelowOne, NonNegativeInt, Positive, PositiveInt
 from limner.core.schedules import Schedule, value_at
 from limner.engine.controllers.base import Controller, TrainerView
 from limner.engine.progress import Progress
@@ -30,25 +31,19 @@ class Ema(Config, Controller, frozen=True, kw_only=True):
 
     averages: ClassVar[bool] = True
 
-    decay: float | None = None
-    half_life_nimg: float | Schedule | None = None
-    rampup: float | None = None
-    start_step: int = 0
-    every: int = 1
+    decay: BelowOne | None = None
+    half_life_nimg: Positive | Schedule | None = None
+    rampup: Positive | None = None
+    start_step: NonNegativeInt = 0
+    every: PositiveInt = 1
     after: Literal["g", "d", "step"] = "g"
     buffers: Literal["average", "copy"] = "average"
 
     def __post_init__(self) -> None:
         if (self.decay is None) == (self.half_life_nimg is None):
             raise ConfigError("give exactly one of decay and half_life_nimg")
-        if self.decay is not None and not 0.0 <= self.decay < 1.0:
-            raise ConfigError(f"decay must be in [0, 1), got {self.decay}")
-        if self.rampup is not None and (self.half_life_nimg is None or self.rampup <= 0):
-            raise ConfigError(f"rampup: {self.rampup} must be positive, beside half_life_nimg")
-        if isinstance(self.half_life_nimg, float | int) and self.half_life_nimg <= 0:
-            raise ConfigError(f"half_life_nimg must be positive, got {self.half_life_nimg}")
-        if self.every < 1:
-            raise ConfigError(f"every must be at least 1, got {self.every}")
+        if self.rampup is not None and self.half_life_nimg is None:
+            raise ConfigError("rampup: it bounds a half-life; give half_life_nimg, or leave it out")
 
     def after_update(self, trainer: TrainerView, player: str, memory: Memory) -> None:
         if player == self.after:

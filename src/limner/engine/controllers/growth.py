@@ -11,6 +11,7 @@ from limner.core import distributed
 from limner.core.config import Config
 from limner.core.errors import ConfigError, LimnerError
 from limner.core.growth import GrowthSchedule
+from limner.core.ranges import PositiveInt
 from limner.data.fading import shown_at
 from limner.engine.controllers.base import Controller, TrainerView
 from limner.objectives.base import Memory
@@ -38,12 +39,8 @@ class Growth(Config, Controller, frozen=True, kw_only=True):
     """
 
     schedule: GrowthSchedule = GrowthSchedule()
-    read_every: int = 4
+    read_every: PositiveInt = 4
     reset_optimizers: bool = True
-
-    def __post_init__(self) -> None:
-        if self.read_every < 1:
-            raise ConfigError(f"read_every must be at least 1, got {self.read_every}")
 
     def begin(self, trainer: TrainerView, memory: Memory) -> None:
         self._set(trainer, float(memory["lod"]) if "lod" in memory else self._lod(trainer))

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 
 from limner.core.config import Config
+from limner.core.ranges import PositiveInt
 from limner.core.schedules import Schedule
 from limner.engine.controllers.base import Controller, TrainerView
 from limner.objectives.base import Memory
@@ -18,7 +19,7 @@ class LearningRate(Config, Controller, frozen=True, kw_only=True):
 
     player: Literal["g", "d", "both"] = "both"
     factor: Schedule
-    read_every: int = 1
+    read_every: PositiveInt = 1
 
     def before_step(self, trainer: TrainerView, memory: Memory) -> None:
         if trainer.progress.step % self.read_every == 0 or "nimg" not in memory:

@@ -19,7 +19,7 @@ from limner.engine import Adam, Intervals, Players, RunConfig, Update
 from limner.engine.controllers import Ema
 from limner.engine.progress import Progress
 from limner.objectives import HingeD, HingeG, Orthogonal
-from limner.running.fit import Fit, data_facts
+from limner.running.fit import Fit
 
 Flags = Mapping[str, Any]
 
@@ -61,7 +61,7 @@ def import_run(
         if directory.exists():
             raise CheckpointError(f"{run}: a run was begun here already; give another --run")
         directory.create()
-        write_atomically(directory.path / "data.json", data_facts(prepared, str(data)))
+        directory.write_data(prepared, str(data))
         write_atomically(directory.config, to_json(config))
         fit = Fit(config, prepared, directory, torch.device("cpu"))
         try:

@@ -23,6 +23,7 @@ from limner.checkpoints import (
     RunLock,
     find_model,
     list_states,
+    rounding_notes,
     write_model,
 )
 from limner.core import distributed
@@ -31,7 +32,8 @@ from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import write_atomically
 from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
 from limner.engine.config import CHANGEABLE, RunConfig
-from limner.running.fit import Fit, Hooks, Outcome, data_facts, rounding_notes
+from limner.running.fit import Fit, Outcome
+from limner.running.hooks import Hooks
 from limner.running.rollback import OnDivergence, newest_for_all
 from limner.running.trackers import TensorBoard
 from limner.sampling import StandingPlan
@@ -229,8 +231,7 @@ class _Training:
         begun = self.run.exists() and bool(list_states(self.run.checkpoints))
         if begun:
             self._check_same_run()
-        facts = data_facts(self.data, self.name)
-        write_atomically(self.run.path / "data.json", facts)
+        self.run.write_data(self.data, self.name)
         write_atomically(self.run.config, to_json(self.config))
         if not begun or not (self.run.samples / "reals.png").exists():
             self._sheets.write_reals(self.run.samples / "reals.png")
@@ -260,15 +261,15 @@ class _Training:
     # --- the state ---------------------------------------------------------
 
     def _take_state(self, fit: Fit) -> int:
-        warnings: list[str] = []
-        checkpoint = newest_for_all(self.run.checkpoints, warnings.append)
+        with fit.book.noting_at_end() as note:
+            checkpoint = newest_for_all(self.run.checkpoints, lambda line: note("warning", line))
+            if checkpoint is not None:
+                self._check_origin()
+                fit.resume(checkpoint)
+            if self.main:
+                self.run.truncate_logs(fit.trainer.progress.step)
         if checkpoint is not None:
-            self._check_origin()
-            fit.resume(checkpoint)
-        if self.main:
-            self.run.truncate_logs(fit.trainer.progress.step)
-        if checkpoint is not None:
-            for line in (*warnings, *rounding_notes(checkpoint)):
+            for line in rounding_notes(checkpoint):
                 fit.note("warning", line)
             fit.note("resumed", f"at step {fit.trainer.progress.step}")
         elif self.options.origin:
@@ -285,8 +286,7 @@ class _Training:
             raise CheckpointError(
                 f"{path}: no run here; --from takes RUN, RUN@best-fid or RUN@step-N"
             )
-        warnings: list[str] = []
-        checkpoint = source.select(selector, warnings.append)
+        checkpoint = source.select(selector, fit.book.warn)
         before = from_json(RunConfig, source.config.read_bytes(), str(source.config), True)
         # The saved rates may be those of a schedule between two of its readings.
         same = (before.optim, before.controllers) == (self.config.optim, self.config.controllers)
@@ -294,7 +294,7 @@ class _Training:
         fit.forget_save()
         if not self.main:
             return
-        for line in (*warnings, *rounding_notes(checkpoint)):
+        for line in rounding_notes(checkpoint):
             fit.note("warning", line)
         origin = {
             "run": str(path),

@@ -1,12 +1,13 @@
 """RUN/: where everything of a training run lies, which checkpoints stay, and how one is named."""
 
 import contextlib
+import json
 import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limner.checkpoints.lock import RunLock, run_lock
 from limner.checkpoints.logs import append_line, read_lines, truncate_lines
@@ -19,7 +20,16 @@ from limner.checkpoints.manifest import (
 from limner.checkpoints.protocol import TEMPORARY, protocol_point, remove_leftovers, remove_tree
 from limner.core.config import nearest
 from limner.core.errors import CheckpointError, DiskError
-from limner.core.files import make_directory, sync_directory, sync_file, write_problem
+from limner.core.files import (
+    make_directory,
+    sync_directory,
+    sync_file,
+    write_atomically,
+    write_problem,
+)
+
+if TYPE_CHECKING:
+    from limner.data import PreparedData
 
 LOG_NAMES = ("log", "spectra", "scores", "events")
 
@@ -68,6 +78,23 @@ class RunDirectory:
         """Clean up after a killed process; call it with the lock held. Returns the names."""
         places = (self.path, self.checkpoints, self.samples)
         return [name for place in places for name in remove_leftovers(place)]
+
+    def write_data(self, data: "PreparedData", name: str) -> None:
+        """Write data.json: which pictures the run learns from.
+
+        Args:
+            name: what the user calls them.
+        """
+        facts = {
+            "path": str(data.directory),
+            "name": name,
+            "sha256": data.sha256,
+            "num_images": len(data),
+            "num_classes": data.num_classes,
+            "class_names": list(data.class_names),
+            "image_shape": list(data.image_shape),
+        }
+        write_atomically(self.data, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
     # --- logs ---------------------------------------------------------------
 

@@ -7,15 +7,13 @@ went back is part of the state, and so is everything that follows from it.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from limner.checkpoints import RunDirectory, newest_verified
 from limner.core import distributed
 from limner.core.errors import CheckpointError
 from limner.engine.progress import rate_factor
-
-if TYPE_CHECKING:
-    from limner.engine.trainer import Trainer
+from limner.engine.trainer import Trainer
 
 OnDivergence = Literal["stop", "rollback"]
 MOST_ROLLBACKS = 2
@@ -48,7 +46,7 @@ def forget_after(run: RunDirectory, step: int) -> None:
             path.unlink()
 
 
-def move_on(trainer: "Trainer", rollbacks: int) -> None:
+def move_on(trainer: Trainer, rollbacks: int) -> None:
     """Make a trainer, whose state was just loaded, one that has gone back `rollbacks` times."""
     more = rollbacks - trainer.progress.rollbacks
     for optimizer in trainer.optimizers.values():

@@ -29,7 +29,7 @@ from limner.checkpoints import (
 from limner.core import distributed
 from limner.core.config import decode, differences, encode, from_json, to_json
 from limner.core.errors import CheckpointError, ConfigError
-from limner.core.files import write_atomically
+from limner.core.files import read_json, write_atomically
 from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
 from limner.engine.config import CHANGEABLE, RunConfig
 from limner.running.fit import Fit, Outcome
@@ -173,6 +173,7 @@ class _Training:
         self.config = resolved(config, self.data)
         self._sheets = RunSheets(self.config, self.data)
         self._features: Any = None
+        self._lost: list[str] = []  # lines about files of the run that were missing
         if config.metrics:  # now, not after hours of training
             from limner.metrics import check_metrics, make_extractor
 
@@ -228,7 +229,7 @@ class _Training:
         self.run.create()
         self.run.remove_leftovers()
         # A run that has saved nothing may still become another one: a refused --init, say.
-        begun = self.run.exists() and bool(list_states(self.run.checkpoints))
+        begun = bool(list_states(self.run.checkpoints))
         if begun:
             self._check_same_run()
         self.run.write_data(self.data, self.name)
@@ -237,6 +238,19 @@ class _Training:
             self._sheets.write_reals(self.run.samples / "reals.png")
 
     def _check_same_run(self) -> None:
+        for file, check in (
+            (self.run.config, self._check_same_config),
+            (self.run.data, self._check_same_data),
+        ):
+            if file.exists():
+                check()
+            else:
+                self._lost.append(
+                    f"{file}: missing, and written anew from this command; whether the run began "
+                    "like this could not be checked"
+                )
+
+    def _check_same_config(self) -> None:
         saved = from_json(
             RunConfig, self.run.config.read_bytes(), str(self.run.config), import_modules=True
         )
@@ -251,7 +265,9 @@ class _Training:
                 f"{', '.join(changed[:5])}{' ...' if len(changed) > 5 else ''}; give another "
                 "--run, --from to branch off, or --fresh to start over"
             )
-        known = json.loads((self.run.path / "data.json").read_text())
+
+    def _check_same_data(self) -> None:
+        known = self.run.read_data("sha256", "name", "num_images")
         if known["sha256"] != self.data.sha256:
             raise ConfigError(
                 f"{self.run.path}: this run began with other pictures ({known['name']}, "
@@ -263,6 +279,8 @@ class _Training:
     def _take_state(self, fit: Fit) -> int:
         with fit.book.noting_at_end() as note:
             checkpoint = newest_for_all(self.run.checkpoints, lambda line: note("warning", line))
+            for line in self._lost:
+                note("warning", line)
             if checkpoint is not None:
                 self._check_origin()
                 fit.resume(checkpoint)
@@ -312,7 +330,8 @@ class _Training:
         if self.options.origin is None:
             return
         file, path = self.run.path / "origin.json", self.options.origin.partition("@")[0]
-        known = json.loads(file.read_bytes())["run"] if file.exists() else None
+        remedy = "restore it from a copy, or leave --from out to resume the run"
+        known = read_json(file, {"run": str}, ["run"], remedy)["run"] if file.exists() else None
         if known is None or Path(known).resolve() != Path(path).resolve():
             raise ConfigError(
                 f"{self.run.path}: this run began {f'from {known}' if known else 'by itself'}, not "

@@ -7,7 +7,9 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
 
 from limner.checkpoints.lock import RunLock, run_lock
 from limner.checkpoints.logs import append_line, read_lines, truncate_lines
@@ -22,6 +24,7 @@ from limner.core.config import nearest
 from limner.core.errors import CheckpointError, DiskError
 from limner.core.files import (
     make_directory,
+    read_json,
     sync_directory,
     sync_file,
     write_atomically,
@@ -33,6 +36,31 @@ if TYPE_CHECKING:
 
 LOG_NAMES = ("log", "spectra", "scores", "events")
 
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+# What readers that build no RunConfig of it ask of config.json, and what data.json holds.
+CONFIG_KINDS: dict[str, Any] = {
+    "name": str,
+    "generator": dict[str, Any],
+    "discriminator": dict[str, Any] | None,
+    "data": dict[str, Any],
+    "batch_size": _Positive,
+    "steps": _Positive | None,
+    "kimg": float | None,
+    "num_classes": _Count | None,
+    "seed": int,
+    "standing_passes": _Count,
+}
+DATA_KINDS: dict[str, Any] = {
+    "path": str,
+    "name": str,
+    "sha256": str,
+    "num_images": _Positive,
+    "num_classes": _Count,
+    "class_names": list[str],
+    "image_shape": tuple[_Positive, _Positive, _Positive],
+}
+
 # Families of metrics, as results name them in "metric", and the single figures among them. Every
 # other one is better when smaller.
 HIGHER_IS_BETTER = frozenset(
@@ -40,6 +68,10 @@ HIGHER_IS_BETTER = frozenset(
         *("is", "prdc", "accuracy", "cas", "cas-network", "modes"),
         *("precision", "recall", "density", "coverage"),
     }
+)
+REMEDY = (
+    "restore it from a copy, or remove it and start the run's own command again, which writes it "
+    "anew"
 )
 
 
@@ -78,6 +110,22 @@ class RunDirectory:
         """Clean up after a killed process; call it with the lock held. Returns the names."""
         places = (self.path, self.checkpoints, self.samples)
         return [name for place in places for name in remove_leftovers(place)]
+
+    def read_config(self, *needs: str) -> dict[str, Any]:
+        """config.json as plain values.
+
+        Raises:
+            CheckpointError: it is missing or damaged, or lacks one of the keys `needs`.
+        """
+        return read_json(self.config, CONFIG_KINDS, needs, REMEDY)
+
+    def read_data(self, *needs: str) -> dict[str, Any]:
+        """What `write_data` wrote.
+
+        Raises:
+            CheckpointError: as `read_config`.
+        """
+        return read_json(self.data, DATA_KINDS, needs, REMEDY)
 
     def write_data(self, data: "PreparedData", name: str) -> None:
         """Write data.json: which pictures the run learns from.

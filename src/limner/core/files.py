@@ -3,11 +3,17 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from limner.core.errors import CheckpointError, LimnerError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -108,6 +114,51 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     finally:
         with contextlib.suppress(OSError):  # a disk that refuses this too
             temporary.unlink(missing_ok=True)
+
+
+def read_json(
+    path: Path,
+    kinds: Mapping[str, Any],
+    needs: Collection[str] = (),
+    remedy: str = "restore it from a copy",
+    error: type[LimnerError] = CheckpointError,
+) -> dict[str, Any]:
+    """The object in a JSON file of limner's own, as it was read.
+
+    Args:
+        kinds: key -> type of its value, as msgspec takes it; other keys may hold anything.
+        needs: keys that must be there.
+        remedy: what to do about a damaged file.
+        error: the kind of the error.
+
+    Raises:
+        LimnerError: the file is missing or damaged; names it, the reason and the remedy.
+    """
+    plain = read_json_value(path, remedy, error)
+    if not isinstance(plain, dict):
+        raise error(f"{path}: not a JSON object; {remedy}")
+    for key in needs:
+        if key not in plain:
+            raise error(f"{path}: it lacks the key '{key}'; {remedy}")
+    for key, kind in kinds.items():
+        try:
+            if key in plain:
+                msgspec.convert(plain[key], kind)
+        except msgspec.ValidationError as problem:
+            raise error(f"{path}: {key}: {problem}; {remedy}") from None
+    return plain
+
+
+def read_json_value(path: Path, remedy: str, error: type[LimnerError] = CheckpointError) -> Any:
+    """`read_json` of a file that holds another JSON value than an object."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise error(f"{path}: the file is missing; {remedy}") from None
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror}); {remedy}") from None
+    except (ValueError, RecursionError) as problem:  # not UTF-8 and a number of 5000 digits too
+        raise error(f"{path}: not valid JSON ({problem}); {remedy}") from None
 
 
 def sha256_of(path: Path) -> str:

@@ -196,7 +196,7 @@ def recipe_of(spec: str | Path) -> DataConfig | None:
     try:
         return decode(DataConfig, {**plain["data"], "source": None})
     except ConfigError as error:
-        raise ConfigError(f"{spec}: config.json: data.{error}") from None
+        raise ConfigError(f"{_run_of(spec).config}: data.{error}") from None
 
 
 def standing_of(spec: str | Path) -> StandingPlan | None:
@@ -207,7 +207,11 @@ def standing_of(spec: str | Path) -> StandingPlan | None:
     return StandingPlan(passes, max(_config_of(spec, "batch_size")["batch_size"], 2))
 
 
-def _config_of(spec: str | Path, *needs: str) -> dict[str, Any]:
+def _run_of(spec: str | Path) -> RunDirectory:
     path = str(spec) if Path(spec).is_dir() else str(spec).removesuffix(":raw").partition("@")[0]
-    run = RunDirectory(path)
+    return RunDirectory(path)
+
+
+def _config_of(spec: str | Path, *needs: str) -> dict[str, Any]:
+    run = _run_of(spec)
     return run.read_config(*needs) if run.exists() else {}

@@ -27,7 +27,7 @@ from limner.checkpoints import (
     write_model,
 )
 from limner.core import distributed
-from limner.core.config import decode, differences, encode, from_json, to_json
+from limner.core.config import decode, differences, encode, to_json
 from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import read_json, write_atomically
 from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
@@ -251,9 +251,7 @@ class _Training:
                 )
 
     def _check_same_config(self) -> None:
-        saved = from_json(
-            RunConfig, self.run.config.read_bytes(), str(self.run.config), import_modules=True
-        )
+        saved = self.run.config_as(RunConfig, import_modules=True)
         changed = [
             key
             for key in differences(encode(saved), encode(self.config))
@@ -305,7 +303,7 @@ class _Training:
                 f"{path}: no run here; --from takes RUN, RUN@best-fid or RUN@step-N"
             )
         checkpoint = source.select(selector, fit.book.warn)
-        before = from_json(RunConfig, source.config.read_bytes(), str(source.config), True)
+        before = source.config_as(RunConfig, import_modules=True)
         # The saved rates may be those of a schedule between two of its readings.
         same = (before.optim, before.controllers) == (self.config.optim, self.config.controllers)
         fit.resume(checkpoint, keep_rates=same)

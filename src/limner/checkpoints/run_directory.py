@@ -20,8 +20,8 @@ from limner.checkpoints.manifest import (
     verify_state,
 )
 from limner.checkpoints.protocol import TEMPORARY, protocol_point, remove_leftovers, remove_tree
-from limner.core.config import nearest
-from limner.core.errors import CheckpointError, DiskError
+from limner.core.config import ConfigType, decode, nearest
+from limner.core.errors import CheckpointError, ConfigError, DiskError
 from limner.core.files import (
     make_directory,
     read_json,
@@ -118,6 +118,18 @@ class RunDirectory:
             CheckpointError: it is missing or damaged, or lacks one of the keys `needs`.
         """
         return read_json(self.config, CONFIG_KINDS, needs, REMEDY)
+
+    def config_as(self, cls: type[ConfigType], import_modules: bool = False) -> ConfigType:
+        """config.json as a RunConfig, which this room does not know; see `core.config.decode`.
+
+        Raises:
+            CheckpointError, ConfigError: as `read_config` and `decode`; name the file.
+        """
+        plain = self.read_config()
+        try:
+            return decode(cls, plain, import_modules)
+        except ConfigError as error:
+            raise ConfigError(f"{self.config}: {error}") from None
 
     def read_data(self, *needs: str) -> dict[str, Any]:
         """What `write_data` wrote.

@@ -5,14 +5,14 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from limner.checkpoints.lock import RunLock, run_lock
-from limner.checkpoints.logs import append_line, read_lines, truncate_lines
+from limner.checkpoints.logs import GrowingLog, append_line, read_lines, truncate_lines
 from limner.checkpoints.manifest import (
     MANIFEST_NAME,
     list_states,
@@ -45,9 +45,9 @@ CONFIG_KINDS: dict[str, Any] = {
     "discriminator": dict[str, Any] | None,
     "data": dict[str, Any],
     "batch_size": _Positive,
-    "steps": _Positive | None,
+    "steps": int | None,
     "kimg": float | None,
-    "num_classes": _Count | None,
+    "num_classes": int | None,
     "seed": int,
     "standing_passes": _Count,
 }
@@ -92,6 +92,7 @@ class RunDirectory:
         self.report = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
         self._verified: set[tuple[int, int]] = set()
+        self._scored = _Scored(self.scores)
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
@@ -186,30 +187,20 @@ class RunDirectory:
 
     def figures(self) -> dict[str, dict[int, float]]:
         """Every finite figure in scores.jsonl: name ("fd-classifier") -> step -> value."""
-        figures: dict[str, dict[int, float]] = {}
-        for record in self.read_log("scores"):
-            for result in record.get("results", []):
-                value = result.get("value")
-                if isinstance(value, (int, float)) and math.isfinite(value):
-                    figures.setdefault(result["name"], {})[record["step"]] = value
-        return figures
+        return self._scored.now().figures
 
     def families(self) -> dict[str, str]:
         """Name of every figure in scores.jsonl -> the metric that was asked for ("fid")."""
-        return {
-            result["name"]: result["metric"]
-            for record in self.read_log("scores")
-            for result in record.get("results", [])
-        }
+        return self._scored.now().families
+
+    def is_scored(self, step: int) -> bool:
+        """Whether scores.jsonl has a line of that step."""
+        return step in self._scored.now().steps
 
     def best_steps(self, name: str, count: int = 1) -> list[int]:
         """The best of the existing checkpoints by a figure, best first; of equals the newer."""
-        existing = {step for step, _ in list_states(self.checkpoints)}
-        values = self.figures().get(name, {})
-        higher = not HIGHER_IS_BETTER.isdisjoint({name, self.families().get(name)})
-        sign = -1 if higher else 1
-        ranked = sorted(existing & set(values), key=lambda step: (sign * values[step], -step))
-        return ranked[:count]
+        existing = [step for step, _ in list_states(self.checkpoints)]
+        return _ranked(self._scored.now(), name, existing)[:count]
 
     def prune(
         self, keep_newest: int = 2, keep_best: int = 1, milestone_every: int | None = None
@@ -232,8 +223,9 @@ class RunDirectory:
                 break
             num_whole += self._is_whole(step, path)
             kept.add(step)
-        for name in self.figures():
-            kept.update(self.best_steps(name, keep_best))
+        scored, existing = self._scored.now(), [step for step, _ in states]
+        for name in scored.figures:
+            kept.update(_ranked(scored, name, existing)[:keep_best])
         if milestone_every:
             kept.update(step for step, _ in states if step % milestone_every == 0)
         removed = []
@@ -329,6 +321,45 @@ class RunDirectory:
                 f"left; there are {_listed(states)}"
             )
         return best[0]
+
+
+class _Scored:
+    """What scores.jsonl says, as tables that grow with it."""
+
+    def __init__(self, path: Path):
+        self._log = GrowingLog(path, _is_scores)
+        self._clear()
+
+    def _clear(self) -> None:
+        self.figures: dict[str, dict[int, float]] = {}
+        self.families: dict[str, str] = {}
+        self.steps: set[int] = set()
+
+    def now(self) -> "_Scored":
+        """The tables with what was written since the last call."""
+        anew, records = self._log.more()
+        if anew:
+            self._clear()
+        for record in records:
+            self._add(record)
+        return self
+
+    def _add(self, record: Mapping[str, Any]) -> None:
+        self.steps.add(record["step"])
+        for result in record.get("results", []):
+            name, value = result["name"], result.get("value")
+            self.families[name] = result["metric"]
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                self.figures.setdefault(name, {})[record["step"]] = value
+
+
+def _ranked(scored: _Scored, name: str, steps: Sequence[int]) -> list[int]:
+    """Those of the steps that have a figure, best first; of equals the newer."""
+    values = scored.figures.get(name, {})
+    higher = not HIGHER_IS_BETTER.isdisjoint({name, scored.families.get(name)})
+    sign = -1 if higher else 1
+    known = [step for step in steps if step in values]
+    return sorted(known, key=lambda step: (sign * values[step], -step))
 
 
 def _is_scores(record: dict[str, Any]) -> bool:

@@ -282,7 +282,7 @@ class Fit:
         """Score the first process's generator, by all of them together."""
         if not (self.hooks.evaluate and self.config.metrics):
             return
-        scored = self._main and any(x["step"] == step for x in self.run.read_log("scores"))
+        scored = self._main and self.run.is_scored(step)
         if distributed.any_rank(scored) or distributed.largest(self._requests.stop):
             return
         hearing = self.generator.register_forward_pre_hook(lambda *_: self._requests.check())

@@ -401,3 +401,37 @@ def test_a_run_is_found_again_whatever_the_hash_seed(tmp_path):
         places.append(sorted(path.name for path in (tmp_path / "runs").iterdir()))
     assert places == [["digits-tiny"]] * 2
     assert "resumed" in done.stderr
+
+
+# --- warnings come before errors ----------------------------------------------------------------
+
+
+def damaged_newest(run: Path, name: str = "step-00000007") -> str:
+    """Cut a file of the newest checkpoint; a word of the warning about it."""
+    os.truncate(run / "checkpoints" / name / "state.json", 5)
+    return f"{name}/state.json: 5 bytes"
+
+
+def test_a_resume_that_is_refused_has_said_its_warning(half, whole, pictures):
+    word, heard = damaged_newest(half), []
+    with pytest.raises(ConfigError, match="began by itself"):
+        train(full_config(), pictures, half, origin=str(whole), on_event=lambda *e: heard.append(e))
+    assert [event for event, message in heard if word in message] == ["warning"]
+    assert [event for event, message in events(half) if word in message] == ["warning"]
+
+
+def test_a_branch_that_is_refused_has_said_its_warning(half, pictures, tmp_path):
+    word, heard = damaged_newest(half), []
+    other = full_config(generator=ToyGenerator(norm="batch", dropout=0.3, width=9))
+    with pytest.raises(CheckpointError, match="does not fit"):
+        train(
+            other,
+            pictures,
+            tmp_path / "branch",
+            origin=str(half),
+            on_event=lambda *e: heard.append(e),
+        )
+    assert [event for event, message in heard if word in message] == ["warning"]
+    assert [event for event, message in events(tmp_path / "branch") if word in message] == [
+        "warning"
+    ]

@@ -6,9 +6,10 @@ import pytest
 
 from limner.checkpoints import RunDirectory, load_state
 from limner.cli.main import main
-from limner.core.errors import DivergenceError
+from limner.core.errors import CheckpointError, DivergenceError
 from limner.engine import Intervals
 from limner.engine.progress import salted
+from limner.running.hooks import Hooks
 from planted import planted_command, planted_config
 from runs import fit_of, result, toy_data
 from sizes import tallied
@@ -100,3 +101,25 @@ def test_the_command_takes_the_option(tmp_path, capsys):
     assert main([*planted_command(tmp_path, config), "--on-divergence", "rollback", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["step"] == 5
     assert events(tmp_path / "run") == ["diverged", "rolled back"]
+
+
+def test_a_rollback_that_fails_has_said_why_it_was_needed(tmp_path, monkeypatch):
+    """The newest checkpoint is damaged, the one before it does not load."""
+    config = planted_config("weight", "g", at=3, times=1, intervals=Intervals(log=2, save=2))
+    fit = rolling(tmp_path / "run", config, toy_data(tmp_path))
+
+    def refuse(*place, **options):
+        raise CheckpointError("it does not load")
+
+    def damage(step: int, nimg: int) -> None:
+        if step == 3:
+            (fit.run.checkpoints / "step-00000002" / "state.json").write_bytes(b"")
+
+    fit.hooks = Hooks(on_step=damage)
+    monkeypatch.setattr(fit, "resume", refuse)
+    with pytest.raises(CheckpointError, match="it does not load"):
+        fit()
+    said = [(e["event"], e["message"]) for e in fit.run.read_log("events")]
+    assert [message for event, message in said if event == "diverged"]
+    assert [m for event, m in said if event == "warning" and "step-00000002/state.json" in m]
+    assert "rolled back" not in [event for event, _ in said]

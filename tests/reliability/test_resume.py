@@ -208,7 +208,7 @@ def end_without(whole: Whole, step: int, part: str, path: Path) -> tuple[dict, l
     for _ in range(whole.config.steps - step):
         fit.trainer.step()
         if fit.trainer.progress.step % whole.config.intervals.log == 0:
-            fit._log()
+            fit.book.log(fit.loader.seconds_waited)
     fit.save("end")
     fit.loader.close()
     return result(path)

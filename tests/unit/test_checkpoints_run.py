@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
 
-from limner.checkpoints import RunDirectory, list_states, save_state
+from limner.checkpoints import RunDirectory, list_states, logs, save_state
 from limner.checkpoints.run_directory import HIGHER_IS_BETTER
 from limner.core.errors import CheckpointError
 from limner.metrics import METRICS
@@ -263,3 +264,103 @@ def test_values_that_are_no_numbers_are_no_scores(run: RunDirectory):
     assert json.loads(run.scores.read_text().splitlines()[0])["results"][0]["value"] is None
     assert run.figures() == {"fid-tiny": {2: 3.0}}
     assert run.select("best-fid").name == "step-00000002"
+
+
+# --- what was read is not read again --------------------------------------------
+
+
+class CountedFile:
+    def __init__(self, file: BinaryIO, cost: "Cost"):
+        self.file, self.cost = file, cost
+        self.seek, self.fileno = file.seek, file.fileno
+
+    def __enter__(self) -> "CountedFile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+    def read(self) -> bytes:
+        content = self.file.read()
+        self.cost.bytes += len(content)
+        return content
+
+
+class Cost:
+    """What reading a log costs: lines parsed and bytes read since the last `take`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.lines, self.bytes, parsed = 0, 0, logs._parsed
+
+        def parse(line: bytes):
+            self.lines += bool(line)
+            return parsed(line)
+
+        def opened(path: Path, mode: str, **options):
+            file = open(path, mode, **options)  # noqa: SIM115 - handed on
+            return CountedFile(file, self) if mode == "rb" else file
+
+        monkeypatch.setattr(logs, "_parsed", parse)
+        monkeypatch.setattr(logs, "open", opened, raising=False)
+
+    def take(self) -> tuple[int, int]:
+        taken = (self.lines, self.bytes)
+        self.lines = self.bytes = 0
+        return taken
+
+
+def test_pruning_reads_only_what_was_added(run: RunDirectory, monkeypatch: pytest.MonkeyPatch):
+    """Its cost at a save is the same after 10 and after 500 evaluations of 12 figures."""
+    names = [f"figure-{number:02}" for number in range(12)]
+    save(run, 1, 2, 3)
+    cost = Cost(monkeypatch)
+    costs = []
+    for step in range(1, 501):
+        family(run, step, **dict.fromkeys(names, float(step)))
+        run.prune(keep_newest=3)
+        costs.append(cost.take())
+    size = len(run.scores.read_bytes()) // 500
+    assert {lines for lines, _ in costs} == {1}
+    assert max(read for _, read in costs) < 3 * size  # the line before, and the new one
+    run.prune(keep_newest=3)
+    assert run.best_steps("figure-00", 2) == [3, 2]
+    lines, read = cost.take()
+    assert (lines, read < 10 * size) == (0, True)
+
+
+def test_scores_that_were_replaced_cut_or_changed_are_read_anew(run: RunDirectory):
+    def values() -> dict[int, float]:
+        assert run.figures() == RunDirectory(run.path).figures()
+        assert run.families() == RunDirectory(run.path).families()
+        return run.figures().get("fid-tiny", {})
+
+    assert values() == {}
+    score(run, 1, fid=5.0)
+    score(run, 2, fid=4.0)
+    assert values() == {1: 5.0, 2: 4.0}
+    assert (run.is_scored(2), run.is_scored(3)) == (True, False)
+    run.truncate_logs(1)
+    assert values() == {1: 5.0}
+    assert not run.is_scored(2)
+    whole = run.scores.read_bytes()
+    run.scores.write_bytes(whole.replace(b"5.0", b"6.0"))  # in place, of the same length
+    assert values() == {1: 6.0}
+    with open(run.scores, "ab") as file:
+        file.write(whole.replace(b'"step": 1', b'"step": 3')[:-1])  # without its newline
+    assert values() == {1: 6.0, 3: 5.0}
+    score(run, 4, fid=1.0)
+    assert values() == {1: 6.0, 3: 5.0, 4: 1.0}
+    run.scores.unlink()
+    assert values() == {}
+
+
+def test_a_damaged_line_is_refused_every_time(run: RunDirectory):
+    score(run, 1, fid=5.0)
+    assert run.figures()
+    with open(run.scores, "ab") as file:
+        file.write(b'{"step": 2, "results": 3}\n')
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="line 2 is not"):
+            run.figures()
+    run.truncate_logs(1)
+    assert run.figures() == {"fid-tiny": {1: 5.0}}

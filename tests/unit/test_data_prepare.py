@@ -213,7 +213,7 @@ def test_everything_is_flushed_before_the_rename(source: Path, tmp_path: Path, m
 
     monkeypatch.setattr(os, "open", noted_open)
     monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(os, "rename", noted_rename)
+    monkeypatch.setattr(os, "replace", noted_rename)
     prepare(source, tmp_path / "out", CONFIG)
     place = events.index("rename")
     flushed = set(events[:place])

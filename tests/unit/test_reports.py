@@ -224,7 +224,7 @@ def test_no_run_and_broken_config_are_refused(tmp_path, run):
     with pytest.raises(CheckpointError, match="no run here"):
         write_report(tmp_path)
     (run / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"config\.json: cannot be read"):
+    with pytest.raises(CheckpointError, match=r"config\.json: not valid JSON"):
         write_report(run)
 
 

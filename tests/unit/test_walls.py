@@ -108,11 +108,3 @@ def test_the_log_says_what_a_thousand_images_and_the_rest_took(tmp_path):
         assert line["maintenance"] >= 0
         assert "seconds_per_tick" not in line  # nothing counts ticks here
     assert sum(line["maintenance"] for line in lines) > 0  # the saves
-    fit._seconds = 10.0
-    assert "seconds_per_tick" not in fit._pace(2, 100, 5.0)
-    fit._seconds, fit._maintenance = 16.0, 1.5
-    assert fit._pace(4, 100, 6.0) == {
-        "seconds_per_kimg": 45.0,
-        "maintenance": 1.5,
-        "seconds_per_tick": 3.0,
-    }

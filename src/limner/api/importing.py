@@ -11,7 +11,7 @@ from limner.api.training import resolved
 from limner.checkpoints import ModelRecord, RunDirectory, fill, find_model, load_state
 from limner.checkpoints.exporters import EXPORTERS
 from limner.checkpoints.importers.biggan_pytorch import TrainingRecord, read_training
-from limner.core.config import from_json, nearest, to_json
+from limner.core.config import nearest, to_json
 from limner.core.errors import CheckpointError, ConfigError, LimnerError
 from limner.core.files import write_atomically
 from limner.data import DataConfig, open_data
@@ -19,7 +19,7 @@ from limner.engine import Adam, Intervals, Players, RunConfig, Update
 from limner.engine.controllers import Ema
 from limner.engine.progress import Progress
 from limner.objectives import HingeD, HingeG, Orthogonal
-from limner.running.fit import Fit, data_facts
+from limner.running.fit import Fit
 
 Flags = Mapping[str, Any]
 
@@ -61,7 +61,7 @@ def import_run(
         if directory.exists():
             raise CheckpointError(f"{run}: a run was begun here already; give another --run")
         directory.create()
-        write_atomically(directory.path / "data.json", data_facts(prepared, str(data)))
+        directory.write_data(prepared, str(data))
         write_atomically(directory.config, to_json(config))
         fit = Fit(config, prepared, directory, torch.device("cpu"))
         try:
@@ -220,7 +220,7 @@ def _training_of(spec: str, record: ModelRecord) -> tuple[Any, dict[str, Any] | 
     run = RunDirectory(path)
     if not run.exists():
         return None, None
-    config = from_json(RunConfig, run.config.read_bytes(), str(run.config))
+    config = run.config_as(RunConfig)
     keys = ("optimizer_g", "optimizer_d", "progress")
     return load_state(run.select(selector), keys=keys), flags_of_run(config)
 

@@ -1,6 +1,5 @@
 """Scores of a model against pictures, prepared as the model's own were."""
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from limner.checkpoints import RunDirectory
 from limner.core import distributed
 from limner.core.config import decode
-from limner.core.errors import LimnerError
+from limner.core.errors import ConfigError, LimnerError
 from limner.core.images import to_uint8
 from limner.core.protocols import z_dim_of
 from limner.core.streams import stream
@@ -194,17 +193,25 @@ def recipe_of(spec: str | Path) -> DataConfig | None:
     plain = _config_of(spec)
     if "data" not in plain:
         return None
-    return decode(DataConfig, {**plain["data"], "source": None})
+    try:
+        return decode(DataConfig, {**plain["data"], "source": None})
+    except ConfigError as error:
+        raise ConfigError(f"{_run_of(spec).config}: data.{error}") from None
 
 
 def standing_of(spec: str | Path) -> StandingPlan | None:
     """How a run accumulates standing statistics for its own scores; None where it does not."""
-    plain = _config_of(spec)
-    passes = plain.get("standing_passes") or 0
-    return StandingPlan(passes, max(plain["batch_size"], 2)) if passes else None
+    passes = _config_of(spec).get("standing_passes")
+    if not passes:
+        return None
+    return StandingPlan(passes, max(_config_of(spec, "batch_size")["batch_size"], 2))
 
 
-def _config_of(spec: str | Path) -> dict[str, Any]:
+def _run_of(spec: str | Path) -> RunDirectory:
     path = str(spec) if Path(spec).is_dir() else str(spec).removesuffix(":raw").partition("@")[0]
-    config = RunDirectory(path).config
-    return json.loads(config.read_bytes()) if config.is_file() else {}
+    return RunDirectory(path)
+
+
+def _config_of(spec: str | Path, *needs: str) -> dict[str, Any]:
+    run = _run_of(spec)
+    return run.read_config(*needs) if run.exists() else {}

@@ -23,15 +23,18 @@ from limner.checkpoints import (
     RunLock,
     find_model,
     list_states,
+    rounding_notes,
     write_model,
 )
 from limner.core import distributed
-from limner.core.config import decode, differences, encode, from_json, to_json
+from limner.core.config import decode, differences, encode, to_json
 from limner.core.errors import CheckpointError, ConfigError
-from limner.core.files import write_atomically
+from limner.core.files import read_json, write_atomically
 from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
 from limner.engine.config import CHANGEABLE, RunConfig
-from limner.running.fit import Fit, Hooks, Outcome, data_facts, rounding_notes
+from limner.engine.naming import Names
+from limner.running.fit import Fit, Outcome
+from limner.running.hooks import Hooks
 from limner.running.rollback import OnDivergence, newest_for_all
 from limner.running.trackers import TensorBoard
 from limner.sampling import StandingPlan
@@ -171,6 +174,7 @@ class _Training:
         self.config = resolved(config, self.data)
         self._sheets = RunSheets(self.config, self.data)
         self._features: Any = None
+        self._lost: list[str] = []  # lines about files of the run that were missing
         if config.metrics:  # now, not after hours of training
             from limner.metrics import check_metrics, make_extractor
 
@@ -226,19 +230,29 @@ class _Training:
         self.run.create()
         self.run.remove_leftovers()
         # A run that has saved nothing may still become another one: a refused --init, say.
-        begun = self.run.exists() and bool(list_states(self.run.checkpoints))
+        begun = bool(list_states(self.run.checkpoints))
         if begun:
             self._check_same_run()
-        facts = data_facts(self.data, self.name)
-        write_atomically(self.run.path / "data.json", facts)
+        self.run.write_data(self.data, self.name)
         write_atomically(self.run.config, to_json(self.config))
         if not begun or not (self.run.samples / "reals.png").exists():
             self._sheets.write_reals(self.run.samples / "reals.png")
 
     def _check_same_run(self) -> None:
-        saved = from_json(
-            RunConfig, self.run.config.read_bytes(), str(self.run.config), import_modules=True
-        )
+        for file, check in (
+            (self.run.config, self._check_same_config),
+            (self.run.data, self._check_same_data),
+        ):
+            if file.exists():
+                check()
+            else:
+                self._lost.append(
+                    f"{file}: missing, and written anew from this command; whether the run began "
+                    "like this could not be checked"
+                )
+
+    def _check_same_config(self) -> None:
+        saved = self.run.config_as(RunConfig, import_modules=True)
         changed = [
             key
             for key in differences(encode(saved), encode(self.config))
@@ -250,7 +264,9 @@ class _Training:
                 f"{', '.join(changed[:5])}{' ...' if len(changed) > 5 else ''}; give another "
                 "--run, --from to branch off, or --fresh to start over"
             )
-        known = json.loads((self.run.path / "data.json").read_text())
+
+    def _check_same_data(self) -> None:
+        known = self.run.read_data("sha256", "name", "num_images")
         if known["sha256"] != self.data.sha256:
             raise ConfigError(
                 f"{self.run.path}: this run began with other pictures ({known['name']}, "
@@ -260,15 +276,17 @@ class _Training:
     # --- the state ---------------------------------------------------------
 
     def _take_state(self, fit: Fit) -> int:
-        warnings: list[str] = []
-        checkpoint = newest_for_all(self.run.checkpoints, warnings.append)
+        with fit.book.noting_at_end() as note:
+            checkpoint = newest_for_all(self.run.checkpoints, lambda line: note("warning", line))
+            for line in self._lost:
+                note("warning", line)
+            if checkpoint is not None:
+                self._check_origin()
+                fit.resume(checkpoint)
+            if self.main:
+                self.run.truncate_logs(fit.trainer.progress.step)
         if checkpoint is not None:
-            self._check_origin()
-            fit.resume(checkpoint)
-        if self.main:
-            self.run.truncate_logs(fit.trainer.progress.step)
-        if checkpoint is not None:
-            for line in (*warnings, *rounding_notes(checkpoint)):
+            for line in rounding_notes(checkpoint):
                 fit.note("warning", line)
             fit.note("resumed", f"at step {fit.trainer.progress.step}")
         elif self.options.origin:
@@ -285,16 +303,14 @@ class _Training:
             raise CheckpointError(
                 f"{path}: no run here; --from takes RUN, RUN@best-fid or RUN@step-N"
             )
-        warnings: list[str] = []
-        checkpoint = source.select(selector, warnings.append)
-        before = from_json(RunConfig, source.config.read_bytes(), str(source.config), True)
-        # The saved rates may be those of a schedule between two of its readings.
+        checkpoint = source.select(selector, fit.book.warn)
+        before = source.config_as(RunConfig, import_modules=True)
         same = (before.optim, before.controllers) == (self.config.optim, self.config.controllers)
-        fit.resume(checkpoint, keep_rates=same)
+        left = fit.resume(checkpoint, saved_by=before, rollbacks=None if same else 0)
         fit.forget_save()
         if not self.main:
             return
-        for line in (*warnings, *rounding_notes(checkpoint)):
+        for line in rounding_notes(checkpoint):
             fit.note("warning", line)
         origin = {
             "run": str(path),
@@ -306,13 +322,19 @@ class _Training:
         text = json.dumps(origin, indent=2, ensure_ascii=False) + "\n"
         write_atomically(self.run.path / "origin.json", text)
         fit.note("branched", f"from {path}, {checkpoint.name}")
+        known = Names.of(before).parts
+        begun = [name for name in fit.trainer.names.parts if name not in known]
+        for event, names in (("starts anew", begun), ("left behind", left)):
+            if names:
+                fit.note(event, ", ".join(names))
 
     def _check_origin(self) -> None:
         """A run that has begun resumes from itself: --from must be the one that it began with."""
         if self.options.origin is None:
             return
         file, path = self.run.path / "origin.json", self.options.origin.partition("@")[0]
-        known = json.loads(file.read_bytes())["run"] if file.exists() else None
+        remedy = "restore it from a copy, or leave --from out to resume the run"
+        known = read_json(file, {"run": str}, ["run"], remedy)["run"] if file.exists() else None
         if known is None or Path(known).resolve() != Path(path).resolve():
             raise ConfigError(
                 f"{self.run.path}: this run began {f'from {known}' if known else 'by itself'}, not "

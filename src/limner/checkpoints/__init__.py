@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         write_model,
     )
     from limner.checkpoints.run_directory import RunDirectory
-    from limner.checkpoints.state import load_rank_state, load_state, save_state
+    from limner.checkpoints.state import load_rank_state, load_state, rounding_notes, save_state
 
 _HOMES = {
     "filling": ("check_fit", "fill", "refill"),
@@ -42,7 +42,7 @@ _HOMES = {
         "write_model",
     ),
     "run_directory": ("RunDirectory",),
-    "state": ("load_rank_state", "load_state", "save_state"),
+    "state": ("load_rank_state", "load_state", "rounding_notes", "save_state"),
 }
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "read_model",
     "record_from_state",
     "refill",
+    "rounding_notes",
     "run_lock",
     "save_state",
     "verify_state",

@@ -102,11 +102,65 @@ def read_lines(
     Raises:
         CheckpointError: a line before the last is no such object; names file and line.
     """
-    records = [r if r is not None and is_record(r) else None for r in _records(path)]
-    for number, record in enumerate(records, start=1):
-        if record is None:
-            raise _damaged(path, number)
-    return [record for record in records if record is not None]
+    return GrowingLog(Path(path), is_record).more()[1]
+
+
+class GrowingLog:
+    """A log that is read again and again, each line of it once.
+
+    A file that was replaced or cut, or has another line where the last known one was, is read anew.
+
+    Args:
+        path, is_record: as for `read_lines`.
+    """
+
+    def __init__(self, path: Path, is_record: Callable[[dict[str, Any]], bool]):
+        self._path, self._is_record = path, is_record
+        self._begin()
+
+    def _begin(self) -> None:
+        self._inode, self._count, self._end, self._last = -1, 0, 0, b""
+
+    def more(self) -> tuple[bool, list[dict[str, Any]]]:
+        """Whether the file was read anew, and the records that no call has given yet; a last line
+        without its newline is given again by the next one.
+
+        Raises:
+            CheckpointError: as `read_lines`.
+        """
+        inode, content = self._unread()
+        anew = inode != self._inode
+        whole, tail = _split_tail(content)
+        lines, last = whole.split(b"\n")[:-1], _parsed(tail)
+        records = [_parsed(line) for line in lines]
+        found = self._checked(records if last is None else [*records, last])
+        self._inode, self._count = inode, self._count + len(lines)
+        self._end += len(whole)
+        self._last = lines[-1] + b"\n" if lines else self._last
+        return anew, found
+
+    def _unread(self) -> tuple[int, bytes]:
+        """The file's inode, and its bytes after the last known line; all of them where it begins
+        anew."""
+        try:
+            with open(self._path, "rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                file.seek(self._end - len(self._last))
+                content = file.read()
+                if inode != self._inode or not content.startswith(self._last):
+                    self._begin()
+                    file.seek(0)
+                    content = file.read()
+        except FileNotFoundError:
+            self._begin()
+            return 0, b""
+        return inode, content[len(self._last) :]
+
+    def _checked(self, records: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
+        for number, record in enumerate(records, start=self._count + 1):
+            if record is None or not self._is_record(record):
+                raise _damaged(self._path, number)
+        return [record for record in records if record is not None]
 
 
 def _records(path: Path) -> list[dict[str, Any] | None]:

@@ -8,7 +8,6 @@ norm statistics of the generator for several truncations, one row each.
 import dataclasses
 import hashlib
 import itertools
-import json
 import math
 import re
 import shutil
@@ -34,7 +33,7 @@ from limner.checkpoints.run_directory import RunDirectory
 from limner.checkpoints.state import load_state, unpack_tensors
 from limner.core.config import Config, decode, from_json, nearest, to_json
 from limner.core.errors import CheckpointError, ConfigError, DiskError
-from limner.core.files import make_directory, sync_directory, write_problem
+from limner.core.files import make_directory, read_json, sync_directory, write_problem
 from limner.core.protocols import NetworkConfig
 
 MODEL_FORMAT_VERSION = 1
@@ -200,7 +199,7 @@ def read_model(folder: str | Path, import_modules: bool = False) -> ModelRecord:
     """
     folder = Path(folder)
     place = settled(folder)
-    _require_known_format(_json_object(place / CONFIG_NAME), place / CONFIG_NAME)
+    _require_known_format(read_json(place / CONFIG_NAME, {}), place / CONFIG_NAME)
     config_bytes = _file_bytes(place / CONFIG_NAME)
     config = from_json(ModelConfig, config_bytes, str(place / CONFIG_NAME), import_modules)
     weights_path = place / WEIGHTS_NAME
@@ -418,27 +417,12 @@ def _find_in(path: Path, selector: str, import_modules: bool) -> ModelRecord:
 
 
 def _from_run(run: RunDirectory, selector: str, import_modules: bool) -> ModelRecord:
+    config, data = run.read_config("generator"), run.read_data("image_shape", "num_classes")
     state = run.select(selector)
     tree = load_state(state, keys=(*NETWORKS, "generator_ema", "progress"))
     try:
-        return record_from_state(
-            _json_object(run.config), _json_object(run.data), tree, import_modules
-        )
-    except KeyError as error:
-        raise CheckpointError(
-            f"{run.path}: config.json or data.json lacks the key {error}"
-        ) from None
+        return record_from_state(config, data, tree, import_modules)
     except CheckpointError as error:
         raise CheckpointError(f"{state}: {error}") from None
     except ConfigError as error:
         raise ConfigError(f"{run.config}: {error}") from None
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    try:
-        plain = json.loads(_file_bytes(path))
-    except (ValueError, RecursionError):
-        plain = None
-    if not isinstance(plain, dict):
-        raise CheckpointError(f"{path}: not a JSON object; restore the file from a copy")
-    return plain

@@ -1,15 +1,18 @@
 """RUN/: where everything of a training run lies, which checkpoints stay, and how one is named."""
 
 import contextlib
+import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
 
 from limner.checkpoints.lock import RunLock, run_lock
-from limner.checkpoints.logs import append_line, read_lines, truncate_lines
+from limner.checkpoints.logs import GrowingLog, append_line, read_lines, truncate_lines
 from limner.checkpoints.manifest import (
     MANIFEST_NAME,
     list_states,
@@ -17,11 +20,46 @@ from limner.checkpoints.manifest import (
     verify_state,
 )
 from limner.checkpoints.protocol import TEMPORARY, protocol_point, remove_leftovers, remove_tree
-from limner.core.config import nearest
-from limner.core.errors import CheckpointError, DiskError
-from limner.core.files import make_directory, sync_directory, sync_file, write_problem
+from limner.core.config import ConfigType, decode, nearest
+from limner.core.errors import CheckpointError, ConfigError, DiskError
+from limner.core.files import (
+    make_directory,
+    read_json,
+    sync_directory,
+    sync_file,
+    write_atomically,
+    write_problem,
+)
+
+if TYPE_CHECKING:
+    from limner.data import PreparedData
 
 LOG_NAMES = ("log", "spectra", "scores", "events")
+
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+# What readers that build no RunConfig of it ask of config.json, and what data.json holds.
+CONFIG_KINDS: dict[str, Any] = {
+    "name": str,
+    "generator": dict[str, Any],
+    "discriminator": dict[str, Any] | None,
+    "data": dict[str, Any],
+    "batch_size": _Positive,
+    "steps": int | None,
+    "kimg": float | None,
+    "num_classes": int | None,
+    "seed": int,
+    "standing_passes": _Count,
+}
+DATA_KINDS: dict[str, Any] = {
+    "path": str,
+    "name": str,
+    "sha256": str,
+    "num_images": _Positive,
+    "num_classes": _Count,
+    "class_names": list[str],
+    "image_shape": tuple[_Positive, _Positive, _Positive],
+}
 
 # Families of metrics, as results name them in "metric", and the single figures among them. Every
 # other one is better when smaller.
@@ -30,6 +68,10 @@ HIGHER_IS_BETTER = frozenset(
         *("is", "prdc", "accuracy", "cas", "cas-network", "modes"),
         *("precision", "recall", "density", "coverage"),
     }
+)
+REMEDY = (
+    "restore it from a copy, or remove it and start the run's own command again, which writes it "
+    "anew"
 )
 
 
@@ -50,6 +92,7 @@ class RunDirectory:
         self.report = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
         self._verified: set[tuple[int, int]] = set()
+        self._scored = _Scored(self.scores)
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
@@ -68,6 +111,51 @@ class RunDirectory:
         """Clean up after a killed process; call it with the lock held. Returns the names."""
         places = (self.path, self.checkpoints, self.samples)
         return [name for place in places for name in remove_leftovers(place)]
+
+    def read_config(self, *needs: str) -> dict[str, Any]:
+        """config.json as plain values.
+
+        Raises:
+            CheckpointError: it is missing or damaged, or lacks one of the keys `needs`.
+        """
+        return read_json(self.config, CONFIG_KINDS, needs, REMEDY)
+
+    def config_as(self, cls: type[ConfigType], import_modules: bool = False) -> ConfigType:
+        """config.json as a RunConfig, which this room does not know; see `core.config.decode`.
+
+        Raises:
+            CheckpointError, ConfigError: as `read_config` and `decode`; name the file.
+        """
+        plain = self.read_config()
+        try:
+            return decode(cls, plain, import_modules)
+        except ConfigError as error:
+            raise ConfigError(f"{self.config}: {error}") from None
+
+    def read_data(self, *needs: str) -> dict[str, Any]:
+        """What `write_data` wrote.
+
+        Raises:
+            CheckpointError: as `read_config`.
+        """
+        return read_json(self.data, DATA_KINDS, needs, REMEDY)
+
+    def write_data(self, data: "PreparedData", name: str) -> None:
+        """Write data.json: which pictures the run learns from.
+
+        Args:
+            name: what the user calls them.
+        """
+        facts = {
+            "path": str(data.directory),
+            "name": name,
+            "sha256": data.sha256,
+            "num_images": len(data),
+            "num_classes": data.num_classes,
+            "class_names": list(data.class_names),
+            "image_shape": list(data.image_shape),
+        }
+        write_atomically(self.data, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
     # --- logs ---------------------------------------------------------------
 
@@ -99,30 +187,20 @@ class RunDirectory:
 
     def figures(self) -> dict[str, dict[int, float]]:
         """Every finite figure in scores.jsonl: name ("fd-classifier") -> step -> value."""
-        figures: dict[str, dict[int, float]] = {}
-        for record in self.read_log("scores"):
-            for result in record.get("results", []):
-                value = result.get("value")
-                if isinstance(value, (int, float)) and math.isfinite(value):
-                    figures.setdefault(result["name"], {})[record["step"]] = value
-        return figures
+        return self._scored.now().figures
 
     def families(self) -> dict[str, str]:
         """Name of every figure in scores.jsonl -> the metric that was asked for ("fid")."""
-        return {
-            result["name"]: result["metric"]
-            for record in self.read_log("scores")
-            for result in record.get("results", [])
-        }
+        return self._scored.now().families
+
+    def is_scored(self, step: int) -> bool:
+        """Whether scores.jsonl has a line of that step."""
+        return step in self._scored.now().steps
 
     def best_steps(self, name: str, count: int = 1) -> list[int]:
         """The best of the existing checkpoints by a figure, best first; of equals the newer."""
-        existing = {step for step, _ in list_states(self.checkpoints)}
-        values = self.figures().get(name, {})
-        higher = not HIGHER_IS_BETTER.isdisjoint({name, self.families().get(name)})
-        sign = -1 if higher else 1
-        ranked = sorted(existing & set(values), key=lambda step: (sign * values[step], -step))
-        return ranked[:count]
+        existing = [step for step, _ in list_states(self.checkpoints)]
+        return _ranked(self._scored.now(), name, existing)[:count]
 
     def prune(
         self, keep_newest: int = 2, keep_best: int = 1, milestone_every: int | None = None
@@ -145,8 +223,9 @@ class RunDirectory:
                 break
             num_whole += self._is_whole(step, path)
             kept.add(step)
-        for name in self.figures():
-            kept.update(self.best_steps(name, keep_best))
+        scored, existing = self._scored.now(), [step for step, _ in states]
+        for name in scored.figures:
+            kept.update(_ranked(scored, name, existing)[:keep_best])
         if milestone_every:
             kept.update(step for step, _ in states if step % milestone_every == 0)
         removed = []
@@ -242,6 +321,45 @@ class RunDirectory:
                 f"left; there are {_listed(states)}"
             )
         return best[0]
+
+
+class _Scored:
+    """What scores.jsonl says, as tables that grow with it."""
+
+    def __init__(self, path: Path):
+        self._log = GrowingLog(path, _is_scores)
+        self._clear()
+
+    def _clear(self) -> None:
+        self.figures: dict[str, dict[int, float]] = {}
+        self.families: dict[str, str] = {}
+        self.steps: set[int] = set()
+
+    def now(self) -> "_Scored":
+        """The tables with what was written since the last call."""
+        anew, records = self._log.more()
+        if anew:
+            self._clear()
+        for record in records:
+            self._add(record)
+        return self
+
+    def _add(self, record: Mapping[str, Any]) -> None:
+        self.steps.add(record["step"])
+        for result in record.get("results", []):
+            name, value = result["name"], result.get("value")
+            self.families[name] = result["metric"]
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                self.figures.setdefault(name, {})[record["step"]] = value
+
+
+def _ranked(scored: _Scored, name: str, steps: Sequence[int]) -> list[int]:
+    """Those of the steps that have a figure, best first; of equals the newer."""
+    values = scored.figures.get(name, {})
+    higher = not HIGHER_IS_BETTER.isdisjoint({name, scored.families.get(name)})
+    sign = -1 if higher else 1
+    known = [step for step in steps if step in values]
+    return sorted(known, key=lambda step: (sign * values[step], -step))
 
 
 def _is_scores(record: dict[str, Any]) -> bool:

@@ -50,6 +50,7 @@ __all__ = [
     "load_state",
     "newest_verified",
     "read_manifest",
+    "rounding_notes",
     "save_state",
     "verify_state",
 ]
@@ -184,6 +185,28 @@ def _write_manifest(temporary: Path, step: int, facts: dict[str, Any]) -> None:
     write_file(temporary / MANIFEST_NAME, render_manifest(body))
     sync_directory(temporary)
     protocol_point("temporary directory flushed")
+
+
+def rounding_notes(checkpoint: Path) -> list[str]:
+    """Why going on from a checkpoint may differ in the last bits, as one line or none.
+
+    Sums run in another order with other threads, processes or releases of torch (measured; see
+    the reproducibility notes of PyTorch), so equality bit for bit is promised only without.
+    """
+    manifest = read_manifest(checkpoint)
+    now = {
+        "world_size": ("processes", distributed.world_size()),
+        "threads": ("threads", torch.get_num_threads()),
+        "torch": ("torch", torch.__version__),
+    }
+    changes = [
+        f"{name} {manifest[key]} -> {value}"
+        for key, (name, value) in now.items()
+        if key in manifest and manifest[key] != value
+    ]
+    if not changes:
+        return []
+    return [f"equal up to rounding only: {checkpoint.name} was saved with {', '.join(changes)}"]
 
 
 def _same_content(temporary: Path, final: Path) -> bool:

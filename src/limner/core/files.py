@@ -3,11 +3,17 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from limner.core.errors import CheckpointError, LimnerError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -21,20 +27,28 @@ def cache_directory() -> Path:
     return Path(base).expanduser() / "limner"
 
 
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Errors of an open file (writing, flushing, closing) name it; by themselves they do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # else it has its own words
+            error.filename = str(path)
+        raise
+
+
 def sync_directory(directory: Path) -> None:
     """Flush a directory's entries (names, renames) to the disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_file(directory)
 
 
 def sync_file(path: Path) -> None:
     """Flush a file's contents to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with named(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -48,13 +62,13 @@ def make_directory(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def write_problem(error: OSError, path: Path, num_bytes: int) -> str:
+def write_problem(error: OSError, path: Path, num_bytes: int | None) -> str:
     """ "PATH: REASON", for a full disk or a used-up quota with the bytes needed and free.
 
     Args:
         error: what the system said.
         path: what was being written, for errors that do not name it themselves.
-        num_bytes: room that the whole write takes.
+        num_bytes: room that the whole write takes, None where it is unknown.
     """
     line = f"{error.filename or path}: {error.strerror or error}"
     if error.errno not in NO_SPACE:
@@ -64,18 +78,8 @@ def write_problem(error: OSError, path: Path, num_bytes: int) -> str:
         free = str(shutil.disk_usage(place).free)
     except OSError:
         free = "an unknown number"
-    return f"{line}; {num_bytes} bytes needed, {free} free on the disk"
-
-
-@contextlib.contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Errors of an open file (writing, flushing, closing) name it; by themselves they do not."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
-        raise
+    needed = "" if num_bytes is None else f"{num_bytes} bytes needed, "
+    return f"{line}; {needed}{free} free on the disk"
 
 
 def temporary_name(path: Path) -> Path:
@@ -83,31 +87,120 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".tmp-{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a whole file: after a crash it holds the old content or the new, never a part.
+@contextlib.contextmanager
+def whole_file(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
+    """A file that is there whole or not at all: gives the name of a temporary one to write, inside
+    `named` where nothing but writing can fail.
+
+    On leaving it is flushed, takes the name `path`, and that name is flushed. After an error, or a
+    crash at any moment, `path` holds what it held before.
+
+    Args:
+        path: a file there is replaced; the directories above it are made.
+        num_bytes: room that it takes, where that is known, for the error of a full disk.
 
     Raises:
-        OSError: with the path as its `filename`, and where the disk is full with the bytes needed
-            and free; the old content stays, and nothing else.
+        OSError: with `path` as its `filename`, and where the disk is full with the bytes free.
     """
-    path = Path(path)
+    with _placed(Path(path), num_bytes) as temporary:
+        yield temporary
+        sync_file(temporary)
+
+
+@contextlib.contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """`whole_file` for a new directory with all it holds; an empty one may be there."""
+    with _placed(Path(path), None) as temporary:
+        with named(temporary):
+            temporary.mkdir()
+        yield temporary
+        for entry in temporary.rglob("*"):
+            (sync_directory if entry.is_dir() else sync_file)(entry)
+        sync_directory(temporary)
+
+
+@contextlib.contextmanager
+def _placed(path: Path, num_bytes: int | None) -> Iterator[Path]:
     temporary = temporary_name(path)
-    data = content.encode() if isinstance(content, str) else content
     try:
-        make_directory(path.parent)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_directory(path.parent)
+        with named(temporary):
+            make_directory(path.parent)
+        yield temporary
+        with named(temporary):
+            os.replace(temporary, path)
+            sync_directory(path.parent)
     except OSError as error:
-        error.filename = error.filename2 = None
-        reason = write_problem(error, path, len(data)).removeprefix(f"{path}: ")
-        raise OSError(error.errno, reason, str(path)) from None
+        if _is_about(error, temporary):  # and not a source that is read meanwhile
+            error.filename = error.filename2 = None
+            error.strerror = write_problem(error, path, num_bytes).removeprefix(f"{path}: ")
+            error.filename = str(path)
+        raise
     finally:
         with contextlib.suppress(OSError):  # a disk that refuses this too
+            if temporary.is_dir():
+                shutil.rmtree(temporary)
             temporary.unlink(missing_ok=True)
+
+
+def _is_about(error: OSError, temporary: Path) -> bool:
+    """Whether an error names a temporary entry, something in it or above it, or nothing where only
+    writing can have caused it."""
+    if error.filename is None:
+        return error.errno in (*NO_SPACE, errno.EROFS, errno.EFBIG)
+    place = Path(os.fsdecode(error.filename))
+    return place == temporary or place in temporary.parents or temporary in place.parents
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """A `whole_file` of a content that is in memory."""
+    data = content.encode() if isinstance(content, str) else content
+    with whole_file(path, len(data)) as temporary, named(temporary):
+        temporary.write_bytes(data)
+
+
+def read_json(
+    path: Path,
+    kinds: Mapping[str, Any],
+    needs: Collection[str] = (),
+    remedy: str = "restore it from a copy",
+    error: type[LimnerError] = CheckpointError,
+) -> dict[str, Any]:
+    """The object in a JSON file of limner's own, as it was read.
+
+    Args:
+        kinds: key -> type of its value, as msgspec takes it; other keys may hold anything.
+        needs: keys that must be there.
+        remedy: what to do about a damaged file.
+        error: the kind of the error.
+
+    Raises:
+        LimnerError: the file is missing or damaged; names it, the reason and the remedy.
+    """
+    plain = read_json_value(path, remedy, error)
+    if not isinstance(plain, dict):
+        raise error(f"{path}: not a JSON object; {remedy}")
+    for key in needs:
+        if key not in plain:
+            raise error(f"{path}: it lacks the key '{key}'; {remedy}")
+    for key, kind in kinds.items():
+        try:
+            if key in plain:
+                msgspec.convert(plain[key], kind)
+        except msgspec.ValidationError as problem:
+            raise error(f"{path}: {key}: {problem}; {remedy}") from None
+    return plain
+
+
+def read_json_value(path: Path, remedy: str, error: type[LimnerError] = CheckpointError) -> Any:
+    """`read_json` of a file that holds another JSON value than an object."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise error(f"{path}: the file is missing; {remedy}") from None
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror}); {remedy}") from None
+    except (ValueError, RecursionError) as problem:  # not UTF-8 and a number of 5000 digits too
+        raise error(f"{path}: not valid JSON ({problem}); {remedy}") from None
 
 
 def sha256_of(path: Path) -> str:

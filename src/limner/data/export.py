@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from limner.core.errors import DataError, MissingExtra
-from limner.core.files import sync_directory, sync_file, temporary_name
+from limner.core.files import named, whole_file
 from limner.data.prepare import Progress
 from limner.data.prepared import PreparedData
 
@@ -122,18 +122,11 @@ def squares_of(data: PreparedData) -> np.ndarray:
 
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
-    """A file that is there whole or not at all."""
+    """A new file, whole or not at all."""
     if out.exists():
         raise DataError(f"{out}: exists already; remove it or give another place")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(out)
-    try:
+    with whole_file(out) as temporary, named(temporary):
         yield temporary
-        sync_file(temporary)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(out.parent)
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from limner.core.errors import DataError, printable
-from limner.core.files import sha256_of, sync_directory, sync_file, temporary_name
+from limner.core.files import sha256_of, whole_directory
 from limner.data.config import DataConfig
 from limner.data.labels import Label, class_counts, stacked
 from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
@@ -62,18 +61,8 @@ def prepare(
         raise DataError(f"{out}: exists already; remove it or give another place")
     found = find_source(source, config.source)
     listing = found.listing(config.prepared_labels)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(out)
-    temporary.mkdir()
-    try:
-        info = _write(temporary, found, listing, config, progress)
-        for name in (*info["files"], INFO):
-            sync_file(temporary / name)
-        sync_directory(temporary)
-        os.rename(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    sync_directory(out.parent)
+    with whole_directory(out) as temporary:
+        _write(temporary, found, listing, config, progress)
     return PreparedData(out)
 
 

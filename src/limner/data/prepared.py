@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from limner.core.errors import DataError
-from limner.core.files import sha256_of
+from limner.core.files import read_json_value, sha256_of
 from limner.data.kept import KeptPictures
 from limner.data.labels import Labels, class_counts
 from limner.formats.npy import read_npy_header
@@ -129,7 +129,7 @@ class PreparedData:
             DataError: the file that holds them is damaged.
         """
         file = self.directory / NAMES
-        names = _json_of(file)
+        names = read_json_value(file, "prepare the data again", DataError)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise DataError(f"{file}: not a list of names; prepare the data again")
         if len(names) != len(self):
@@ -209,22 +209,11 @@ class _Info(msgspec.Struct):
     files: dict[Literal["images.npy", "labels.npy", "names.json", "sizes.npy"], str]
 
 
-def _json_of(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{file}: missing; prepare the data again") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not valid JSON ({error}); prepare the data again") from None
-
-
 def _read_info(directory: Path) -> dict[str, Any]:
     file = directory / INFO
     if not file.exists():
         raise DataError(f"{directory}: not a prepared directory (no {INFO} in it)")
-    info = _json_of(file)
+    info = read_json_value(file, "prepare the data again", DataError)
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise DataError(f"{file}: not written by limner; give the source itself as data")
     if info.get("version") not in VERSIONS:

@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from limner.core.errors import DataError
-from limner.core.files import named, sync_directory, sync_file, temporary_name
+from limner.core.files import named, whole_directory
 from limner.data.export import squares_of
 from limner.data.prepare import Progress
 from limner.data.prepared import PreparedData
@@ -56,10 +55,7 @@ def write_tfrecords(
         )
     level = level_of(data.image_shape[1], str(data.directory))
     order = order_of(len(data), shuffle)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(out)
-    temporary.mkdir()
-    try:
+    with whole_directory(out) as temporary:
         paths = [
             temporary / level_name(out.name, number) for number in range(level, MIN_LEVEL - 1, -1)
         ]
@@ -67,13 +63,6 @@ def write_tfrecords(
         if data.num_classes:
             labels = data.labels[order]
             _write_labels(temporary / labels_name(out.name), labels, data.num_classes)
-        for file in temporary.iterdir():
-            sync_file(file)
-        sync_directory(temporary)
-        os.rename(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    sync_directory(out.parent)
     return out
 
 

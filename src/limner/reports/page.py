@@ -78,8 +78,8 @@ def write_report(run: Path, out: Path | None = None) -> Path:
 
 def gather(directory: RunDirectory) -> dict[str, Any]:
     """Everything that the template shows, in words and SVG."""
-    config = _read_object(directory.config)
-    data = _read_object(directory.data) if directory.data.exists() else {}
+    config = directory.read_config()
+    data = directory.read_data() if directory.data.exists() else {}
     log = monotonic(directory.read_log("log"))
     scores = monotonic(directory.read_log("scores"))
     event_log = directory.read_log("events")
@@ -104,16 +104,6 @@ def gather(directory: RunDirectory) -> dict[str, Any]:
         "config": json.dumps(config, indent=2, ensure_ascii=False),
         "data": json.dumps(data, indent=2, ensure_ascii=False) if data else "",
     }
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON ({error}); restore it") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: holds no JSON object; restore it")
-    return content
 
 
 def monotonic(records: Records) -> list[Mapping[str, Any]]:

@@ -7,15 +7,11 @@ went back is part of the state, and so is everything that follows from it.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from limner.checkpoints import RunDirectory, newest_verified
 from limner.core import distributed
 from limner.core.errors import CheckpointError
-from limner.engine.progress import rate_factor
-
-if TYPE_CHECKING:
-    from limner.engine.trainer import Trainer
 
 OnDivergence = Literal["stop", "rollback"]
 MOST_ROLLBACKS = 2
@@ -46,12 +42,3 @@ def forget_after(run: RunDirectory, step: int) -> None:
         number = path.stem.removeprefix("step-")
         if number.isdecimal() and int(number) > step:
             path.unlink()
-
-
-def move_on(trainer: "Trainer", rollbacks: int) -> None:
-    """Make a trainer, whose state was just loaded, one that has gone back `rollbacks` times."""
-    more = rollbacks - trainer.progress.rollbacks
-    for optimizer in trainer.optimizers.values():
-        for group in optimizer.param_groups:
-            group["lr"] *= rate_factor(more)
-    trainer.set_rollbacks(rollbacks)

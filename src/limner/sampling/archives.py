@@ -1,6 +1,6 @@
 """Samples in one .npz file, written image by image as they are made."""
 
-import os
+import tempfile
 import zipfile
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from limner.core.errors import LimnerError
-from limner.core.files import sync_directory, sync_file, temporary_name
+from limner.core.files import whole_file
 
 NpzLayout = Literal["limner", "biggan-pytorch"]
 CHUNK = 1 << 22
@@ -47,26 +47,21 @@ class NpzWriter:
         self.path, self.num, self.image_shape = Path(path), num, image_shape
         self.with_floats, self.layout = with_floats, layout
         self.num_added = 0
-        self._temporary = temporary_name(self.path)
-        self._spool = self._temporary.with_name(self._temporary.name + "-floats")
-        self._stack = ExitStack()
 
     def __enter__(self) -> "NpzWriter":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         channels, height, width = self.image_shape
         if self.layout == "limner":
             name, shape = "images", (self.num, height, width, channels)
         else:
             name, shape = "x", (self.num, channels, height, width)
-        with ExitStack() as undo:
-            undo.callback(self._abandon)
-            self._zip = self._stack.enter_context(
-                zipfile.ZipFile(self._temporary, "w", allowZip64=True)
-            )
-            self._images = self._stack.enter_context(self._begun(name, shape, np.uint8))
+        with ExitStack() as stack:
+            temporary = stack.enter_context(whole_file(self.path))
+            self._zip = stack.enter_context(zipfile.ZipFile(temporary, "w", allowZip64=True))
+            self._images = stack.enter_context(self._begun(name, shape, np.uint8))
             if self.with_floats:  # a zip grows by one member at a time: these wait in a file
-                self._floats = self._stack.enter_context(open(self._spool, "wb+"))
-            undo.pop_all()
+                spool = tempfile.TemporaryFile(dir=temporary.parent)
+                self._floats = stack.enter_context(spool)
+            self._stack = stack.pop_all()
         return self
 
     def add(self, images: np.ndarray, floats: np.ndarray | None = None) -> None:
@@ -97,23 +92,9 @@ class NpzWriter:
             self._copied("images_float", (self.num, *self.image_shape), np.float32, chunks)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None or self.num_added < self.num:
-            self._abandon()
-            return
-        try:
-            self._stack.close()
-            sync_file(self._temporary)
-            os.replace(self._temporary, self.path)
-        finally:
-            self._abandon()
-        sync_directory(self.path.parent)
-
-    def _abandon(self) -> None:
-        try:
-            self._stack.close()
-        finally:
-            self._temporary.unlink(missing_ok=True)
-            self._spool.unlink(missing_ok=True)
+        if error is None and self.num_added < self.num:  # left before the last batch
+            error = LimnerError(f"{self.path}: {self.num_added} of {self.num} images")
+        self._stack.__exit__(None if error is None else type(error), error, None)
 
     def _begun(self, name: str, shape: tuple[int, ...], kind: type) -> IO[bytes]:
         """A member with the header of an array that is to come."""

@@ -1,7 +1,6 @@
 """Videos written frame by frame: only the frame at hand is in memory."""
 
 import itertools
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from limner.core.errors import LimnerError, MissingExtra
-from limner.core.files import sync_directory, sync_file, temporary_name
+from limner.core.files import whole_file
 
 Frame = UInt8[np.ndarray, "h w 3"]
 
@@ -53,19 +52,11 @@ def write_video(
     """
     path = Path(path)
     check_video(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".mp4":
+    with whole_file(path) as temporary:
+        if path.suffix.lower() == ".mp4":
             num = _write_mp4(frames, temporary, frames_per_second, bit_rate)
         else:
             num = _write_pillow(frames, temporary, path, frames_per_second)
-        sync_file(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)
     return num
 
 

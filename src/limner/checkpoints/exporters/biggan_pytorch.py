@@ -5,7 +5,6 @@ and numbers only, so that torch.load(weights_only=True) reads them all. The olde
 which every release of torch reads.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from limner.checkpoints.importers.biggan_names import Role, to_reference
 from limner.checkpoints.importers.biggan_pytorch import COUNTERS, parameter_names
 from limner.checkpoints.model_folder import ModelRecord
 from limner.core.errors import DiskError
-from limner.core.files import make_directory, sync_directory, temporary_name, write_problem
+from limner.core.files import whole_file
 
 State = dict[str, Tensor]
 
@@ -128,20 +127,11 @@ def _written(folder: Path, contents: Mapping[str, Any]) -> list[Path]:
     """Each file whole or not there."""
     paths = []
     try:
-        make_directory(folder)
         for name, content in contents.items():
             path = folder / f"{name}.pth"
-            temporary = temporary_name(path)
-            try:
-                with open(temporary, "wb") as file:
-                    torch.save(content, file, _use_new_zipfile_serialization=False)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with whole_file(path) as temporary, open(temporary, "wb") as file:
+                torch.save(content, file, _use_new_zipfile_serialization=False)
             paths.append(path)
-        sync_directory(folder)
     except OSError as error:
-        raise DiskError(write_problem(error, folder, 0)) from None
+        raise DiskError(f"{error.filename}: {error.strerror}") from None
     return paths

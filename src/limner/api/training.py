@@ -277,9 +277,9 @@ class _Training:
 
     def _take_state(self, fit: Fit) -> int:
         with fit.book.noting_at_end() as note:
-            checkpoint = newest_for_all(self.run.checkpoints, lambda line: note("warning", line))
             for line in self._lost:
                 note("warning", line)
+            checkpoint = newest_for_all(self.run.checkpoints, lambda line: note("warning", line))
             if checkpoint is not None:
                 self._check_origin()
                 fit.resume(checkpoint)

@@ -78,16 +78,15 @@ def save_state(
         tree: top-level keys are plain names (letters, digits, _); see `encode_tree` for the values.
         rank_tree: what differs between the processes.
         facts: plain JSON values for the manifest.
-        first: what has to be on the disk before this state is, for example logs; rank 0 calls it,
-            and what it raises is this save's failure.
+        first: what has to be on the disk before, for example logs; rank 0 calls it, and what it
+            raises is this save's failure.
 
     Returns:
         the checkpoint's directory.
 
     Raises:
-        DiskError: the disk refused a write. Like every failure it is raised on all processes; what
-            was saved before is untouched, and of this save nothing is left.
-        CheckpointError: the state holds something that cannot be saved.
+        DiskError: the disk refused a write. What was saved before is untouched, nothing is left.
+        CheckpointError: the state holds something that cannot be saved. All processes raise it.
     """
     directory = Path(checkpoints_dir)
     temporary = directory / f"{TEMPORARY}{state_name(step)}"

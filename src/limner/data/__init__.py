@@ -18,7 +18,7 @@ from limner.data.workers import TIMEOUT as WORKER_TIMEOUT
 
 if TYPE_CHECKING:
     from limner.data.loader import Batch, Loader
-    from limner.data.order import index_at, indices
+    from limner.data.order import indices
 
 __all__ = [
     "SOURCES",
@@ -32,7 +32,6 @@ __all__ = [
     "Loader",
     "PreparedData",
     "Source",
-    "index_at",
     "indices",
     "open_alike",
     "open_data",
@@ -50,8 +49,8 @@ def __getattr__(name: str) -> Any:
         from limner.data import loader
 
         return getattr(loader, name)
-    if name in ("index_at", "indices"):
+    if name == "indices":
         from limner.data import order
 
-        return getattr(order, name)
+        return order.indices
     raise AttributeError(f"module 'limner.data' has no attribute '{name}'")

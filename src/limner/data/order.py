@@ -33,11 +33,6 @@ def indices(seed: int, start: int, count: int, num_images: int) -> np.ndarray:
     return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
 
 
-def index_at(seed: int, position: int, num_images: int) -> int:
-    """The picture at one position."""
-    return int(indices(seed, position, 1, num_images)[0])
-
-
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, num_images: int) -> np.ndarray:
     order = torch.randperm(num_images, generator=stream(seed, "order", epoch)).numpy()

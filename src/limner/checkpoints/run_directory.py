@@ -1,6 +1,7 @@
 """RUN/: where everything of a training run lies, which checkpoints stay, and how one is named."""
 
 import contextlib
+import importlib
 import math
 import os
 import warnings
@@ -23,14 +24,16 @@ from limner.core.files import make_directory, sync_directory, sync_file, write_p
 
 LOG_NAMES = ("log", "spectra", "scores", "events")
 
-# Families of metrics, as results name them in "metric", and the single figures among them. Every
-# other one is better when smaller.
-HIGHER_IS_BETTER = frozenset(
-    {
-        *("is", "prdc", "accuracy", "cas", "cas-network", "modes"),
-        *("precision", "recall", "density", "coverage"),
-    }
-)
+
+def higher_is_better(result: Mapping[str, Any]) -> bool:
+    """The direction of a result in scores.jsonl. Older lines do not say it: then it is what the
+    metric declares; what no metric is called is better when smaller."""
+    own = result.get("higher_is_better")
+    if own is not None:
+        return own
+    # by name, as parts are found: the metrics' room stands above this one
+    declared = importlib.import_module("limner.metrics").METRICS.get(result.get("metric"))
+    return declared is not None and declared.higher_is_better
 
 
 class RunDirectory:
@@ -115,12 +118,19 @@ class RunDirectory:
             for result in record.get("results", [])
         }
 
+    def directions(self) -> dict[str, bool]:
+        """Name of every figure in scores.jsonl -> whether higher is better, by its newest line."""
+        return {
+            result["name"]: higher_is_better(result)
+            for record in self.read_log("scores")
+            for result in record.get("results", [])
+        }
+
     def best_steps(self, name: str, count: int = 1) -> list[int]:
         """The best of the existing checkpoints by a figure, best first; of equals the newer."""
         existing = {step for step, _ in list_states(self.checkpoints)}
         values = self.figures().get(name, {})
-        higher = not HIGHER_IS_BETTER.isdisjoint({name, self.families().get(name)})
-        sign = -1 if higher else 1
+        sign = -1 if self.directions().get(name) else 1
         ranked = sorted(existing & set(values), key=lambda step: (sign * values[step], -step))
         return ranked[:count]
 
@@ -257,7 +267,8 @@ def _is_result(result: dict[str, Any]) -> bool:
     value = result.get("value")
     is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000)
     texts = (result.get("name"), result.get("metric"))
-    return (value is None or is_number) and all(isinstance(text, str) for text in texts)
+    has_direction = isinstance(result.get("higher_is_better", False), bool)
+    return (value is None or is_number) and has_direction and all(isinstance(t, str) for t in texts)
 
 
 _IS_RECORD: dict[str, Callable[[dict[str, Any]], bool]] = {

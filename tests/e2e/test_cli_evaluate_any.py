@@ -158,15 +158,17 @@ def test_a_damaged_checkpoint_is_left_out(limner, tiny_run, places, tmp_path):
 
 
 def test_a_figure_that_is_not_finite_is_never_the_best():
-    def result(value):
+    def result(value, higher):
         return Result(
             metric="fid", name="fd", value=value, std=None, extractor="x", weights_sha256=None,
             num=2, floor=None, seed=0, num_real=2, resize=None, data_sha256="",
+            higher_is_better=higher,
         )  # fmt: skip
 
-    nan = float("nan")
-    by_step = {1: [result(nan)], 2: [result(5.0)], 3: [result(nan)], 4: [result(7.0)]}
-    assert best_steps(by_step) == {"fd": 2}
+    values = (float("nan"), 5.0, float("nan"), 7.0)
+    for higher, best in ((False, 2), (True, 4)):  # the result says it, whatever its metric is
+        by_step = {step: [result(value, higher)] for step, value in enumerate(values, 1)}
+        assert best_steps(by_step) == {"fd": best}
 
 
 # --- statistics ---------------------------------------------------------------------------------

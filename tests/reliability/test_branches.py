@@ -363,7 +363,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_last_checkpoint(pictures, tmp
         train(config, pictures, tmp_path / "run")
     assert events(tmp_path / "run")[-1][0] == "diverged"
     newest = max((tmp_path / "run/checkpoints").iterdir())
-    assert newest.name == "step-00000002"
+    assert newest.name == "step-00000003"
     weights = load_state(newest)["discriminator"].values()
     assert all(bool(torch.isfinite(weight).all()) for weight in weights)
 

@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from limner.checkpoints import RunDirectory, list_states, logs, save_state
-from limner.checkpoints.run_directory import HIGHER_IS_BETTER
 from limner.core.errors import CheckpointError
-from limner.metrics import METRICS
 
 
 @pytest.fixture
@@ -28,7 +26,12 @@ def save(run: RunDirectory, *steps: int) -> None:
 
 def score(run: RunDirectory, step: int, **values: float) -> None:
     results = [
-        {"metric": metric, "name": f"{metric}-tiny", "value": value}
+        {
+            "metric": metric,
+            "name": f"{metric}-tiny",
+            "value": value,
+            "higher_is_better": metric != "fid",
+        }
         for metric, value in values.items()
     ]
     run.append("scores", {"step": step, "nimg": step * 8, "results": results})
@@ -194,9 +197,17 @@ def test_each_figure_of_a_family_keeps_its_best(run: RunDirectory):
     assert run.select("best-coverage").name == "step-00000002"
 
 
-def test_the_directions_are_those_of_the_metrics():
-    for name, metric in METRICS.items():
-        assert (name in HIGHER_IS_BETTER) == metric.higher_is_better
+def test_a_line_says_its_own_direction_whatever_its_metric_is_called(run: RunDirectory):
+    save(run, 1, 2)
+    for step, value in ((1, 5.0), (2, 4.0)):
+        result = {"metric": "mine:Sharp", "name": "sharp", "value": value, "higher_is_better": True}
+        run.append("scores", {"step": step, "results": [result]})
+    assert run.select("best-sharp").name == "step-00000001"
+    run.scores.write_text(
+        '{"step": 1, "results": [{"metric": "a", "name": "a", "value": 1.0, "higher_is_better": 1}]}\n{}\n'
+    )
+    with pytest.raises(CheckpointError, match="line 1"):
+        run.figures()
 
 
 # --- selectors -----------------------------------------------------------------

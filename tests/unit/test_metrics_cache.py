@@ -12,6 +12,7 @@ from limner.data import DataConfig, open_data
 from limner.metrics import Reference, evaluate_images, frechet_distance
 from limner.metrics import reference as module
 from limner.metrics.features.base import images_at
+from limner.metrics.reference import halves
 
 METRICS = ("fid", "swd")
 
@@ -117,19 +118,15 @@ def test_few_pictures_have_no_floor_but_a_score(cache, digits):
 def test_a_floor_within_classes_has_all_classes_in_both_halves():
     """Of 100 classes a random choice of 200 rows lacks a dozen."""
     labels = torch.arange(100).repeat_interleave(torch.arange(100) % 5 + 4)
-    side = module.Side(torch.arange(float(len(labels)))[:, None], labels).shuffled(0)
-    first, second = side.halves(200, in_classes=True)
-    assert first.labels is not None
-    assert second.labels is not None
-    assert torch.equal(first.labels.bincount(), torch.full((100,), 2))
-    assert int(second.labels.bincount().min()) == 2
-    both = torch.cat([first.rows, second.rows])
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    first, second = halves(order, 200, labels)
+    assert torch.equal(labels[first].bincount(), torch.full((100,), 2))
+    assert int(labels[second].bincount().min()) == 2
+    both = torch.cat([first, second])
     assert len(both.unique()) == len(both)
-    plain, _ = side.halves(200)
-    assert plain.labels is not None
-    assert int(plain.labels.bincount(minlength=100).min()) < 2
-    whole = side.halves(10_000, in_classes=True)
-    assert sum(len(half.rows) for half in whole) == len(labels)
+    plain, _ = halves(order, 200)
+    assert int(labels[plain].bincount(minlength=100).min()) < 2
+    assert sum(map(len, halves(order, 10_000, labels))) == len(labels)
 
 
 def test_the_distance_within_classes_has_a_floor_for_as_few_images_as_it_takes(cache, digits):

@@ -15,14 +15,15 @@ from limner.metrics import (
     evaluate_images,
     make_evaluator,
     reference,
-    requests,
     score,
 )
+from limner.metrics.base import fed
 from limner.metrics.features.base import images_at
+from limner.metrics.neighbours import Cas, Prdc
 
 FIELDS = [
     *("metric", "name", "value", "std", "extractor", "weights_sha256", "num", "floor", "seed"),
-    *("num_real", "resize", "data_sha256"),
+    *("num_real", "resize", "data_sha256", "higher_is_better"),
 ]
 
 FITTING = [
@@ -88,7 +89,7 @@ def test_a_result_is_the_json_of_the_interface(by_name):
 
 def test_floors_are_near_those_of_the_study(real):
     def floor(name):
-        return real.floors(name, METRICS[name], 1800)
+        return real.floors(name, METRICS[name](), 1800)
 
     assert 0.15 < floor("fid")["fd"] < 0.6
     assert abs(floor("kid")["kd"]) < 0.02
@@ -105,15 +106,15 @@ def test_floors_and_features_are_computed_once(digits, everything, real, monkeyp
         raise AssertionError("read again")
 
     again = Reference(digits)
-    monkeypatch.setattr(reference, "features_of", refuse)
-    monkeypatch.setattr(reference.Side, "shuffled", refuse)  # only floors shuffle here
+    monkeypatch.setattr(reference, "rows_in_parts", refuse)
+    monkeypatch.setattr(reference, "halves", refuse)
     assert score(again, images[:300], labels[:300], ["fid", "prdc", "cas"]) == first
     with pytest.raises(AssertionError, match="read again"):
         score(Reference(digits, seed=1), images[:300], labels[:300], ["fid"])
 
 
 def test_a_floor_of_few_images_is_higher(real):
-    metric = METRICS["fid"]
+    metric = METRICS["fid"]()
     assert real.floors("fid", metric, 150)["fd"] > 1.5 * real.floors("fid", metric, 898)["fd"]
 
 
@@ -122,8 +123,7 @@ def test_the_order_of_generated_images_does_not_matter_beyond_the_largest_number
 ):
     images, labels = everything
     by_class = labels.argsort(stable=True)
-    small = {**METRICS["cas"].__dict__, "num_max": 300}
-    monkeypatch.setitem(METRICS, "cas-of-300", type(METRICS["cas"])(**small))
+    monkeypatch.setitem(METRICS, "cas-of-300", type("Small", (Cas,), {"num_max": 300}))
     (result,) = score(real, images[by_class], labels[by_class], ["cas-of-300"])
     assert result.value > 0.9  # the first 300 alone would be zeros and ones: a score of .2
     assert (result.num, result.num_real) == (300, 300)
@@ -132,12 +132,14 @@ def test_the_order_of_generated_images_does_not_matter_beyond_the_largest_number
 def test_precision_and_recall_compare_equal_numbers(real):
     seen = []
 
-    def record(sides):
-        seen.append((len(sides.fake), len(sides.real)))
-        return requests.prdc.compute(sides)
+    class Recorded(Prdc):
+        def compare(self, fake, real):
+            seen.append((len(fake.rows), len(real.rows)))
+            return super().compare(fake, real)
 
-    metric = type(requests.prdc)(**{**requests.prdc.__dict__, "compute": record})
-    real.compare(metric, reference.Side(real.features[:200], None))
+    metric = Recorded()
+    fake = fed(metric.begin(real.fakes(metric, 200, None)), real.features[:200])
+    real.compare(metric, fake, 200)
     assert seen == [(200, 200)]
 
 
@@ -191,7 +193,7 @@ def repeated(images, num):
 
 def distance_in_floors(real, images):
     (result,) = score(real, images, None, ["fid"])
-    return result.value / real.floors("fid", METRICS["fid"], 898)["fd"]
+    return result.value / real.floors("fid", METRICS["fid"](), 898)["fd"]
 
 
 def test_damage_raises_the_distance_above_its_floor(real, everything):

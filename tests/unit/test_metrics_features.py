@@ -11,7 +11,7 @@ from limner.core.errors import LimnerError
 from limner.data import DataConfig, open_data
 from limner.metrics import Classifier, Extractor, make_extractor
 from limner.metrics.features import ClassifierSettings, classifier, classifier_of, train_classifier
-from limner.metrics.features.base import hash_of, images_at, pixel_rows
+from limner.metrics.features.base import hash_of, images_at, made_small
 
 QUICK = ClassifierSettings(min_epochs=1, max_epochs=1)
 
@@ -157,6 +157,6 @@ def test_a_users_extractor_is_found_by_module_and_class(tmp_path, monkeypatch):
 
 def test_pixels_of_large_images_are_averaged_down():
     small = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    assert torch.equal(pixel_rows(small), small.flatten(1))
+    assert torch.equal(made_small(small), small)
     large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert torch.equal(pixel_rows(large), small.flatten(1))
+    assert torch.equal(made_small(large), small)

@@ -26,7 +26,6 @@ from limner.metrics.classes import classification_accuracy
 from limner.metrics.features.base import images_at
 from limner.metrics.modes import StackedClassifier, classifier_of_modes, stacked_base
 from limner.metrics.path_length import EPSILON, features_of_floats, interpolated
-from limner.metrics.results import Comparison
 from limner.metrics.streams import ImageStream
 
 
@@ -297,10 +296,7 @@ def test_a_network_trained_on_real_images_knows_others_and_on_wrong_labels_does_
     train, test = slice(0, 600), slice(600, 900)
 
     def accuracy(of_train):
-        rows = images.flatten(1)
-        return classification_accuracy(
-            Comparison(rows[train], of_train, rows[test], labels[test], 0, (1, 8, 8))
-        )
+        return classification_accuracy(images[train], of_train, images[test], labels[test])
 
     right = accuracy(labels[train])
     assert right > 0.85

@@ -13,10 +13,12 @@ from limner.core.errors import LimnerError
 from limner.data import DataConfig, open_data
 from limner.metrics import (
     METRICS,
-    Gaussian,
+    Distribution,
     ImageStream,
     Reference,
+    Rows,
     RunningMoments,
+    Side,
     check_metrics,
     features_id,
     frechet_from_moments,
@@ -30,9 +32,10 @@ from limner.metrics import (
     streams,
     write_moments,
 )
+from limner.metrics.base import fed
 from limner.metrics.features.base import images_at
-from limner.metrics.inception_score import SplitSums, inception_score_of_logits
-from limner.metrics.reading import plan_of
+from limner.metrics.inception_score import LogitSums, SplitSums
+from limner.metrics.reading import accumulated
 from limner.metrics.streams import Wanted, as_stream, read
 
 swd_module = importlib.import_module("limner.metrics.sliced_wasserstein")
@@ -68,22 +71,20 @@ def test_rows_and_sums_of_parts_are_those_of_all(monkeypatch):
         seen.append((begin, end))
         return images[begin:end]
 
+    def flat(x):
+        return x.flatten(1).double()
+
     places = torch.tensor([70, 3, 99, 4])
-    found = read(
-        ImageStream(100, (2, 3, 3), part),
-        {
-            "all": Wanted(lambda x: x.flatten(1).double()),
-            "some": Wanted(lambda x: x, places=places),
-            "sums": Wanted(lambda x: x.flatten(1).double(), sum_up_beside=100),
-            "few": Wanted(lambda x: x.flatten(1).double(), sum_up_beside=35),
-        },
-    )
+    every, some = Rows(Side(100, 0)), Rows(Side(100, 0), places)
+    sums, few = Distribution(Side(100, 100)), Distribution(Side(100, 35))
+    wanted = [Wanted(every, flat), Wanted(some, lambda x: x), Wanted(sums, flat), Wanted(few, flat)]
+    read(ImageStream(100, (2, 3, 3), part), wanted)
     assert seen == [(i, min(i + 16, 100)) for i in range(0, 100, 16)]
-    assert torch.equal(found["all"], rows)
-    assert torch.equal(found["some"], images[places])
-    assert torch.equal(found["few"], rows)  # 35 real ones are too few for 18 features
-    assert isinstance(found["sums"], Gaussian)
-    assert torch.allclose(found["sums"].covariance, moments(rows).covariance)
+    assert torch.equal(every.rows, rows)
+    assert torch.equal(some.rows, images[places])
+    assert torch.equal(few.kept.rows, rows)  # 35 real ones are too few for 18 features
+    assert isinstance(sums.kept, RunningMoments)
+    assert torch.allclose(sums.gaussian().covariance, moments(rows).covariance)
 
 
 def test_parts_hold_whole_batches_and_bounded_bytes():
@@ -118,10 +119,11 @@ def test_parts_are_let_go_before_the_next_is_made(digits, monkeypatch):
         return images
 
     stream = ImageStream(960, (1, 8, 8), part)
-    kept = read(stream, {"features": Wanted(real.extractor.features, sum_up_beside=960)})
+    kept = Distribution(Side(960, 960))
+    read(stream, [Wanted(kept, real.extractor.features)])
     assert len(made) == 15
     assert max(alive) <= 2  # the one in use, and the one before it
-    assert isinstance(kept["features"], Gaussian)  # no row is kept
+    assert isinstance(kept.kept, RunningMoments)  # no row is kept
 
 
 def test_statistics_are_written_as_others_read_them(tmp_path, digits):
@@ -227,7 +229,7 @@ def test_features_and_probabilities_share_a_pass(digits):
     real = Reference(digits, extractor)
     real.features  # noqa: B018 - not counted below
     for name in ("kid", "is"):
-        real.floors(name, METRICS[name], 200)
+        real.floors(name, METRICS[name](), 200)
     extractor.num_passes = 0
     both = score(real, images, None, ["kid", "is"])
     assert extractor.num_passes == 1
@@ -238,8 +240,7 @@ def few_rows(monkeypatch):
     """Metrics that look at fewer images than there are."""
     monkeypatch.setattr(kernel, "NUM_SUBSETS", 4)
     monkeypatch.setattr(kernel, "SUBSET_SIZE", 50)
-    small = dataclasses.replace(METRICS["prdc"], num_max=120)
-    monkeypatch.setitem(METRICS, "prdc", small)
+    monkeypatch.setitem(METRICS, "prdc", type("Small", (METRICS["prdc"],), {"num_max": 120}))
     monkeypatch.setattr(streams, "IMAGES_PER_PART", 64)
 
 
@@ -258,20 +259,14 @@ def test_only_the_rows_that_metrics_look_at_are_kept(digits, monkeypatch):
     """However many images there are: sums where they do, and rows of a number that is bounded."""
     few_rows(monkeypatch)
     real = Reference(digits, Named("other"))
-    metrics = {name: METRICS[name] for name in ("fid", "kid", "is", "prdc")}
+    metrics = {name: METRICS[name]() for name in ("fid", "kid", "is", "prdc")}
     for num in (1000, 4000):
-        wanted = plan_of(real, metrics, num).wanted
-        assert wanted["fid"].sum_up_beside == len(digits)
-        assert isinstance(wanted["is"].sums, SplitSums)
-        assert wanted["is"].sums.sums.numel() + wanted["is"].sums.nums.numel() == 10
-        assert 100 < len(wanted["kid"].places) <= 4 * 50
-        assert len(wanted["prdc"].places) == 120
-    images = images_at(digits, torch.arange(1000))
-    kept = read(as_stream(images), plan_of(real, metrics, 1000).wanted)
-    assert isinstance(kept["fid"], Gaussian)
-    assert kept["is"].sums.shape == (10, 10)
-    assert kept["kid"].shape[0] <= 200
-    assert kept["prdc"].shape[0] == 120
+        images = images_at(digits, torch.arange(num) % len(digits))
+        kept = accumulated(as_stream(images), None, real, metrics)
+        assert isinstance(kept["fid"].kept, RunningMoments)
+        assert kept["is"].sums.shape == (10, 10)
+        assert 100 < len(kept["kid"].rows) <= 4 * 50
+        assert len(kept["prdc"].rows) == 120
 
 
 def test_the_kernel_distance_of_the_kept_rows_is_that_of_all_in_the_datas_order(
@@ -294,9 +289,9 @@ def test_scores_of_splits_do_not_depend_on_the_parts():
     whole = inception_score(probabilities)
     sums = SplitSums(1003)
     for begin, end in ((600, 1003), (0, 1), (1, 600)):
-        sums.add(probabilities[begin:end], begin)
+        sums.add(probabilities[begin:end], torch.arange(begin, end))
     assert sums.score() == pytest.approx(whole, rel=1e-12)
-    assert inception_score_of_logits(logits) == pytest.approx(whole, rel=1e-12)
+    assert fed(LogitSums(1003), logits).score() == pytest.approx(whole, rel=1e-12)
     # and they are those of the formula, split by split
     order = np.random.RandomState(2020).permutation(1003)
     slow = []
@@ -305,11 +300,11 @@ def test_scores_of_splits_do_not_depend_on_the_parts():
         slow.append(float((p * (p / p.mean(dim=0)).log()).sum(dim=1).mean().exp()))
     assert whole == pytest.approx((np.mean(slow), np.std(slow)), rel=1e-10)
     with pytest.raises(LimnerError, match="not finite"):
-        inception_score_of_logits(torch.full((20, 3), float("nan")))
+        fed(LogitSums(20), torch.full((20, 3), float("nan")))
 
 
 def test_numbers_are_those_of_the_images_that_the_figure_is_of(digits, monkeypatch):
-    monkeypatch.setitem(METRICS, "prdc", dataclasses.replace(METRICS["prdc"], num_max=150))
+    monkeypatch.setitem(METRICS, "prdc", type("Small", (METRICS["prdc"],), {"num_max": 150}))
     real = Reference(digits, "random-conv")
     images = images_at(digits, torch.arange(300))
     fd, precision, *_ = score(real, images, None, ["fid", "prdc"])
@@ -321,8 +316,7 @@ def test_numbers_are_those_of_the_images_that_the_figure_is_of(digits, monkeypat
 
 def test_a_real_side_that_is_too_small_is_noted_too(monkeypatch):
     data = open_data("digits", DataConfig(resolution=16))
-    small = dataclasses.replace(METRICS["swd"], num_published=2000)
-    monkeypatch.setitem(METRICS, "swd", small)
+    monkeypatch.setitem(METRICS, "swd", type("Small", (METRICS["swd"],), {"num_published": 2000}))
     images = images_at(data, torch.arange(40)).repeat(50, 1, 1, 1)
     monkeypatch.setattr(swd_module, "NUM_REPEATS", 1)
     monkeypatch.setattr(swd_module, "NUM_PATCHES", 2)

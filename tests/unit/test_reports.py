@@ -36,7 +36,7 @@ def score_record(step, value):
         "metric": "fid", "name": "fd-digits", "value": value, "std": None, "num": 1797,
         "extractor": "digits-classifier", "weights_sha256": "c0ffee" * 10, "floor": 2.5, "seed": 0,
     }  # fmt: skip
-    recall = {"metric": "recall", "name": "recall", "value": 1 / value, "std": 0.01, "floor": 0.9}
+    recall = {"metric": "prdc", "name": "recall", "value": 1 / value, "std": 0.01, "floor": 0.9}
     return {"step": step, "nimg": 16 * step, "results": [result, recall]}
 
 

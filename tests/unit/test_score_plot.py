@@ -11,7 +11,7 @@ figures = pytest.importorskip("matplotlib.figure")
 def result(value: float, floor: float | None = 1.0, std: float | None = None) -> Result:
     return Result(
         metric="fid", name="fd-x", value=value, std=std, extractor="x", weights_sha256=None,
-        num=2, floor=floor, seed=0, num_real=2, resize=None, data_sha256="",
+        num=2, floor=floor, seed=0, num_real=2, resize=None, data_sha256="", higher_is_better=False,
     )  # fmt: skip
 
 

@@ -18,14 +18,15 @@ from limner.core.config import encode
 from limner.core.errors import CheckpointError, LimnerError
 from limner.data import PreparedData
 from limner.metrics import (
+    Distribution,
     Gaussian,
     ImageStream,
     Reference,
     Result,
+    Side,
     check_metrics,
     features_id,
     find_metric,
-    moments,
     nearest_rows,
     read_moments,
     score,
@@ -84,8 +85,7 @@ class Judge:
         check_metrics(asked.metrics, real, asked.features)
         for name in asked.metrics:
             metric = find_metric(name)
-            fakes_only = metric.alone or metric.reads == "probabilities"
-            if data is None and metric.from_moments is None and not fakes_only:
+            if data is None and not (metric.takes_moments or metric.alone):
                 raise LimnerError(f"metric '{name}' needs real pictures: give --data, too")
         given = None if asked.statistics is None else read_moments(asked.statistics)
         self.reference = Reference(
@@ -175,12 +175,9 @@ def _gaussian_of_all(reference: Reference) -> Gaussian:
     every = ImageStream(
         len(real), real.image_shape, lambda begin, end: images_at(real, torch.arange(begin, end))
     )
-    features = Wanted(reference.extractor.features, sum_up_beside=len(real))
-    found = read(every, {"features": features})["features"]
-    if isinstance(found, Gaussian):
-        return found
-    assert isinstance(found, Tensor)
-    return moments(found)
+    found = Distribution(Side(len(real), len(real)))
+    read(every, [Wanted(found, reference.extractor.features)])
+    return found.gaussian()
 
 
 def no_images(image_shape: tuple[int, int, int]) -> ArrayData:
@@ -213,7 +210,7 @@ def best_steps(by_step: dict[int, list[Result]]) -> dict[str, int]:
     values: dict[str, float] = {}
     for step, results in sorted(by_step.items()):
         for result in results:
-            sign = 1 if find_metric(result.metric).higher_is_better else -1
+            sign = 1 if result.higher_is_better else -1
             value = sign * result.value
             if not math.isfinite(value):
                 value = -math.inf

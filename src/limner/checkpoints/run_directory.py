@@ -2,17 +2,16 @@
 
 import contextlib
 import json
-import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from limner.checkpoints.lock import RunLock, run_lock
-from limner.checkpoints.logs import GrowingLog, append_line, read_lines, truncate_lines
+from limner.checkpoints.logs import append_line, read_lines, truncate_lines
 from limner.checkpoints.manifest import (
     MANIFEST_NAME,
     list_states,
@@ -20,6 +19,7 @@ from limner.checkpoints.manifest import (
     verify_state,
 )
 from limner.checkpoints.protocol import TEMPORARY, protocol_point, remove_leftovers, remove_tree
+from limner.checkpoints.scored import Scored, is_scores, ranked
 from limner.core.config import ConfigType, decode, nearest
 from limner.core.errors import CheckpointError, ConfigError, DiskError
 from limner.core.files import (
@@ -61,14 +61,6 @@ DATA_KINDS: dict[str, Any] = {
     "image_shape": tuple[_Positive, _Positive, _Positive],
 }
 
-# Families of metrics, as results name them in "metric", and the single figures among them. Every
-# other one is better when smaller.
-HIGHER_IS_BETTER = frozenset(
-    {
-        *("is", "prdc", "accuracy", "cas", "cas-network", "modes"),
-        *("precision", "recall", "density", "coverage"),
-    }
-)
 REMEDY = (
     "restore it from a copy, or remove it and start the run's own command again, which writes it "
     "anew"
@@ -92,7 +84,7 @@ class RunDirectory:
         self.report = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
         self._verified: set[tuple[int, int]] = set()
-        self._scored = _Scored(self.scores)
+        self._scored = Scored(self.scores)
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
@@ -197,10 +189,14 @@ class RunDirectory:
         """Whether scores.jsonl has a line of that step."""
         return step in self._scored.now().steps
 
+    def directions(self) -> dict[str, bool]:
+        """Name of every figure in scores.jsonl -> whether higher is better, by its newest line."""
+        return self._scored.now().directions
+
     def best_steps(self, name: str, count: int = 1) -> list[int]:
         """The best of the existing checkpoints by a figure, best first; of equals the newer."""
         existing = [step for step, _ in list_states(self.checkpoints)]
-        return _ranked(self._scored.now(), name, existing)[:count]
+        return ranked(self._scored.now(), name, existing)[:count]
 
     def prune(
         self, keep_newest: int = 2, keep_best: int = 1, milestone_every: int | None = None
@@ -225,7 +221,7 @@ class RunDirectory:
             kept.add(step)
         scored, existing = self._scored.now(), [step for step, _ in states]
         for name in scored.figures:
-            kept.update(_ranked(scored, name, existing)[:keep_best])
+            kept.update(ranked(scored, name, existing)[:keep_best])
         if milestone_every:
             kept.update(step for step, _ in states if step % milestone_every == 0)
         removed = []
@@ -323,65 +319,10 @@ class RunDirectory:
         return best[0]
 
 
-class _Scored:
-    """What scores.jsonl says, as tables that grow with it."""
-
-    def __init__(self, path: Path):
-        self._log = GrowingLog(path, _is_scores)
-        self._clear()
-
-    def _clear(self) -> None:
-        self.figures: dict[str, dict[int, float]] = {}
-        self.families: dict[str, str] = {}
-        self.steps: set[int] = set()
-
-    def now(self) -> "_Scored":
-        """The tables with what was written since the last call."""
-        anew, records = self._log.more()
-        if anew:
-            self._clear()
-        for record in records:
-            self._add(record)
-        return self
-
-    def _add(self, record: Mapping[str, Any]) -> None:
-        self.steps.add(record["step"])
-        for result in record.get("results", []):
-            name, value = result["name"], result.get("value")
-            self.families[name] = result["metric"]
-            if isinstance(value, (int, float)) and math.isfinite(value):
-                self.figures.setdefault(name, {})[record["step"]] = value
-
-
-def _ranked(scored: _Scored, name: str, steps: Sequence[int]) -> list[int]:
-    """Those of the steps that have a figure, best first; of equals the newer."""
-    values = scored.figures.get(name, {})
-    higher = not HIGHER_IS_BETTER.isdisjoint({name, scored.families.get(name)})
-    sign = -1 if higher else 1
-    known = [step for step in steps if step in values]
-    return sorted(known, key=lambda step: (sign * values[step], -step))
-
-
-def _is_scores(record: dict[str, Any]) -> bool:
-    results = record.get("results", [])
-    return (
-        "step" in record
-        and isinstance(results, list)
-        and all(isinstance(result, dict) and _is_result(result) for result in results)
-    )
-
-
-def _is_result(result: dict[str, Any]) -> bool:
-    value = result.get("value")
-    is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000)
-    texts = (result.get("name"), result.get("metric"))
-    return (value is None or is_number) and all(isinstance(text, str) for text in texts)
-
-
 _IS_RECORD: dict[str, Callable[[dict[str, Any]], bool]] = {
     "log": lambda record: "step" in record,
     "spectra": lambda record: "step" in record,
-    "scores": _is_scores,
+    "scores": is_scores,
     "events": lambda record: True,
 }
 

@@ -3,7 +3,8 @@
 METRICS says what a requested name computes; see `limner.metrics.features.EXTRACTORS` for features.
 """
 
-from limner.metrics.classes import intra_class_distance
+from limner.metrics.base import Accumulator, Figure, Metric, Real, Result, Rows, Side
+from limner.metrics.classes import Accuracy, CasNetwork, IntraFid, intra_class_distance
 from limner.metrics.copies import nearest_rows
 from limner.metrics.evaluation import (
     Evaluator,
@@ -16,66 +17,55 @@ from limner.metrics.evaluation import (
 )
 from limner.metrics.features import EXTRACTORS, Classifier, Extractor, make_extractor
 from limner.metrics.frechet import (
+    Distribution,
+    Fid,
     Gaussian,
     RunningMoments,
     frechet_distance,
     frechet_from_moments,
     moments,
 )
-from limner.metrics.inception_score import inception_score
-from limner.metrics.kernel import gaussian_kernel, kernel_distance, polynomial_kernel
-from limner.metrics.modes import modes_and_divergence
+from limner.metrics.inception_score import InceptionScore, inception_score
+from limner.metrics.kernel import Kid, gaussian_kernel, kernel_distance, polynomial_kernel
+from limner.metrics.modes import Modes, ModesKl, modes_and_divergence
 from limner.metrics.moments_file import Moments, features_id, read_moments, write_moments
-from limner.metrics.ms_ssim import mean_ms_ssim, ms_ssim
+from limner.metrics.ms_ssim import MsSsim, mean_ms_ssim, ms_ssim
 from limner.metrics.neighbours import (
+    Cas,
     Manifold,
+    Prdc,
     class_accuracy,
     nearest_neighbour_score,
     precision_recall_density_coverage,
 )
 from limner.metrics.notes import notes
-from limner.metrics.path_length import mean_path_length, path_lengths
+from limner.metrics.path_length import Ppl, mean_path_length, path_lengths
 from limner.metrics.reference import Reference
-from limner.metrics.requests import (
-    accuracy,
-    cas,
-    cas_network,
-    fid,
-    intra_fid,
-    is_,
-    kid,
-    modes,
-    modes_kl,
-    msssim,
-    ppl,
-    prdc,
-    swd,
-)
-from limner.metrics.results import Comparison, Figure, Metric, Result
-from limner.metrics.sliced_wasserstein import sliced_wasserstein
+from limner.metrics.sliced_wasserstein import Swd, sliced_wasserstein
 from limner.metrics.streams import ImageStream
 
-METRICS: dict[str, Metric] = {
-    "fid": fid,
-    "kid": kid,
-    "is": is_,
-    "prdc": prdc,
-    "accuracy": accuracy,
-    "cas": cas,
-    "swd": swd,
-    "msssim": msssim,
-    "intra-fid": intra_fid,
-    "cas-network": cas_network,
-    "modes": modes,
-    "modes-kl": modes_kl,
-    "ppl": ppl,
+METRICS: dict[str, type[Metric]] = {
+    "fid": Fid,
+    "kid": Kid,
+    "is": InceptionScore,
+    "prdc": Prdc,
+    "accuracy": Accuracy,
+    "cas": Cas,
+    "swd": Swd,
+    "msssim": MsSsim,
+    "intra-fid": IntraFid,
+    "cas-network": CasNetwork,
+    "modes": Modes,
+    "modes-kl": ModesKl,
+    "ppl": Ppl,
 }
 
 __all__ = [
     "EXTRACTORS",
     "METRICS",
+    "Accumulator",
     "Classifier",
-    "Comparison",
+    "Distribution",
     "Evaluator",
     "Extractor",
     "Figure",
@@ -84,10 +74,13 @@ __all__ = [
     "Manifold",
     "Metric",
     "Moments",
+    "Real",
     "Reference",
     "Result",
+    "Rows",
     "RunningMoments",
     "Sample",
+    "Side",
     "check_metrics",
     "class_accuracy",
     "evaluate_images",

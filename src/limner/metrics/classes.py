@@ -2,19 +2,24 @@
 
 import hashlib
 import math
+from typing import TYPE_CHECKING
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from limner.core.errors import LimnerError
 from limner.metrics.arrays import ArrayData
+from limner.metrics.base import Figure, Metric, Rows
 from limner.metrics.features.base import in_batches
 from limner.metrics.features.classifier import ClassifierSettings, fitted_network
 from limner.metrics.frechet import frechet_distance
 from limner.metrics.neighbours import class_accuracy
-from limner.metrics.results import Comparison
+
+if TYPE_CHECKING:
+    from limner.metrics.reference import Reference
 
 NUM_IN_CLASS_MIN = 2
+NUM_IN_TRAINING_MAX = 20_000
 
 
 def intra_class_distance(
@@ -48,19 +53,72 @@ def intra_class_distance(
     return mean, math.sqrt(math.fsum((d - mean) ** 2 for d in distances) / len(distances))
 
 
-def classification_accuracy(sides: Comparison) -> float:
+def classification_accuracy(
+    fake: UInt8[Tensor, "n c h w"],
+    fake_labels: Int[Tensor, " n"],
+    real: UInt8[Tensor, "m c h w"],
+    real_labels: Int[Tensor, " m"],
+    seed: int = 0,
+) -> float:
     """The accuracy on real images of a small network that was trained on fakes and the classes that
-    were asked for (Ravuri and Vinyals 2019, with limner's classifier in place of a ResNet-50).
-
-    Args:
-        sides: pixels, flat rows of `sides.image_shape`.
-    """
-    assert sides.fake_labels is not None
-    assert sides.real_labels is not None
-    fake, real = (rows.view(-1, *sides.image_shape) for rows in (sides.fake, sides.real))
-    labels = sides.fake_labels.numpy()
-    num_classes = int(max(sides.fake_labels.max(), sides.real_labels.max())) + 1
-    digest = hashlib.sha256(sides.fake.numpy().tobytes() + labels.tobytes()).hexdigest()
+    were asked for (Ravuri and Vinyals 2019, with limner's classifier in place of a ResNet-50)."""
+    labels = fake_labels.numpy()
+    num_classes = int(max(fake_labels.max(), real_labels.max())) + 1
+    digest = hashlib.sha256(fake.numpy().tobytes() + labels.tobytes()).hexdigest()
     train = ArrayData(fake.permute(0, 2, 3, 1).numpy(), labels, num_classes, digest)
-    network = fitted_network(train, ClassifierSettings(seed=sides.seed))
-    return class_accuracy(in_batches(network, real), sides.real_labels)
+    network = fitted_network(train, ClassifierSettings(seed=seed))
+    return class_accuracy(in_batches(network, real), real_labels)
+
+
+# --- the metrics -----------------------------------------------------------
+
+
+class IntraFid(Metric):
+    """See `intra_class_distance`."""
+
+    figures = ("intra-fd",)
+    higher_is_better = False
+    needs_labels = True
+    named_by_features = True
+    inception_name = "intra-fid"
+
+    def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
+        assert fake.labels is not None
+        assert real.labels is not None
+        distance = intra_class_distance(fake.rows, fake.labels, real.rows, real.labels)
+        return {"intra-fd": Figure(*distance)}
+
+
+class Accuracy(Metric):
+    """The share of images that a classifier of the data puts into the class asked for."""
+
+    figures = ("accuracy",)
+    higher_is_better = True
+    reads = "classes"
+    needs_labels = True
+    alone = True
+
+    def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
+        assert fake.labels is not None
+        return {"accuracy": Figure(int((fake.rows == fake.labels).sum()) / len(fake.rows))}
+
+    def known_floors(self, reference: "Reference") -> dict[str, float]:
+        # the classifier knows the real images by heart: only its held-out part is honest
+        return {"accuracy": reference.classifier.held_out_accuracy}
+
+
+class CasNetwork(Metric):
+    """See `classification_accuracy`."""
+
+    figures = ("cas-network",)
+    higher_is_better = True
+    reads = "pixels"
+    needs_labels = True
+    num_max = NUM_IN_TRAINING_MAX
+    num_floor_splits = 1
+
+    def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
+        assert fake.labels is not None
+        assert real.labels is not None
+        sides = fake.rows, fake.labels, real.rows, real.labels
+        return {"cas-network": Figure(classification_accuracy(*sides, fake.side.seed))}

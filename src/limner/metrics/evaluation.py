@@ -10,17 +10,17 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from limner.core import distributed
-from limner.core.config import nearest
 from limner.core.errors import LimnerError
 from limner.metrics.arrays import num_single_classes
+from limner.metrics.base import Accumulator, Metric, Result, fed
 from limner.metrics.features import Extractor, default_features
 from limner.metrics.features.base import CPU, PIXELS_MAX
-from limner.metrics.frechet import Gaussian
 from limner.metrics.moments_file import Moments
-from limner.metrics.reading import check_paths, paths_of, plan_of
-from limner.metrics.reference import OF_CLASSIFIER, Reference, Side, pixel_shape
-from limner.metrics.results import Metric, Result
-from limner.metrics.streams import ImageStream, Kept, Wanted, as_stream, read
+from limner.metrics.named import named
+from limner.metrics.path_length import check_paths, paths_of
+from limner.metrics.reading import accumulated
+from limner.metrics.reference import Reference
+from limner.metrics.streams import ImageStream, as_stream
 
 if TYPE_CHECKING:
     from limner.metrics.arrays import ImageSet
@@ -31,7 +31,6 @@ OWN_CLASSES = (
     "pixels",
 )  # extractors that know no others than the data's
 INCEPTION = "inception"  # the network of 2015 with the published weights, and nothing else
-OF_INCEPTION = {"fd": "fid", "kd": "kid", "is": "is", "intra-fd": "intra-fid"}
 
 Images = UInt8[Tensor, "n c h w"] | ImageStream
 Classes = Int[Tensor, " n"]
@@ -55,7 +54,7 @@ def evaluate_images(
         fake_images: of the data's shape.
         fake_labels: the classes that were asked for; None for unconditional images.
         data: real images; see `Reference` for which of them are compared with.
-        metrics: names in METRICS.
+        metrics: names in METRICS, or "module:Class".
         extractor: name, "module:Class" or object; None takes `classifier` for labelled data and
             `random-conv` for the rest. The results say which it was.
         seed: of the reference's order and of subsets.
@@ -115,31 +114,29 @@ def score(
     labels = None if labels is None else labels.cpu()
     found = {name: find_metric(name) for name in metrics}
     for name, metric in found.items():
-        real_lacks = metric.reads not in OF_CLASSIFIER and reference.labels is None
+        real_lacks = reference.labels is None and not metric.alone
         if metric.needs_labels and (labels is None or real_lacks):
             side = "generated" if labels is None else "real"
             raise LimnerError(f"metric '{name}' needs labels of the {side} images; leave it out")
-        if metric.reads == "probabilities":
-            _check_probabilities(name, reference)
+        if metric.reads == "logits":
+            _check_logits(name, reference)
         if metric.reads == "paths":
             check_paths(stream, reference)
-    plan = plan_of(reference, found, stream.num)
-    kept = read(stream, plan.wanted)
+    kept = accumulated(stream, labels, reference, found)
     if distributed.rank() != 0:
         return []
     with distributed.alone():
         results = []
         for name, metric in found.items():
+            fake = kept[name]
             if metric.reads == "paths":
-                side = Side(paths_of(stream, reference), None)
-            else:
-                key = plan.of_metric[name]
-                side = _side(kept[key], labels, plan.wanted[key], stream.num)
-            results += _results(reference, name, metric, side, stream.num)
+                num = metric.num_used(stream.num, stream.num)
+                fed(fake, paths_of(stream, reference, num))
+            results += _results(reference, name, metric, fake, stream.num)
     return results
 
 
-def _check_probabilities(name: str, reference: Reference) -> None:
+def _check_logits(name: str, reference: Reference) -> None:
     knows_classes = hasattr(reference.extractor, "logits")
     if not knows_classes and num_single_classes(reference.data) < 2:
         raise LimnerError(
@@ -148,26 +145,15 @@ def _check_probabilities(name: str, reference: Reference) -> None:
         )
 
 
-def _side(kept: Kept, labels: Tensor | None, wanted: Wanted, num: int) -> Side:
-    places = wanted.places
-    labels = labels if labels is None or places is None else labels[places]
-    none = torch.zeros(0, 0)
-    if isinstance(kept, Gaussian):
-        return Side(none, labels, gaussian=kept)
-    if not isinstance(kept, Tensor):
-        return Side(none, labels, sums=kept)
-    return Side(kept, labels, places=places, num=num)
-
-
-def _results(reference: Reference, name: str, metric: Metric, fake: Side, num: int) -> list[Result]:
+def _results(
+    reference: Reference, name: str, metric: Metric, fake: Accumulator, num: int
+) -> list[Result]:
     floors = reference.floors(name, metric, num)
-    used = reference.used_by(metric)
+    used = reference.used_by(metric.reads)
     moments = reference.moments_for(metric)
-    looks_at_fakes_only = metric.alone or metric.reads in OF_CLASSIFIER
-    num_real = 0 if looks_at_fakes_only or moments is not None else len(reference)
+    num_real = 0 if metric.alone or moments is not None else len(reference)
     if used is None:
-        shape = reference.data.image_shape
-        shrinks = metric.reads == "pixels" and pixel_shape(shape) != shape
+        shrinks = metric.reads == "pixels" and max(reference.data.image_shape[1:]) > PIXELS_MAX
         resize = f"area-{PIXELS_MAX}" if shrinks else None
     else:
         resize = getattr(used, "resize", None)
@@ -185,8 +171,9 @@ def _results(reference: Reference, name: str, metric: Metric, fake: Side, num: i
             num_real=metric.num_used(num_real, num),
             resize=resize,
             data_sha256=reference.real.sha256 if moments is None else moments.sha256,
+            higher_is_better=metric.higher_is_better,
         )
-        for key, figure in reference.compare(metric, fake).items()
+        for key, figure in reference.compare(metric, fake, num).items()
     ]
 
 
@@ -196,24 +183,25 @@ def name_of(
     """What a figure is called: "recall", "fd-classifier", "fid" only with Inception's weights."""
     if not metric.named_by_features or used is None:
         return key
-    if used.name == INCEPTION:
-        key = OF_INCEPTION.get(key, f"{key}-{used.name}")
+    if used.name == INCEPTION and metric.inception_name is not None:
+        key = metric.inception_name
     else:
         key = f"{key}-{used.name}"
     return key if moments is None else f"{key}-{moments.name}"
 
 
 def find_metric(name: str) -> Metric:
-    """The entry of METRICS.
+    """The entry of METRICS, or a user's own as "module:Class" or "FILE.py:Class".
 
     Raises:
-        LimnerError: unknown; names the nearest.
+        LimnerError: unknown, or no Metric; see `named`.
     """
     from limner.metrics import METRICS  # the package's table stands above this file
 
-    if name not in METRICS:
-        raise LimnerError(f"unknown metric '{name}'{nearest(name, METRICS)}")
-    return METRICS[name]
+    cls = named(name, METRICS, "metric")
+    if not (isinstance(cls, type) and issubclass(cls, Metric)):
+        raise LimnerError(f"metric '{name}': derive it from limner.metrics.Metric")
+    return cls()
 
 
 def check_metrics(
@@ -235,7 +223,7 @@ def check_metrics(
             )
         if (metric.needs_labels or metric.reads == "modes") and num_classes < 2:
             raise LimnerError(f"metric '{name}' needs data with classes; leave it out")
-        if metric.reads == "probabilities" and num_classes < 2 and extractor in OWN_CLASSES:
+        if metric.reads == "logits" and num_classes < 2 and extractor in OWN_CLASSES:
             raise LimnerError(
                 f"metric '{name}' needs a classifier: data with classes, or an extractor that "
                 "knows classes; leave it out"

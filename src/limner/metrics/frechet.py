@@ -6,9 +6,12 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from limner.core import distributed
 from limner.core.errors import LimnerError
+from limner.metrics.base import Figure, Metric, Real, Rows, Side
 
 ROWS_PER_BLOCK = 4096
+MIN_IMAGES_A_FEATURE = 2
 
 
 class Gaussian(NamedTuple):
@@ -25,10 +28,10 @@ class RunningMoments:
     far from zero, as sums of squares would. Memory is one matrix, however many rows come.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 0) -> None:
         self.num = 0
-        self.mean = torch.zeros(0, dtype=torch.float64)
-        self.scatter = torch.zeros(0, 0, dtype=torch.float64)
+        self.mean = torch.zeros(width, dtype=torch.float64)
+        self.scatter = torch.zeros(width, width, dtype=torch.float64)
 
     def add(self, features: Float[Tensor, "n d"]) -> None:
         """More rows.
@@ -36,7 +39,7 @@ class RunningMoments:
         Raises:
             LimnerError: another width than before, or values that are not finite.
         """
-        for block in features.split(ROWS_PER_BLOCK):
+        for block in features.split(ROWS_PER_BLOCK) if len(features) else ():
             rows = checked(block, 1)
             mean = rows.mean(dim=0)
             centred = rows - mean
@@ -56,6 +59,18 @@ class RunningMoments:
         self.scatter.addr_(between, between, alpha=self.num * num / total)
         self.mean += between * (num / total)
         self.num = total
+
+    def share(self) -> None:
+        """Take in the rows of the other processes, in the order of their numbers."""
+        if distributed.world_size() == 1:
+            return
+        own = torch.tensor([self.num], dtype=torch.float64)
+        packed = torch.cat([own, self.mean, self.scatter.flatten()])
+        self.num, width = 0, len(self.mean)
+        for number in range(distributed.world_size()):
+            theirs = packed if number == distributed.rank() else torch.zeros_like(packed)
+            num, mean, scatter = distributed.summed(theirs).split([1, width, width * width])
+            self.merge(int(num), mean, scatter.view(width, width))
 
     def gaussian(self) -> Gaussian:
         """Mean and unbiased covariance of all rows so far.
@@ -170,3 +185,60 @@ def _factor(features: Tensor, mean: Tensor) -> Tensor:
 def _symmetric_root(cov: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(cov)
     return values.clamp_min(0.0).sqrt()[:, None] * vectors.T
+
+
+# --- the metric ------------------------------------------------------------
+
+
+class Distribution:
+    """The accumulator of mean and covariance. Of fewer than `MIN_IMAGES_A_FEATURE` images on either
+    side it keeps the rows: these make a covariance that lacks rank, whose root needs rows."""
+
+    places = None
+
+    def __init__(self, side: Side):
+        self.side = side
+        self.kept: RunningMoments | Rows | None = None
+
+    def add(self, rows: Tensor, places: Tensor) -> None:
+        if self.kept is None:
+            num = min(self.side.num, self.side.num_other)
+            is_enough = rows.ndim == 2 and num >= MIN_IMAGES_A_FEATURE * rows.shape[1]
+            self.kept = RunningMoments(rows.shape[1]) if is_enough else Rows(self.side)
+        if isinstance(self.kept, Rows):
+            self.kept.add(rows, places)
+        else:
+            self.kept.add(rows)
+
+    def share(self) -> None:
+        assert self.kept is not None
+        self.kept.share()
+
+    def gaussian(self) -> Gaussian:
+        """Of what it was shown."""
+        assert self.kept is not None
+        return moments(self.kept.rows) if isinstance(self.kept, Rows) else self.kept.gaussian()
+
+
+class Fid(Metric):
+    """The Frechet distance; FID with the weights that it is defined with."""
+
+    figures = ("fd",)
+    higher_is_better = False
+    named_by_features = True
+    inception_name = "fid"
+    takes_moments = True
+    num_published = 10_000
+    advice = "give --num 10000, or prefer kid, whose mean does not depend on the number"
+
+    def begin(self, side: Side) -> Distribution:
+        return Distribution(side)
+
+    def of_real(self, real: Real) -> Real:
+        return real
+
+    def compare(self, fake: Distribution, real: Real) -> dict[str, Figure]:
+        if isinstance(fake.kept, Rows) and real.has_rows:
+            return {"fd": Figure(frechet_distance(fake.kept.rows, real.rows()))}
+        own = fake.gaussian()
+        return {"fd": Figure(frechet_from_moments(*own, *real.gaussian(len(own.mean))))}

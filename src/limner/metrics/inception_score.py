@@ -2,11 +2,12 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from limner.core import distributed
 from limner.core.errors import LimnerError
+from limner.metrics.base import Figure, Metric, Side
 from limner.metrics.frechet import checked_rows
 
 NUM_SPLITS = 10
@@ -20,6 +21,8 @@ class SplitSums:
     Which split a row belongs to is known from its place, so rows may come part by part, and
     memory is a row a split, however many come.
     """
+
+    places = None
 
     def __init__(
         self,
@@ -53,18 +56,18 @@ class SplitSums:
         self.sums = torch.zeros(num_splits, 0, dtype=torch.float64)
         self.entropies = torch.zeros(num_splits, dtype=torch.float64)  # less their sign
 
-    def add(self, rows: Float[Tensor, "n classes"], begin: int) -> None:
-        """Probabilities, the rows `begin` to begin + n.
+    def add(self, rows: Float[Tensor, "n classes"], places: Int[Tensor, " n"]) -> None:
+        """Probabilities of the images at `places`.
 
         Raises:
             LimnerError: rows that are no probabilities, or not finite.
         """
-        rows = checked_rows(rows, 1).double()
+        rows = checked_rows(rows, 0).double()
         if bool((rows < 0).any()) or bool(((rows.sum(dim=1) - 1).abs() > 1e-3).any()):
             raise LimnerError("Inception score: rows must be probabilities that sum to 1")
         if self.sums.shape[1] == 0:
             self.sums = torch.zeros(self.num_splits, rows.shape[1], dtype=torch.float64)
-        splits = self.split_of[begin : begin + len(rows)]
+        splits = self.split_of[places]
         for split in range(self.num_splits):
             of_split = rows[splits == split]
             self.nums[split] += len(of_split)
@@ -74,9 +77,6 @@ class SplitSums:
 
     def share(self) -> None:
         """Take in the rows of the other processes."""
-        width = distributed.largest(self.sums.shape[1])
-        if self.sums.shape[1] == 0:
-            self.sums = torch.zeros(self.num_splits, width, dtype=torch.float64)
         self.nums, self.sums, self.entropies = (
             distributed.summed(some) for some in (self.nums, self.sums, self.entropies)
         )
@@ -109,19 +109,33 @@ def inception_score(
         LimnerError: fewer rows than splits, no split, rows that are no probabilities.
     """
     sums = SplitSums(len(probabilities), num_splits, shuffle_seed, drop_remainder)
-    for begin in range(0, len(probabilities), ROWS_PER_BLOCK):
-        sums.add(probabilities[begin : begin + ROWS_PER_BLOCK], begin)
+    for places in torch.arange(len(probabilities)).split(ROWS_PER_BLOCK):
+        sums.add(probabilities[places], places)
     return sums.score()
 
 
-def inception_score_of_logits(logits: Float[Tensor, "n classes"]) -> tuple[float, float]:
+class LogitSums(SplitSums):
     """The same from logits in any precision; their probabilities are never all there at once."""
-    sums = SplitSums(len(logits))
-    for begin in range(0, len(logits), ROWS_PER_BLOCK):
-        sums.add(probabilities_of(logits[begin : begin + ROWS_PER_BLOCK]), begin)
-    return sums.score()
+
+    def add(self, rows: Float[Tensor, "n classes"], places: Int[Tensor, " n"]) -> None:
+        blocks = zip(rows.split(ROWS_PER_BLOCK), places.split(ROWS_PER_BLOCK), strict=True)
+        for block, of_block in blocks:
+            super().add(block.double().softmax(dim=1), of_block)
 
 
-def probabilities_of(logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n classes"]:
-    """The softmax in double precision."""
-    return logits.double().softmax(dim=1)
+class InceptionScore(Metric):
+    """The Inception score, of any classifier."""
+
+    figures = ("is",)
+    higher_is_better = True
+    reads = "logits"
+    alone = True
+    named_by_features = True
+    inception_name = "is"
+    num_published = 50_000
+
+    def begin(self, side: Side) -> LogitSums:
+        return LogitSums(side.num)
+
+    def compare(self, fake: LogitSums, real: None) -> dict[str, Figure]:
+        return {"is": Figure(*fake.score())}

@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from limner.core.errors import LimnerError
+from limner.metrics import base
+from limner.metrics.base import Figure, Metric, Side
 from limner.metrics.frechet import checked_rows
 
 NUM_ROWS_OF_ONE_MATRIX = 4096  # a matrix takes 134 MB
@@ -156,3 +158,31 @@ def _discrepancies(a: Tensor, b: Tensor, subsets: list, kernel: Kernel) -> np.nd
         values += (chosen @ matrix * chosen).sum(dim=1) / (num * (num - 1))
     values -= 2.0 * (of_a @ kernel(a, b) * of_b).sum(dim=1) / num**2
     return values.numpy()
+
+
+# --- the metric ------------------------------------------------------------
+
+
+class Kid(Metric):
+    """The kernel distance; KID with Inception's weights. It keeps the rows that subsets have."""
+
+    figures = ("kd",)
+    higher_is_better = False
+    named_by_features = True
+    inception_name = "kid"
+
+    def begin(self, side: Side) -> base.Rows:
+        if side.is_real:
+            return base.Rows(side)
+        places = rows_of_subsets(side.num, side.num_other, side.seed)
+        return base.Rows(side, None if len(places) == side.num else places)
+
+    def compare(self, fake: base.Rows, real: base.Rows) -> dict[str, Figure]:
+        a = _placed(fake.rows, fake.places, fake.side.num)
+        b = _placed(real.rows, real.side.ranks, real.side.num)
+        numbers = NUM_SUBSETS, SUBSET_SIZE
+        return {"kd": Figure(*kernel_distance(a, b, *numbers, seed=fake.side.seed))}
+
+
+def _placed(rows: Tensor, places: Tensor | None, num: int) -> Tensor | Rows:
+    return rows if places is None else Rows(rows, places, num)

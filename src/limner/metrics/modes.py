@@ -8,6 +8,7 @@ from torch import Tensor
 
 from limner.core.errors import LimnerError
 from limner.metrics.arrays import ArrayData, ImageSet, num_single_classes
+from limner.metrics.base import Figure, Metric, Rows
 from limner.metrics.features import Classifier, classifier_of
 
 NUM_STACKED_MAX = 20_000  # real images whose channels train the classifier
@@ -97,3 +98,32 @@ def _channels_of(data: ImageSet, base: int) -> ArrayData:
     labels = np.asarray(data.labels[:num])[:, None] // powers % base
     gray = images.transpose(0, 3, 1, 2).reshape(num * channels, height, width, 1)
     return ArrayData(gray, labels.reshape(-1), base, f"{data.sha256}-channels")
+
+
+# --- the metrics -----------------------------------------------------------
+
+
+class Modes(Metric):
+    """How many modes have at least one image."""
+
+    figures = ("modes",)
+    higher_is_better = True
+    reads = "modes"
+    alone = True
+
+    def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
+        found, _ = modes_and_divergence(fake.rows, fake.side.num_classes)
+        return {"modes": Figure(found)}
+
+
+class ModesKl(Metric):
+    """The divergence of the modes' histogram from the uniform one."""
+
+    figures = ("modes-kl",)
+    higher_is_better = False
+    reads = "modes"
+    alone = True
+
+    def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
+        _, divergence = modes_and_divergence(fake.rows, fake.side.num_classes)
+        return {"modes-kl": Figure(divergence)}

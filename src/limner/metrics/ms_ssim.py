@@ -9,11 +9,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from limner.core.errors import LimnerError
+from limner.core.streams import stream
+from limner.metrics.base import Figure, Metric, Rows
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 PIXELS_PER_BATCH = 1 << 19
+NUM_MAX = 20_000  # progressive_growing_of_gans'
 
 
 def ms_ssim(
@@ -87,3 +90,23 @@ def mean_ms_ssim(images: UInt8[Tensor, "n c h w"]) -> float:
             ms_ssim(images[2 * begin : 2 * end : 2], images[2 * begin + 1 : 2 * end : 2]).sum()
         )
     return total / num_pairs
+
+
+# --- the metric ------------------------------------------------------------
+
+
+class MsSsim(Metric):
+    """See `mean_ms_ssim`, of pairs drawn at random."""
+
+    figures = ("ms-ssim",)
+    higher_is_better = False
+    reads = "images"
+    alone = True
+    num_max = NUM_MAX
+    num_usual = NUM_MAX
+
+    def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
+        # generated images come with their classes in turn: neighbours would never be of one class
+        draws = stream("metrics", "pairs", fake.side.seed)
+        order = torch.randperm(len(fake.rows), generator=draws)
+        return {"ms-ssim": Figure(mean_ms_ssim(fake.rows[order]))}

@@ -3,7 +3,8 @@ of the latent, in the features of a network that has to be named."""
 
 import functools
 from collections.abc import Callable
-from typing import Literal, Protocol, runtime_checkable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,15 +13,22 @@ from torch import Tensor, nn
 
 from limner.core.errors import LimnerError
 from limner.core.streams import stream
+from limner.metrics.base import Figure, Metric, Rows, Side
 from limner.metrics.features import DataClassifier, Extractor
 from limner.metrics.features.pretrained import BATCH_SIZE, Pretrained, in_color
+
+if TYPE_CHECKING:
+    from limner.metrics.reference import Reference
+    from limner.metrics.streams import ImageStream
 
 EPSILON = 1e-4
 DISCARDED = (1.0, 99.0)  # percentiles beyond which the few enormous lengths are left out
 PAIRS_PER_BATCH = 32
+NUM_MAX = 10_000
 
 Interpolation = Literal["slerp", "lerp"]
 Where = Literal["full", "end"]
+WHERE: tuple[Where, ...] = ("full", "end")
 
 
 @runtime_checkable
@@ -132,3 +140,50 @@ def mean_path_length(lengths: Float[Tensor, " n"]) -> tuple[float, float]:
     high = np.percentile(values, DISCARDED[1], method="higher")
     kept = values[(low <= values) & (values <= high)]
     return float(kept.mean()), float(kept.std())
+
+
+# --- the metric ------------------------------------------------------------
+
+
+def check_paths(images: "ImageStream", reference: "Reference") -> None:
+    """Refuse the path length before anything is made.
+
+    Raises:
+        LimnerError: images that no generator makes, or features that read no floats.
+    """
+    if images.generate is None:
+        raise LimnerError("metric 'ppl' needs a generator, and these are images; leave it out")
+    features_of_floats(reference.extractor)
+
+
+def paths_of(images: "ImageStream", reference: "Reference", num: int) -> Float[Tensor, "num 2"]:
+    """Lengths, full and end, of `num` ways."""
+    assert images.generate is not None
+    features = features_of_floats(reference.extractor)
+    settings = images.generate, features, num, images.z_dim, images.num_classes
+    lengths = [path_lengths(*settings, where, seed=reference.seed) for where in WHERE]
+    return torch.stack(lengths, dim=1)
+
+
+class Ppl(Metric):
+    """The perceptual path length."""
+
+    figures = ("ppl", "ppl-end")
+    higher_is_better = False
+    reads = "paths"
+    alone = True
+    named_by_features = True
+    num_max = NUM_MAX
+
+    def begin(self, side: Side) -> Rows:
+        return Rows(replace(side, num=self.num_used(side.num, side.num)))
+
+    def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
+        full, end = fake.rows.unbind(dim=1)
+        return {
+            "ppl": Figure(*mean_path_length(full)),
+            "ppl-end": Figure(*mean_path_length(end)),
+        }
+
+    def known_floors(self, reference: "Reference") -> dict[str, float]:
+        return {}  # real images have no latents

@@ -8,7 +8,7 @@ import statistics
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import safetensors
 import torch
@@ -19,73 +19,44 @@ from limner.core.errors import LimnerError
 from limner.core.files import cache_directory, write_atomically
 from limner.core.streams import stream
 from limner.metrics.arrays import num_single_classes
+from limner.metrics.base import Accumulator, Figure, Metric, Reads, Real, Side, fed
 from limner.metrics.features import Classifier, Extractor, classifier_of, make_extractor
 from limner.metrics.features.base import (
     CPU,
-    PIXELS_MAX,
     KnowsClasses,
-    features_of,
     images_at,
-    pixel_rows,
+    made_small,
+    rows_in_parts,
 )
 from limner.metrics.frechet import Gaussian, checked_rows
 from limner.metrics.frechet import moments as moments_of
 from limner.metrics.modes import classifier_of_modes
 from limner.metrics.moments_file import Moments, features_id, read_moments
-from limner.metrics.results import Comparison, Figure, Metric, Sums
 
 if TYPE_CHECKING:
     from limner.metrics.arrays import ImageSet
 
 STATISTICS_VERSION = 4  # rises when a cached feature or floor would come out differently
 NUM_REAL_MAX = 50_000
-# a metric of these reads the generated images alone
-OF_CLASSIFIER = ("classes", "modes", "probabilities")
 NUM_FLOOR_IMAGES = 20_000
 
 
-class Side(NamedTuple):
-    """Rows [N, D] and, where there are any, int64 labels [N].
+def halves(order: Tensor, num: int, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The first half of an order of rows, of which at most `num`, and the second.
 
-    Of generated images summed up on the way there are no rows, but their mean and covariance, or
-    other sums. `places` are those of the rows among all `num` images of the side.
+    With labels of all rows each class is halved, and the `num` rows take the classes in turn, as
+    generated images do: in a random half of many classes some would be missing.
     """
-
-    rows: Tensor
-    labels: Tensor | None
-    gaussian: Gaussian | None = None
-    sums: Sums | None = None
-    places: Tensor | None = None
-    num: int = 0
-
-    def part(self, begin: int, end: int | None = None) -> "Side":
-        """Rows `begin` to `end`."""
-        return Side(self.rows[begin:end], None if self.labels is None else self.labels[begin:end])
-
-    def shuffled(self, *keys: int | str) -> "Side":
-        """All rows in an order that the keys alone decide."""
-        order = torch.randperm(len(self.rows), generator=stream("metrics", "rows", *keys))
-        return Side(self.rows[order], None if self.labels is None else self.labels[order])
-
-    def halves(self, num: int, in_classes: bool = False) -> tuple["Side", "Side"]:
-        """The first half, of which at most `num` rows, and the second.
-
-        With `in_classes` each class is halved, and the `num` rows take the classes in turn, as
-        generated images do: in a random half of many classes some would be missing.
-        """
-        half = len(self.rows) // 2
-        if not in_classes or self.labels is None:
-            return self.part(0, min(num, half)), self.part(half)
-        order, counts = self.labels.argsort(stable=True), self.labels.bincount()
-        ranks = torch.empty_like(order)  # of a row in its class
-        ranks[order] = torch.arange(len(order)) - (counts.cumsum(0) - counts)[self.labels[order]]
-        first = (ranks % 2 == 0).nonzero()[:, 0]
-        first = first[ranks[first].argsort(stable=True)][:num]
-        second = (ranks % 2 == 1).nonzero()[:, 0]
-        return (
-            Side(self.rows[first], self.labels[first]),
-            Side(self.rows[second], self.labels[second]),
-        )
+    if labels is None:
+        half = len(order) // 2
+        return order[: min(num, half)], order[half:]
+    labels = labels[order]
+    by_class, counts = labels.argsort(stable=True), labels.bincount()
+    ranks = torch.empty_like(by_class)  # of a row in its class
+    ranks[by_class] = torch.arange(len(order)) - (counts.cumsum(0) - counts)[labels[by_class]]
+    first = (ranks % 2 == 0).nonzero()[:, 0]
+    first = first[ranks[first].argsort(stable=True)][:num]
+    return order[first], order[ranks % 2 == 1]
 
 
 class Reference:
@@ -188,95 +159,115 @@ class Reference:
         kept = _read_tensors(path, "features")
         if kept is not None:
             return kept[0]
-        features = features_of(self.extractor, self.real, self.order).contiguous()
+        features = rows_in_parts(self.extractor.features, self.real, self.order).contiguous()
         _keep(path, save({"features": features}))
         return features
 
-    def used_by(self, metric: Metric) -> Extractor | None:
-        """Whose rows a metric reads: None for pixels."""
-        if metric.reads == "modes":
+    def used_by(self, reads: Reads) -> Extractor | None:
+        """Whose rows of a kind are read: None for pixels."""
+        if reads in ("images", "pixels"):
+            return None
+        if reads == "modes":
             return self.modes
-        if metric.reads == "classes":
+        has_logits = hasattr(self.extractor, "logits")
+        if reads == "classes" or (reads == "logits" and not has_logits):
             return self.classifier
-        if metric.reads == "probabilities":
-            knows_classes = hasattr(self.extractor, "logits")
-            return self.extractor if knows_classes else self.classifier
-        return self.extractor if metric.reads in ("features", "paths") else None
+        return self.extractor
 
-    def rows_of(self, metric: Metric, images: Tensor) -> Tensor:
-        """What a metric reads of images uint8 [N, C, H, W]."""
-        if metric.reads == "images":
-            return images
-        if metric.reads == "pixels":
-            return pixel_rows(images)
-        if metric.reads == "features":
-            return self.extractor.features(images)
-        used = self.used_by(metric)
-        assert isinstance(used, KnowsClasses), metric.reads
-        return classified(used.logits(images), metric)
+    def rows_of(self, reads: Reads) -> Callable[[Tensor], Tensor]:
+        """How images uint8 [N, C, H, W] become rows of a kind; see `Metric`."""
+        used = self.used_by(reads)
+        if used is None:
+            return made_small if reads == "pixels" else lambda images: images
+        if reads == "features":
+            return used.features
+        assert isinstance(used, KnowsClasses), reads
+        if reads == "logits":
+            return used.logits
+        return lambda images: checked_rows(used.logits(images), 1).argmax(dim=1)
 
-    def compare(self, metric: Metric, fake: Side) -> Mapping[str, Figure]:
-        """A metric's figures for generated rows against the reference."""
-        if fake.gaussian is not None:
-            return self._compute_by_moments(metric, fake.gaussian)
-        if fake.sums is not None:
-            assert metric.from_sums is not None
-            return metric.from_sums(fake.sums)
-        if metric.reads in OF_CLASSIFIER or metric.alone:
-            return self._compute(metric, fake, fake.part(0, 0))
-        return self._compute(metric, fake, self._side(metric, len(fake.rows)))
+    def fakes(self, metric: Metric, num: int, labels: Tensor | None) -> Side:
+        """Of `num` generated images what a metric is told before these come."""
+        # how many images a file's moments are of is not known
+        num_real = num if self.moments_for(metric) is not None else len(self) or num
+        return Side(num, num_real, self.seed, labels, self.data.num_classes)
+
+    def compare(self, metric: Metric, fake: Accumulator, num: int) -> Mapping[str, Figure]:
+        """A metric's figures for what it kept of `num` generated images."""
+        most = metric.num_used(len(self), num)
+        real = Real(
+            *(most, num, self.seed, _at(self.labels, slice(most))),
+            ranks=self.ranks[:most],
+            rows=lambda: self._rows(metric.reads, most),
+            gaussian=lambda _: self.gaussian,
+        )
+        return self._compare(metric, fake, real)
 
     def floors(self, name: str, metric: Metric, num: int) -> Mapping[str, float]:
         """A metric's figures for real images against other real images, for `num` generated."""
-        if metric.reads == "paths" or len(self) < 4:  # a half has to have two
+        if len(self) < 4:  # a half has to have two
             return {}
-        if metric.reads == "classes":
-            # the classifier knows the real images by heart: only its held-out part is honest
-            return dict.fromkeys(metric.figures, self.classifier.held_out_accuracy)
+        known = metric.known_floors(self)
+        if known is not None:
+            return known
         num = min(num, len(self) // 2)
         file = self.moments_for(metric)
         against = "" if file is None else f" {file.sha256}"
-        path = self._cached("json", f"floor {name} {num}{against}", self.used_by(metric))
+        path = None  # a user's own formula may have changed since
+        if type(metric).__module__.partition(".")[0] == "limner":
+            path = self._cached("json", f"floor {name} {num}{against}", self.used_by(metric.reads))
         kept = _read_figures(path)
         if kept is not None:
             return kept
-        real = self._side(metric, 2 * num)
+        rows = self._rows(metric.reads, self._num_for_floors(metric, num))
         num_splits = min(max(NUM_FLOOR_IMAGES // len(self), 1), metric.num_floor_splits)
-        splits = [real.shuffled(self.seed, split) for split in range(num_splits)]
-        in_classes = metric.needs_labels and metric.reads == "features"
-        figures = [self._compute(metric, *split.halves(num, in_classes)) for split in splits]
+        figures = [self._floor(metric, rows, num, split) for split in range(num_splits)]
         floors = {
             key: statistics.fmean(found[key].value for found in figures) for key in figures[0]
         }
         _keep(path, json.dumps(floors).encode())
         return floors
 
+    def _floor(self, metric: Metric, rows: Tensor, num: int, split: int) -> Mapping[str, Figure]:
+        """The figures for `num` of one half of the rows against the other half."""
+        order = torch.randperm(len(rows), generator=stream("metrics", "rows", self.seed, split))
+        in_classes = metric.needs_labels and metric.reads == "features"
+        first, second = halves(order, num, self.labels if in_classes else None)
+        beside = len(first) if self.moments_for(metric) is not None else len(second)
+        labels = _at(self.labels, first)
+        fakes = Side(len(first), beside, self.seed, labels, self.data.num_classes)
+        fake = fed(metric.begin(fakes), rows[first])
+        second = second[: metric.num_used(len(second), len(first))]
+        real = Real(
+            *(len(second), len(first), self.seed, _at(self.labels, second)),
+            rows=lambda: rows[second],
+            gaussian=lambda _: moments_of(rows[second]),
+        )
+        return self._compare(metric, fake, real)
+
+    def _compare(self, metric: Metric, fake: Accumulator, real: Real) -> Mapping[str, Figure]:
+        if metric.alone:
+            return metric.compare(fake, None)
+        against = real if self.moments_for(metric) is None else self._of_file()
+        return metric.compare(fake, metric.of_real(against))
+
     def moments_for(self, metric: Metric) -> Moments | None:
         """The moments that a metric compares with; None where it compares with images."""
-        return None if metric.from_moments is None else self.moments
+        return self.moments if metric.takes_moments else None
 
-    def _compute(self, metric: Metric, fake: Side, real: Side) -> Mapping[str, Figure]:
-        if self.moments_for(metric) is not None:
-            return self._compute_by_moments(metric, moments_of(fake.rows))
-        num_fake = metric.num_used(len(fake.rows), len(real.rows))
-        num_real = metric.num_used(len(real.rows), len(fake.rows))
-        if num_fake < len(fake.rows):  # fakes often come class by class, so never the first ones
-            fake = fake.shuffled(self.seed, "fakes").part(0, num_fake)
-        if num_real < len(real.rows):
-            real = real.part(0, num_real)
-        sides = Comparison(
-            fake.rows,
-            fake.labels,
-            real.rows,
-            real.labels,
-            self.seed,
-            pixel_shape(self.data.image_shape),
-            self.data.num_classes,
-            fake.num,
-            fake.places,
-            real.places,
-        )
-        return metric.compute(sides)
+    def _of_file(self) -> Real:
+        file = self.moments
+        assert file is not None
+
+        def gaussian(width: int) -> Gaussian:
+            if width != len(file.mean):
+                raise LimnerError(
+                    f"{file.path}: moments of {len(file.mean)} features, but "
+                    f"'{self.extractor.name}' has {width}; they belong to another network"
+                )
+            return file.gaussian
+
+        return Real(0, 0, rows=lambda: torch.zeros(0), gaussian=gaussian, has_rows=False)
 
     def _check_features(self, moments: Moments | None) -> None:
         own = features_id(self.extractor.name, self.extractor.weights_sha256)
@@ -289,34 +280,24 @@ class Reference:
             f"'{own[:60]}'; give --features that they belong to, or other moments"
         )
 
-    def _compute_by_moments(self, metric: Metric, fake: Gaussian) -> Mapping[str, Figure]:
-        assert metric.from_moments is not None
-        file = self.moments_for(metric)
-        if file is None:
-            return metric.from_moments(fake, self.gaussian)
-        if len(fake.mean) != len(file.mean):
-            raise LimnerError(
-                f"{file.path}: moments of {len(file.mean)} features, but '{self.extractor.name}' "
-                f"has {len(fake.mean)}; they belong to another network"
-            )
-        return metric.from_moments(fake, file.gaussian)
-
-    def _side(self, metric: Metric, num_images: int) -> Side:
-        """All rows of the reference; no more than these of whole images, for the memory, and of
-        what is read for floors alone, for the time, where one split does."""
+    def _num_for_floors(self, metric: Metric, num: int) -> int:
+        """Real images whose rows floors are made of: no more whole ones than needed, for the
+        memory, and of large data no more that a network has to read, for the time."""
         if metric.reads == "features":
-            return Side(self.features, self.labels, places=self.ranks)
-        if metric.reads in OF_CLASSIFIER:
-            order = self.order if len(self) <= NUM_FLOOR_IMAGES else self.order[:num_images]
-            rows = _Rows(functools.partial(self.rows_of, metric))
-            labels = None if self.labels is None else self.labels[: len(order)]
-            return Side(features_of(rows, self.real, order), labels)
-        # twice the largest number, for the floor's two halves
-        num = len(self) if metric.num_max is None else min(2 * metric.num_max, len(self))
-        num = min(num, num_images) if metric.reads == "images" else num
-        images = images_at(self.real, self.order[:num])
-        pixels = images if metric.reads == "images" else pixel_rows(images)
-        return Side(pixels, None if self.labels is None else self.labels[:num])
+            return len(self)
+        if self.used_by(metric.reads) is not None:
+            return len(self) if len(self) <= NUM_FLOOR_IMAGES else 2 * num
+        most = len(self) if metric.num_max is None else min(2 * metric.num_max, len(self))
+        return min(most, 2 * num) if metric.reads == "images" else most
+
+    def _rows(self, reads: Reads, num: int) -> Tensor:
+        """Rows of the first real images, in the order of the reference."""
+        if reads == "features":
+            return self.features[:num]
+        order, make = self.order[:num], self.rows_of(reads)
+        if self.used_by(reads) is None:
+            return make(images_at(self.real, order))
+        return rows_in_parts(make, self.real, order)
 
     def _cached(self, suffix: str, what: str, extractor: Extractor | None) -> Path | None:
         """The file of a statistic; None where the extractor's weights have no identity."""
@@ -331,30 +312,8 @@ class Reference:
         return cache_directory() / "statistics" / f"{digest}.{suffix}"
 
 
-class _Rows:
-    """Any rows where features are asked for."""
-
-    name = "rows"
-    weights_sha256: str | None = None
-
-    def __init__(self, rows: Callable[[Tensor], Tensor]):
-        self.rows = rows
-
-    def features(self, images: Tensor) -> Tensor:
-        return self.rows(images)
-
-
-def pixel_shape(image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """(C, H, W) of the images that `pixel_rows` makes flat."""
-    channels, height, width = image_shape
-    if max(height, width) <= PIXELS_MAX:
-        return image_shape
-    return channels, min(height, PIXELS_MAX), min(width, PIXELS_MAX)
-
-
-def classified(logits: Tensor, metric: Metric) -> Tensor:
-    """What a metric reads of a classifier's logits [N, classes]: their largest, or all."""
-    return logits if metric.reads == "probabilities" else checked_rows(logits, 1).argmax(dim=1)
+def _at(labels: Tensor | None, places: Tensor | slice) -> Tensor | None:
+    return None if labels is None else labels[places]
 
 
 def _read_tensors(path: Path | None, *names: str) -> list[Tensor] | None:

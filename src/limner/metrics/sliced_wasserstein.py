@@ -8,10 +8,12 @@ from torch.nn import functional as F
 
 from limner.core.errors import LimnerError
 from limner.core.streams import stream
+from limner.metrics.base import Figure, Metric, Rows
 
 PATCH_SIDE, NUM_PATCHES = 7, 128  # patches an image and level
 NUM_REPEATS, NUM_DIRECTIONS = 4, 128
 SMALLEST_SIDE = 16  # of the last level
+NUM_MAX = 16_384
 SCALE = 1e3
 PIXELS_PER_BATCH = 1 << 20
 PROJECTIONS_PER_BATCH = 1 << 25  # 134 MB
@@ -153,3 +155,23 @@ def _smoothed(images: Tensor) -> Tensor:
     flat = padded.reshape(num * channels, 1, height + 4, width + 4)
     flat = F.conv2d(F.conv2d(flat, line.view(1, 1, 5, 1)), line.view(1, 1, 1, 5))
     return flat.view(num, channels, height, width)
+
+
+# --- the metric ------------------------------------------------------------
+
+
+class Swd(Metric):
+    """See `sliced_wasserstein`."""
+
+    figures = ("swd-avg",)
+    higher_is_better = False
+    reads = "images"
+    num_max = NUM_MAX
+    equal_numbers = True
+    num_usual = NUM_MAX
+    num_published = NUM_MAX
+    side_min = SMALLEST_SIDE
+
+    def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
+        values = sliced_wasserstein(fake.rows, real.rows, fake.side.seed)
+        return {f"swd-{level}": Figure(*value) for level, value in values.items()}

@@ -1,6 +1,6 @@
 """Images that are made or read part by part, and their rows, shared out over the processes."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,12 +8,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from limner.core import distributed
-from limner.metrics.frechet import Gaussian, RunningMoments
-from limner.metrics.results import Sums
+from limner.metrics.base import Accumulator
 
 IMAGES_PER_PART = 512  # a multiple of the batches of sampling, so that parts change no batch
 BYTES_PER_PART = 1 << 27
-MIN_IMAGES_A_FEATURE = 2
 
 
 @dataclass(frozen=True)
@@ -67,31 +65,35 @@ def as_stream(images: UInt8[Tensor, "n c h w"] | ImageStream) -> ImageStream:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is kept of one kind of rows.
+    """Rows that an accumulator is shown.
 
     Attributes:
         rows: uint8 images [n, C, H, W] -> their rows [n, ...].
-        places: int64; the images whose rows are kept, in this order; None keeps all in theirs.
-        sum_up_beside: keep mean and covariance only, if of these images and of so many real ones
-            there are at least `MIN_IMAGES_A_FEATURE` a feature: fewer make a covariance that lacks
-            rank, whose root needs rows. None keeps rows.
-        sums: keep no rows but these sums of all of them.
         is_shared: `rows` is asked for others, too, and remembers its last answer: it is shown whole
-            parts, also where only some of their rows are kept.
+            parts, also where only some of their rows are wanted.
     """
 
+    accumulator: Accumulator
     rows: Callable[[Tensor], Tensor]
-    places: Tensor | None = None
-    sum_up_beside: int | None = None
-    sums: Sums | None = None
     is_shared: bool = False
 
+    def show(self, images: Tensor, begin: int) -> bool:
+        """The images from number `begin` on; whether any of them was wanted."""
+        places = torch.arange(begin, begin + len(images))
+        wanted = self.accumulator.places
+        chosen = torch.ones(len(images)).bool() if wanted is None else torch.isin(places, wanted)
+        if not bool(chosen.any()):
+            return False
+        if bool(chosen.all()):
+            rows = self.rows(images)
+        else:
+            rows = self.rows(images)[chosen] if self.is_shared else self.rows(images[chosen])
+        self.accumulator.add(rows.cpu(), places[chosen])
+        return True
 
-Kept = Tensor | Gaussian | Sums
 
-
-def read(stream: ImageStream, wanted: Mapping[str, Wanted]) -> dict[str, Kept]:
-    """Look at each image once and keep what is wanted of it.
+def read(stream: ImageStream, wanted: Sequence[Wanted]) -> None:
+    """Look at each image once and show it to all.
 
     With several processes each takes every so many-th part and all get everything. As parts are
     those of one process, so are the rows, bit for bit; sums agree to rounding in double precision.
@@ -99,81 +101,15 @@ def read(stream: ImageStream, wanted: Mapping[str, Wanted]) -> dict[str, Kept]:
     Raises:
         Interrupted: a process was; then all raise it.
     """
-    keepers = {name: _Keeper(stream.num, want) for name, want in wanted.items()}
     number, count = distributed.rank(), distributed.world_size()
+    seen = [False] * len(wanted)
     with distributed.apart():
         for place, (begin, end) in enumerate(stream.parts()):
-            if place % count == number and keepers:
+            if place % count == number and wanted:
                 images = stream.part(begin, end)
-                for keeper in keepers.values():
-                    keeper.add(images, begin)
-    return {name: keeper.shared(stream) for name, keeper in keepers.items()}
-
-
-class _Keeper:
-    """What one kind of rows leaves behind."""
-
-    def __init__(self, num: int, want: Wanted):
-        self.want = want
-        places = torch.arange(num) if want.places is None else want.places
-        self.num_kept = len(places)
-        self.target = torch.full((num,), -1)
-        self.target[places] = torch.arange(len(places))
-        self.kept: Tensor | RunningMoments | None = None
-
-    def begin(self, rows: Tensor) -> None:
-        """Learn from the first rows what there will be to keep."""
-        fewest = min(self.num_kept, self.want.sum_up_beside or 0)
-        if rows.ndim == 2 and fewest >= MIN_IMAGES_A_FEATURE * rows.shape[1]:
-            self.kept = RunningMoments()
-        else:
-            self.kept = torch.zeros(self.num_kept, *rows.shape[1:], dtype=rows.dtype)
-
-    def add(self, images: Tensor, begin: int) -> None:
-        target = self.target[begin : begin + len(images)]
-        chosen = target >= 0
-        if not bool(chosen.any()):
-            return
-        if bool(chosen.all()):
-            rows = self.want.rows(images).cpu()
-        elif self.want.is_shared:
-            rows = self.want.rows(images).cpu()[chosen]
-        else:
-            rows = self.want.rows(images[chosen]).cpu()
-        if self.want.sums is not None:
-            self.want.sums.add(rows, begin)
-            return
-        if self.kept is None:
-            self.begin(rows)
-        if isinstance(self.kept, RunningMoments):
-            self.kept.add(rows)
-        elif self.kept is not None:
-            self.kept[target[chosen]] = rows
-
-    def shared(self, stream: ImageStream) -> Kept:
-        """Everything, on every process."""
-        if self.want.sums is not None:
-            self.want.sums.share()
-            return self.want.sums
-        if self.kept is None:  # there are fewer parts than processes
-            self.begin(self.want.rows(stream.part(0, 1)))
-        if isinstance(self.kept, RunningMoments):
-            return _merged(self.kept).gaussian()
-        assert self.kept is not None
-        return distributed.summed(self.kept)
-
-
-def _merged(own: RunningMoments) -> RunningMoments:
-    """The moments of all processes, in the order of their numbers."""
-    if distributed.world_size() == 1:
-        return own
-    width = int(distributed.largest(len(own.mean)))
-    merged = RunningMoments()
-    for number in range(distributed.world_size()):
-        is_mine = number == distributed.rank() and own.num > 0
-        packed = torch.zeros(width * width + width + 1, dtype=torch.float64)
-        if is_mine:
-            packed = torch.cat([torch.tensor([float(own.num)]), own.mean, own.scatter.flatten()])
-        num, mean, scatter = distributed.summed(packed).split([1, width, width * width])
-        merged.merge(int(num), mean, scatter.view(width, width))
-    return merged
+                seen = [want.show(images, begin) or s for want, s in zip(wanted, seen, strict=True)]
+    for want, has_seen in zip(wanted, seen, strict=True):
+        if not has_seen:  # there are fewer parts than processes
+            rows = want.rows(stream.part(0, 1)).cpu()
+            want.accumulator.add(rows[:0], torch.arange(0))
+        want.accumulator.share()

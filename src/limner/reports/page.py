@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from limner.checkpoints import RunDirectory
-from limner.checkpoints.run_directory import HIGHER_IS_BETTER
+from limner.checkpoints.scored import higher_is_better
 from limner.core.errors import CheckpointError, MissingExtra
 from limner.core.files import write_atomically
 from limner.reports.plots import (
@@ -258,7 +258,7 @@ def _score_rows(scores: Records) -> list[dict[str, str]]:
     for name, entries in results.items():
         step, newest = entries[-1]
         value, floor = newest.get("value"), newest.get("floor")
-        higher = newest.get("metric") in HIGHER_IS_BETTER
+        higher = higher_is_better(newest)
         best = _best(entries, higher)
         sha256 = str(newest.get("weights_sha256") or "")[:8]
         rows.append(

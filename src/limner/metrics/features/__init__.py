@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from limner.core.config import load_module, nearest
 from limner.core.errors import LimnerError
 from limner.metrics.arrays import num_single_classes
 from limner.metrics.features.base import CPU, Classifier, Extractor, KnowsClasses
@@ -28,6 +27,7 @@ from limner.metrics.features.pixels import Pixels
 from limner.metrics.features.pretrained import Pretrained
 from limner.metrics.features.random_conv import RandomConv
 from limner.metrics.features.weights import read_weights
+from limner.metrics.named import named
 
 if TYPE_CHECKING:
     from limner.data import PreparedData
@@ -78,14 +78,17 @@ def make_extractor(
 
 
 def _made(name: str, data: "PreparedData") -> Extractor:
-    if name in EXTRACTORS:
-        return EXTRACTORS[name](data)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in LIBRARIES:
         return library_model(rest, prefix)
     if Path(name).suffix in (*WEIGHTS, ".onnx"):
         return _from_file(Path(name).expanduser())
-    return _users_own(name, data)
+    extractor = named(name, EXTRACTORS, "features")(data)
+    if not isinstance(extractor, Extractor):
+        raise LimnerError(
+            f"features '{name}': an extractor has name, weights_sha256 and features(images)"
+        )
+    return extractor
 
 
 def default_features(data: "PreparedData") -> str:
@@ -123,21 +126,6 @@ def _from_file(path: Path) -> Extractor:
         f"{path}: weights of neither Inception-v3 nor EfficientNet-lite0; "
         "say whose they are: --features timm:NAME=FILE or torchvision:NAME=FILE"
     )
-
-
-def _users_own(name: str, data: "PreparedData") -> Extractor:
-    module, colon, class_name = name.rpartition(":")
-    if not colon:
-        raise LimnerError(f"unknown features '{name}'{nearest(name, EXTRACTORS)}")
-    cls = getattr(load_module(module), class_name, None)
-    if cls is None:
-        raise LimnerError(f"features '{name}': the module has no '{class_name}'")
-    extractor = cls(data)
-    if not isinstance(extractor, Extractor):
-        raise LimnerError(
-            f"features '{name}': an extractor has name, weights_sha256 and features(images)"
-        )
-    return extractor
 
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -66,10 +66,10 @@ def in_batches(network: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([network(to_unit_range(batch)) for batch in images.split(size)])
 
 
-def features_of(extractor: Extractor, data: "ImageSet", indices: Tensor) -> Tensor:
-    """Features [n, D] of the images at int64 indices [n], at most 256 MB of images at a time."""
+def rows_in_parts(rows: Callable[[Tensor], Tensor], data: "ImageSet", indices: Tensor) -> Tensor:
+    """Rows [n, ...] of the images at int64 indices [n], at most 256 MB of images at a time."""
     num = max(BYTES_PER_READ // math.prod(data.image_shape), 1)
-    parts = [extractor.features(images_at(data, some)) for some in indices.split(num)]
+    parts = [rows(images_at(data, some)) for some in indices.split(num)]
     return torch.cat(parts)
 
 
@@ -79,14 +79,14 @@ def images_at(data: "ImageSet", indices: Tensor) -> Tensor:
     return torch.from_numpy(picked).permute(0, 3, 1, 2)
 
 
-def pixel_rows(images: Tensor) -> Tensor:
-    """uint8 [N, C, H, W] to uint8 [N, D]; above 64 pixels averaged down to 64, for the cost."""
+def made_small(images: Tensor) -> Tensor:
+    """uint8 [N, C, H, W]; sides above `PIXELS_MAX` are averaged down to it, for the cost."""
     height, width = images.shape[-2:]
     if max(height, width) > PIXELS_MAX:
         size = (min(height, PIXELS_MAX), min(width, PIXELS_MAX))
         parts = [F.interpolate(x.float(), size, mode="area") for x in images.split(256)]
         images = torch.cat([part.round_().to(torch.uint8) for part in parts])
-    return images.flatten(1)
+    return images.contiguous()
 
 
 def without_draws(kind: type[nn.Module], *arguments: int) -> nn.Module:

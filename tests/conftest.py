@@ -1,13 +1,13 @@
 """Shared fixtures, and shapes checked. Torch has one thread: two on a loaded machine can stall."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
 from jaxtyping import config
 
 import shapes
+from golden_files import Golden, large_roots, unpack
 
 torch.set_num_threads(1)
 
@@ -20,22 +20,10 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "jaxtyping_disable", True)
 
 
-def golden_root() -> Path | None:
-    """The folder of reference tensors: $LIMNER_GOLDEN, else ../shared/golden, else none."""
-    given = os.environ.get("LIMNER_GOLDEN")
-    root = Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "golden"
-    return root if root.is_dir() else None
-
-
 @pytest.fixture(scope="session")
-def golden() -> Path:
-    root = golden_root()
-    if root is None:
-        message = "no golden files: set LIMNER_GOLDEN to their folder"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return root
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Golden:
+    """Finds reference tensors by name, see tests/golden/data/README.md."""
+    return Golden(large_roots(), lambda: unpack(tmp_path_factory.mktemp("golden")))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -71,8 +71,8 @@ def configs_of(flags, resolution):
 class Fixture:
     """One golden file: its tensors, and the two networks in the state it begins with."""
 
-    def __init__(self, root, name):
-        stem = root / "biggan" / name
+    def __init__(self, golden, name):
+        stem = golden(f"biggan/{name}.safetensors")
         record = json.loads(stem.with_suffix(".json").read_text())["config"]
         self.tensors = load_file(stem.with_suffix(".safetensors"))
         self.num_classes = record["n_classes"]

@@ -42,15 +42,24 @@ SHARE_OF_SIGN_NOISE = 0.005
 
 
 class Folder:
-    """One of the golden folders with the tensors that its JSON describes."""
+    """One of the golden folders, of which a test needs some files, and what its JSON says."""
 
-    def __init__(self, root, name):
-        self.path, self.suffix = root / "biggan_ckpt" / name, FOLDERS[name]
-        self.tensors = load_file(self.path.with_suffix(".safetensors"))
+    def __init__(self, golden, name, *needed):
+        self.suffix = FOLDERS[name]
+        for file in needed or ("G", "G_ema", "D"):
+            self.path = golden(f"biggan_ckpt/{name}/{self.name_of(file)}").parent
+        self.golden = golden
         self.facts = json.loads(self.path.with_suffix(".json").read_text())
 
+    @property
+    def tensors(self):
+        return load_file(self.golden(f"biggan_ckpt/{self.path.name}.safetensors"))
+
+    def name_of(self, name):
+        return f"{name}_{self.suffix}.pth" if self.suffix else f"{name}.pth"
+
     def file(self, name):
-        return self.path / (f"{name}_{self.suffix}.pth" if self.suffix else f"{name}.pth")
+        return self.path / self.name_of(name)
 
     def raw(self, name):
         return torch.load(self.file(name), weights_only=True)
@@ -67,6 +76,11 @@ class Folder:
 @pytest.fixture(params=FOLDERS)
 def folder(request, golden):
     return Folder(golden, request.param)
+
+
+@pytest.fixture(params=FOLDERS)
+def training(request, golden):
+    return Folder(golden, request.param, "G_optim")
 
 
 # --- a model --------------------------------------------------------------------
@@ -137,7 +151,7 @@ def test_settings_are_flags_of_that_program(golden):
 
 @pytest.mark.parametrize("present", [("G",), ("G_ema",), ("G", "D"), ("G_ema", "D")])
 def test_a_folder_may_hold_some_of_the_networks(golden, tmp_path, present):
-    source = Folder(golden, "cifar_legacy")
+    source = Folder(golden, "cifar_legacy", *present)
     absent = {"G", "G_ema", "D", "G_optim", "D_optim"} - set(present)
     record = read(source.copy_to(tmp_path / "weights", *absent))
     assert record.generator_raw is None
@@ -202,10 +216,9 @@ def on_meta(path):
 
 @pytest.mark.parametrize("name", KEY_LISTS)
 def test_full_size_key_lists_map_without_a_missing_or_left_over_key(golden, name):
-    root = golden / "biggan"
-    states = {net: on_meta(root / f"keys_{name}_{net}.json") for net in ROLES}
+    states = {net: on_meta(golden(f"biggan/keys_{name}_{net}.json")) for net in ROLES}
     flags = DEFAULTS | flags_of_shapes(states["G"], states["D"], name)
-    given = json.loads((root / f"keys_{name}_G.json").read_text())["config"]
+    given = json.loads(golden(f"biggan/keys_{name}_G.json").read_text())["config"]
     for key, value in given.items():
         assert flags[key] == value, key
     config = ModelConfig(
@@ -238,11 +251,11 @@ def pictures(tmp_path):
     return path
 
 
-def test_a_run_has_every_tensor_of_the_training(folder, tmp_path, pictures):
-    run = import_run(folder.path, tmp_path / "run", pictures, folder.suffix)
-    full = folder.facts["full_config"]
+def test_a_run_has_every_tensor_of_the_training(training, tmp_path, pictures):
+    run = import_run(training.path, tmp_path / "run", pictures, training.suffix)
+    full = training.facts["full_config"]
     state = load_state(run.select(""))
-    itr = folder.facts["config"]["iters"] - 1
+    itr = training.facts["config"]["iters"] - 1
     per_step = full["batch_size"] * full["num_D_steps"] * full["num_D_accumulations"]
     assert state["progress"] == {
         "step": itr, "nimg": itr * per_step, "rollbacks": 0, "tick": 0, "tick_step": 0
@@ -251,11 +264,11 @@ def test_a_run_has_every_tensor_of_the_training(folder, tmp_path, pictures):
     for net, part in (("G", "generator"), ("G_ema", "generator_ema"), ("D", "discriminator")):
         role = ROLES[net[0]]
         back = to_reference(role, getattr(config, role), state[part])
-        raw = folder.raw(net)
+        raw = training.raw(net)
         assert list(back) == list(raw)
         assert all(torch.equal(back[key], raw[key]) for key in raw)
     for net, part in (("G", "optimizer_g"), ("D", "optimizer_d")):
-        check_moments(folder, net, state[part], getattr(config, ROLES[net]))
+        check_moments(training, net, state[part], getattr(config, ROLES[net]))
 
 
 def check_moments(folder, net, found, network):
@@ -279,11 +292,11 @@ def check_moments(folder, net, found, network):
 
 
 @pytest.mark.usefixtures("unchecked")  # reals of the recording are no multiples of 1 / 127.5
-def test_the_next_iteration_is_the_originals(folder, tmp_path, pictures):
+def test_the_next_iteration_is_the_originals(training, tmp_path, pictures):
     """Resumed from the folder, one more iteration on the recorded latents and pictures."""
-    run = import_run(folder.path, tmp_path / "run", pictures, folder.suffix)
+    run = import_run(training.path, tmp_path / "run", pictures, training.suffix)
     config = from_json(RunConfig, run.config.read_bytes(), "config.json")
-    state, tensors = load_state(run.select("")), folder.tensors
+    state, tensors = load_state(run.select("")), training.tensors
     itr = state["progress"]["step"]
     latents, labels = tensors["in/z_seq"][None], tensors["in/y_seq"][None]
     noise = Replay(latents.repeat(itr + 1, 1, 1, 1), labels.repeat(itr + 1, 1, 1))
@@ -317,7 +330,7 @@ def check_after(found, expected, allowed, net):
 
 
 def test_the_run_goes_on_with_train(golden, tmp_path, pictures):
-    source = Folder(golden, "cifar_legacy")
+    source = Folder(golden, "cifar_legacy", "G_optim")
     run = import_run(source.path, tmp_path / "run", pictures, source.suffix)
     config = from_json(RunConfig, run.config.read_bytes(), "config.json")
     assert config.steps == 100 * 40 // 16  # epochs, pictures, pictures a step
@@ -329,7 +342,7 @@ def test_the_run_goes_on_with_train(golden, tmp_path, pictures):
 
 
 def test_what_cannot_become_a_run_says_why(golden, tmp_path, pictures):
-    source = Folder(golden, "big32_zip")
+    source = Folder(golden, "big32_zip", "G_optim")
     copy = source.copy_to(tmp_path / "weights", "G_optim", "D")
     with pytest.raises(CheckpointError, match=r"without D\.pth, G_optim\.pth; leave --run out"):
         import_run(copy, tmp_path / "run", pictures)
@@ -372,10 +385,10 @@ def test_an_exported_model_is_the_folder_it_came_from(folder, tmp_path):
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-def test_an_exported_run_is_the_training_it_came_from(folder, tmp_path, pictures):
-    run = import_run(folder.path, tmp_path / "run", pictures, folder.suffix)
+def test_an_exported_run_is_the_training_it_came_from(training, tmp_path, pictures):
+    run = import_run(training.path, tmp_path / "run", pictures, training.suffix)
     export(run.path, "biggan-pytorch", tmp_path / "weights")
-    before = read_training(folder.path, folder.suffix)
+    before = read_training(training.path, training.suffix)
     after = read_training(tmp_path / "weights")
     changed = {k for k in DEFAULTS if before.flags[k] != after.flags[k]}
     assert changed <= {"dataset", "G_nl", "D_nl", "G_batch_size", "num_epochs", "save_every",
@@ -390,7 +403,7 @@ def test_an_exported_run_is_the_training_it_came_from(folder, tmp_path, pictures
 
 def test_exported_files_hold_plain_values_alone(golden, tmp_path, pictures):
     """So that anybody can read them without running anything."""
-    source = Folder(golden, "big32_zip")
+    source = Folder(golden, "big32_zip", "G_optim")
     run = import_run(source.path, tmp_path / "run", pictures)
     files = export(run.path, "biggan-pytorch", tmp_path / "weights")
     assert len(files) == 6

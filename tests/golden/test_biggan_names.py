@@ -32,7 +32,7 @@ def shape_of(text):
 @pytest.mark.parametrize("net", ["G", "D"])
 @pytest.mark.parametrize("stem", STEMS)
 def test_names_and_shapes_of_full_size_networks(golden, stem, net):
-    record = json.loads((golden / "biggan" / f"keys_{stem}_{net}.json").read_text())
+    record = json.loads(golden(f"biggan/keys_{stem}_{net}.json").read_text())
     flags = dict(record["config"])
     if "deep" in stem:
         flags["model"] = "BigGANdeep"

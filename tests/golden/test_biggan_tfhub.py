@@ -22,12 +22,12 @@ ATOL = 2e-5  # the fixture's own
 
 @pytest.fixture(scope="module")
 def module(golden):
-    return golden / "biggan_tfhub" / "tfhub_module_128_ch4"
+    return golden("biggan_tfhub/tfhub_module_128_ch4")
 
 
 @pytest.fixture(scope="module")
 def fixture(golden):
-    return load_file(golden / "biggan_tfhub" / "tfhub_v1_128_ch4.safetensors")
+    return load_file(golden("biggan_tfhub/tfhub_v1_128_ch4.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_converted_files_keep_the_converters_images(fixture, arrays, tmp_path):
 
 
 def key_list(golden, name):
-    plain = json.loads((golden / "biggan_tfhub" / f"{name}.json").read_text())["keys"]
+    plain = json.loads(golden(f"biggan_tfhub/{name}.json").read_text())["keys"]
     found = {key: re.fullmatch(r"(\w+)\[(.*)\]", text) for key, text in plain.items()}
     return {
         key: torch.empty([int(n) for n in m[2].split(",") if n], dtype=getattr(torch, m[1]))

@@ -204,7 +204,7 @@ def compare_optimizers(compared, trainer):
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("config", [cifar(), sngan()], ids=lambda config: config.name)
 def test_two_iterations_of_the_reference(golden, config):
-    path = golden / "biggan" / config.name
+    path = golden(f"biggan/{config.name}.safetensors")
     facts = json.loads(path.with_suffix(".json").read_text())
     tensors = load_file(path.with_suffix(".safetensors"))
     compared = Compared(config, facts, tensors)

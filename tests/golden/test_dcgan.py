@@ -81,9 +81,8 @@ class OnePass:
 
 @pytest.fixture(params=["dcgan32", "dcgan64"])
 def fixture(request, golden):
-    folder = golden / "dcgan"
-    config = json.loads((folder / f"{request.param}.json").read_text())["config"]
-    return Fixture(load_file(folder / f"{request.param}.safetensors"), config)
+    config = json.loads(golden(f"dcgan/{request.param}.json").read_text())["config"]
+    return Fixture(load_file(golden(f"dcgan/{request.param}.safetensors")), config)
 
 
 def near(got, expected, relative=1e-4, absolute=1e-5, what=""):
@@ -212,7 +211,7 @@ def test_counts_of_the_celeba_recipe():
 
 @pytest.fixture(params=["dcgan32", "dcgan64"])
 def checkpoint(request, golden) -> Path:
-    return golden / "dcgan" / f"{request.param}_mmcv_ckpt.pth"
+    return golden(f"dcgan/{request.param}_mmcv_ckpt.pth")
 
 
 def networks(record):
@@ -265,7 +264,7 @@ def test_swapped_colors(checkpoint):
     ],
 )
 def test_a_tensor_that_does_not_fit_is_one_error(golden, tmp_path, change, message):
-    source = golden / "dcgan" / "dcgan32_mmcv_ckpt.pth"
+    source = golden("dcgan/dcgan32_mmcv_ckpt.pth")
     state = dict(torch.load(source, weights_only=True)["state_dict"])
     change(state)
     path = tmp_path / "iter_1.pth"
@@ -275,7 +274,7 @@ def test_a_tensor_that_does_not_fit_is_one_error(golden, tmp_path, change, messa
 
 
 def test_moving_average_is_the_generator(golden, tmp_path):
-    source = golden / "dcgan" / "dcgan32_mmcv_ckpt.pth"
+    source = golden("dcgan/dcgan32_mmcv_ckpt.pth")
     state = dict(torch.load(source, weights_only=True)["state_dict"])
     for key in [k for k in state if k.startswith("generator.")]:
         state[key.replace("generator.", "generator_ema.")] = state[key] + 1
@@ -300,10 +299,10 @@ def test_code_in_a_file_is_refused(tmp_path, capsys):
 
 def test_the_rest_of_a_checkpoint_may_hold_objects(golden, tmp_path):
     """MMCV saves its hooks' and logs' objects beside the weights, which nobody needs."""
-    saved = torch.load(golden / "dcgan" / "dcgan32_mmcv_ckpt.pth", weights_only=True)
+    saved = torch.load(golden("dcgan/dcgan32_mmcv_ckpt.pth"), weights_only=True)
     torch.save({**saved, "meta": {"act": torch.nn.ReLU()}}, tmp_path / "iter_1.pth")
     record = read(tmp_path / "iter_1.pth")
-    plain = read(golden / "dcgan" / "dcgan32_mmcv_ckpt.pth")
+    plain = read(golden("dcgan/dcgan32_mmcv_ckpt.pth"))
     assert record.generator.keys() == plain.generator.keys()
     assert all(torch.equal(record.generator[key], plain.generator[key]) for key in plain.generator)
 

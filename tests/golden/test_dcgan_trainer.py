@@ -52,9 +52,8 @@ class Pictures:
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", ["dcgan32", "dcgan64"])
 def test_step_of_the_engine(golden, name):
-    folder = golden / "dcgan"
-    batch = json.loads((folder / f"{name}.json").read_text())["config"]["batch"]
-    tensors = load_file(folder / f"{name}.safetensors")
+    batch = json.loads(golden(f"dcgan/{name}.json").read_text())["config"]["batch"]
+    tensors = load_file(golden(f"dcgan/{name}.safetensors"))
 
     def group(prefix):
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}

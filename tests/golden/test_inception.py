@@ -31,12 +31,12 @@ TOLERANCE = 2e-4  # of the largest value, as inception_random.json states
 
 @pytest.fixture(scope="module")
 def about(golden):
-    return json.loads((golden / "torch_fidelity" / "inception_random.json").read_text())
+    return json.loads(golden("torch_fidelity/inception_random.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def tensors(golden):
-    return load_file(golden / "torch_fidelity" / "inception_random.safetensors")
+    return load_file(golden("torch_fidelity/inception_random.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def extractor(tmp_path_factory):
 
 
 def test_names_and_shapes_are_those_of_the_published_file(golden):
-    file = golden / "torch_fidelity" / "keys_inception_v3_compat.json"
+    file = golden("torch_fidelity/keys_inception_v3_compat.json")
     wanted = json.loads(file.read_text())["keys"]
     with torch.device("meta"):
         state = InceptionNetwork(tensorflow=True).state_dict()

@@ -28,12 +28,12 @@ ZEROS = np.zeros(500, np.int64)
 
 @pytest.fixture(scope="module")
 def expected(golden):
-    return json.loads((golden / "torch_fidelity" / "metrics.json").read_text())["expected"]
+    return json.loads(golden("torch_fidelity/metrics.json").read_text())["expected"]
 
 
 @pytest.fixture(scope="module")
 def f(golden):
-    tensors = load_file(golden / "torch_fidelity" / "metrics.safetensors")
+    tensors = load_file(golden("torch_fidelity/metrics.safetensors"))
     return {key.removeprefix("in/"): tensors[key] for key in tensors} | {"tensors": tensors}
 
 
@@ -188,9 +188,8 @@ def test_evaluation_itself_gives_the_peers_values(f, expected, monkeypatch, toge
 
 @pytest.mark.parametrize("num_splits", [10, 7])
 def test_inception_score_with_the_splits_of_biggan_pytorch(golden, num_splits):
-    folder = golden / "biggan"
-    about = json.loads((folder / "inception_utils.json").read_text())
-    probabilities = load_file(folder / "inception_utils.safetensors")["in/probs"]
+    about = json.loads(golden("biggan/inception_utils.json").read_text())
+    probabilities = load_file(golden("biggan/inception_utils.safetensors"))["in/probs"]
     wanted = about["expected"][f"calculate_inception_score splits={num_splits} [mean, std]"]
     found = inception_score(probabilities, num_splits, shuffle_seed=None, drop_remainder=True)
     assert found == pytest.approx(wanted, abs=1e-5)

@@ -47,8 +47,8 @@ at_every_lod = pytest.mark.parametrize(
 class Fixture:
     """One golden file, and the two networks in the state that it begins with."""
 
-    def __init__(self, root, name):
-        stem = root / "pggan" / name
+    def __init__(self, golden, name):
+        stem = golden(f"pggan/{name}.safetensors")
         self.record = json.loads(stem.with_suffix(".json").read_text())["config"]
         self.tensors = load_file(stem.with_suffix(".safetensors"))
         self.labels = self.tensors.get("in/labels")
@@ -194,7 +194,7 @@ def terms_match(batch, fixture, place):
 @pytest.mark.parametrize("net", ["G", "D"])
 @pytest.mark.parametrize("stem", KEYS)
 def test_names_shapes_and_sizes_of_published_networks(golden, stem, net):
-    record = json.loads((golden / "pggan" / f"keys_pggan_{stem}.json").read_text())
+    record = json.loads(golden(f"pggan/keys_pggan_{stem}.json").read_text())
     config = CONFIGS[net](fused_scale=stem != "nofuse256")
     num_classes = 10 if stem == "cifar10_cond" else 0
     with torch.device("meta"):

@@ -27,7 +27,7 @@ KEYS = {
 @pytest.fixture(params=PICKLES)
 def case(request, golden):
     """(fixture's tensors, its record)."""
-    base = golden / "pggan" / request.param
+    base = golden(f"pggan/{request.param}.pkl")
     return load_file(base.with_suffix(".safetensors")), read(base.with_suffix(".pkl"))
 
 
@@ -84,16 +84,15 @@ def test_every_variable_is_the_original_one(case):
 
 def test_configs(golden):
     """Arguments of the file, and the function's defaults for those that it leaves out."""
-    root = golden / "pggan"
-    record = read(root / "pickle32_nosource.pkl")
+    record = read(golden("pggan/pickle32_nosource.pkl"))
     assert record.config.generator == PgganGenerator(fmap_base=64, fmap_max=12)
     assert record.config.discriminator == PgganDiscriminator(fmap_base=64, fmap_max=12)
     assert record.config.image_shape == (3, 32, 32)
-    record = read(root / "pickle16_cond_lod_nosource.pkl")
+    record = read(golden("pggan/pickle16_cond_lod_nosource.pkl"))
     assert record.config.num_classes == 4
     assert record.config.origin["lod"] == pytest.approx(0.6)
     assert network(record, "generator").lod == pytest.approx(0.6)
-    record = read(root / "pickle_theano16.pkl")
+    record = read(golden("pggan/pickle_theano16.pkl"))
     assert record.config.generator == PgganGenerator(
         z_dim=10, fmap_base=64, fmap_max=10, fused_scale=False
     )
@@ -105,8 +104,8 @@ def test_configs(golden):
 @torch.no_grad()
 def test_an_unfinished_network_is_at_its_level(golden):
     """lod 0.6: neither the finished picture nor the coarser one."""
-    tensors = load_file(golden / "pggan" / "pickle16_cond_lod_nosource.safetensors")
-    net = network(read(golden / "pggan" / "pickle16_cond_lod_nosource.pkl"), "generator")
+    tensors = load_file(golden("pggan/pickle16_cond_lod_nosource.safetensors"))
+    net = network(read(golden("pggan/pickle16_cond_lod_nosource.pkl")), "generator")
     wanted = tensors["out/Gs_images"]
     for lod in (0.0, 1.0):
         net.lod = lod
@@ -118,8 +117,8 @@ def test_an_unfinished_network_is_at_its_level(golden):
 def test_latents_are_normalized_inside(golden):
     """Twice the latents, the same picture; with labels, which are normalized along, another."""
     for name, alike in (("pickle32_nosource", True), ("pickle16_cond_lod_nosource", False)):
-        tensors = load_file(golden / "pggan" / f"{name}.safetensors")
-        net = network(read(golden / "pggan" / f"{name}.pkl"), "generator")
+        tensors = load_file(golden(f"pggan/{name}.safetensors"))
+        net = network(read(golden(f"pggan/{name}.pkl")), "generator")
         z, y = tensors["in/latents"], tensors.get("in/labels")
         gap = float((net(2 * z, y) - net(z, y)).abs().max())
         assert (gap < 1e-4) is alike
@@ -130,7 +129,7 @@ def test_latents_are_normalized_inside(golden):
 def test_the_published_networks_variables(golden, name, player):
     """Names, shapes and order of all that a published file holds, there and back."""
     shape, num_classes, fused = KEYS[name]
-    keys = json.loads((golden / "pggan" / f"{name}.json").read_text())[player]
+    keys = json.loads(golden(f"pggan/{name}.json").read_text())[player]
     role = "generator" if player == "G" else "discriminator"
     config = (PgganGenerator if player == "G" else PgganDiscriminator)(fused_scale=fused)
     with torch.device("meta"):
@@ -152,9 +151,9 @@ def done(capsys, *words):
 def test_commands_make_the_originals_pictures(golden, tmp_path, capsys):
     """import, sample (uint8 and float, which goes beyond 1) and interpolate."""
     name = "pickle16_cond_lod_nosource"
-    tensors = load_file(golden / "pggan" / f"{name}.safetensors")
+    tensors = load_file(golden(f"pggan/{name}.safetensors"))
     model = tmp_path / "model"
-    said = done(capsys, "import", "pggan", golden / "pggan" / f"{name}.pkl", "--out", model)
+    said = done(capsys, "import", "pggan", golden(f"pggan/{name}.pkl"), "--out", model)
     assert "PgganGenerator, 3x16x16, 4 classes" in said
     assert "lod: 0.6" in said
     for key, file in (("latents", "z.npy"), ("labels", "y.npy")):
@@ -176,7 +175,7 @@ def test_commands_make_the_originals_pictures(golden, tmp_path, capsys):
 
 
 def test_one_network_by_the_command(golden, tmp_path, capsys):
-    file = golden / "pggan" / "pickle_theano16.pkl"
+    file = golden("pggan/pickle_theano16.pkl")
     done(capsys, "import", "pggan", file, "--out", tmp_path / "m", "--set", "net=G")
     done(capsys, "sample", tmp_path / "m", "--num", 2, "--grid", "--out", tmp_path / "a.png")
     assert main(["import", "pggan", str(file), "--out", str(tmp_path / "n"), "--set", "net=D"]) == 1

@@ -28,7 +28,7 @@ RATE = 0.001
 
 @pytest.fixture(scope="module")
 def tables(golden) -> list[dict[str, Any]]:
-    found = json.loads((golden / "pggan" / "training_schedule.json").read_text())["tables"]
+    found = json.loads(golden("pggan/training_schedule.json").read_text())["tables"]
     assert len(found) == 10
     return found
 
@@ -117,7 +117,7 @@ REALS = [f"lod{lod}{tail}" for lod in ("0", "0.5", "1", "1.3", "2", "2.75") for 
 def test_reals_as_they_are_shown(golden, name):
     """From pictures of full size whose pixels repeat, so that the level's own are the recorded."""
     name = name.replace("_m", "_mirror")
-    tensors = load_file(golden / "pggan" / "process_reals_32.safetensors")
+    tensors = load_file(golden("pggan/process_reals_32.safetensors"))
     lod = float(name.removeprefix("lod").removesuffix("_mirror"))
     pixels = tensors[f"in/x_uint8/{name}"]
     factor = 32 // pixels.shape[-1]
@@ -131,7 +131,7 @@ def test_reals_as_they_are_shown(golden, name):
 
 def test_mirroring_may_come_after(golden):
     """The engine mirrors what is shown, the reference before it fades: but for the order of sums."""
-    tensors = load_file(golden / "pggan" / "process_reals_32.safetensors")
+    tensors = load_file(golden("pggan/process_reals_32.safetensors"))
     images = to_unit_range(tensors["in/x_uint8/lod0"])
     for lod in (0.0, 0.5, 1.0, 1.3, 2.75):
         after = shown_at(lod, images).flip(3)
@@ -140,7 +140,7 @@ def test_mirroring_may_come_after(golden):
 
 def test_the_level_of_data_set_files(golden):
     """4 px means of an 8 px picture, as TensorFlow's files of the reference's tool hold them."""
-    found = np.load(golden / "pggan" / "tfrecords_8" / "expected.npz")
+    found = np.load(golden("pggan/tfrecords_8/expected.npz"))
     shown = shown_at(1.0, to_unit_range(torch.from_numpy(found["images_r03"])))
     assert found["images_r02"].shape == (3, 3, 4, 4)
     assert (to_uint8(shown)[:, :, ::2, ::2].numpy() == found["images_r02"]).all()

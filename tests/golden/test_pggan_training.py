@@ -122,7 +122,7 @@ def beyond(got, expected):
 # The recorded reals are no multiples of 1 / 127.5, so floats stand where pictures are uint8.
 @pytest.mark.usefixtures("unchecked")
 def test_three_iterations_of_the_original(golden):
-    path = golden / "pggan" / "pggan16_train"
+    path = golden("pggan/pggan16_train.safetensors")
     facts = json.loads(path.with_suffix(".json").read_text())["config"]
     tensors, config = load_file(path.with_suffix(".safetensors")), original()
     assert (facts["train_iters"], facts["lrate"], facts["G_smoothing"]) == (STEPS, LR, 0.999)

@@ -12,7 +12,7 @@ GRID = tuple(round(0.02 * i, 2) for i in range(51))
 
 @pytest.fixture(scope="module")
 def port(golden):
-    return load_file(golden / "biggan_hf" / "hf_biggan_deep_64_tiny.safetensors")
+    return load_file(golden("biggan_hf/hf_biggan_deep_64_tiny.safetensors"))
 
 
 @pytest.mark.parametrize("truncation", [0.4, 0.437, 1.0, 0.3])

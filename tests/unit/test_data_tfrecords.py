@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from golden_files import Golden
 from limner.core.errors import DataError, LimnerError
 from limner.data import DataConfig, PreparedData, prepare, report, write_tfrecords
 from limner.data.sources import find_source
@@ -46,16 +47,16 @@ def record_set(path: Path, images: np.ndarray, labels: np.ndarray | None = None)
 
 
 @pytest.mark.parametrize("level", [2, 3])
-def test_golden_records_are_read_and_written(golden: Path, level: int):
-    file = golden / "pggan" / FORM / f"{FORM}-r{level:02d}.tfrecords"
-    expected = np.load(golden / "pggan" / FORM / "expected.npz")[f"images_r{level:02d}"]
+def test_golden_records_are_read_and_written(golden: Golden, level: int):
+    file = golden(f"pggan/{FORM}/{FORM}-r{level:02d}.tfrecords")
+    expected = np.load(golden(f"pggan/{FORM}/expected.npz"))[f"images_r{level:02d}"]
     read = [pixels_of(content, file, offset) for offset, content in records_of(file)]
     np.testing.assert_array_equal(np.stack(read), expected)
     assert b"".join(framed(example_of(pixels)) for pixels in expected) == file.read_bytes()
 
 
-def test_golden_set_there_and_back(golden: Path, tmp_path: Path):
-    folder = golden / "pggan" / FORM
+def test_golden_set_there_and_back(golden: Golden, tmp_path: Path):
+    folder = golden(f"pggan/{FORM}")
     expected = np.load(folder / "expected.npz")
     data = prepare(folder, tmp_path / "p", DataConfig(resolution=8))
     np.testing.assert_array_equal(data.images.transpose(0, 3, 1, 2), expected["images_r03"])
@@ -183,9 +184,9 @@ def problem(path: Path, labels: str = "classes") -> str:
 )
 @pytest.mark.parametrize("record", [0, 2])
 def test_a_flipped_bit_names_file_offset_and_remedy(
-    golden: Path, tmp_path: Path, at: int, what: str, record: int
+    golden: Golden, tmp_path: Path, at: int, what: str, record: int
 ):
-    content = bytearray((golden / "pggan" / FORM / f"{FORM}-r02.tfrecords").read_bytes())
+    content = bytearray(golden(f"pggan/{FORM}/{FORM}-r02.tfrecords").read_bytes())
     content[98 * record + at] ^= 4
     file = tmp_path / "set-r02.tfrecords"
     file.write_bytes(content)
@@ -195,8 +196,8 @@ def test_a_flipped_bit_names_file_offset_and_remedy(
 
 
 @pytest.mark.parametrize("length", [3, 97, 98 + 11, 98 + 50, 98 * 2 + 97])
-def test_a_cut_names_file_offset_and_remedy(golden: Path, tmp_path: Path, length: int):
-    content = (golden / "pggan" / FORM / f"{FORM}-r02.tfrecords").read_bytes()
+def test_a_cut_names_file_offset_and_remedy(golden: Golden, tmp_path: Path, length: int):
+    content = golden(f"pggan/{FORM}/{FORM}-r02.tfrecords").read_bytes()
     file = tmp_path / "set-r02.tfrecords"
     file.write_bytes(content[:length])
     line = problem(tmp_path)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from limner.checkpoints.filling import refill
 from limner.core.errors import ConfigError, LimnerError
-from limner.engine import Update
+from limner.engine import Update, precision
 from limner.engine.controllers.ema import average
 from limner.engine.precision import Forwards
 from limner.engine.trainer import Trainer
@@ -365,7 +365,7 @@ class Reals:
         return self
 
 
-def trainer_of(precision):
+def trainer_of(kind):
     sizes = {"fmap_base": 64, "fmap_max": 8}
     config = toy_config(
         generator=PgganGenerator(**sizes),
@@ -380,7 +380,7 @@ def trainer_of(precision):
             Update(player="g", terms=(WassersteinG(), AuxiliaryClassifierG())),
         ),
         batch_size=8,
-        precision=precision,
+        precision=kind,
     )
     trainer = Trainer(config, (3, 16, 16), 3, Reals())
     for net in trainer.networks.values():
@@ -401,13 +401,18 @@ def test_training_in_both_precisions():
         assert any(not torch.equal(v, other[k]) for k, v in net.state_dict().items())
 
 
-def test_penalty_in_bfloat16_forwards_is_float32_and_near():
+# Over 60 seeds the cosine is .9933 or more on either path (measured on a CPU without units).
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("native", [False, True])
+def test_penalty_in_bfloat16_forwards_is_float32_and_near(monkeypatch, native, seed):
+    """The kernels of bfloat16 run on every CPU, where there are no units more slowly."""
+    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: native)
     values, gradients = {}, {}
-    for precision in ("float32", "bfloat16"):
-        g, d = pair((3, 16, 16), lod=0.4)
-        forwards = Forwards({"g": g, "d": d}, precision, CPU)
+    for name in ("float32", "bfloat16"):
+        g, d = pair((3, 16, 16), lod=0.4, seed=seed)
+        forwards = Forwards({"g": g, "d": d}, name, CPU)
         x = torch.randn(
-            8, 3, 16, 16, generator=torch.Generator().manual_seed(1), requires_grad=True
+            8, 3, 16, 16, generator=torch.Generator().manual_seed(1 + seed), requires_grad=True
         )
         (gradient,) = torch.autograd.grad(
             forwards.judge(x, None).logits.sum(), x, create_graph=True
@@ -415,8 +420,8 @@ def test_penalty_in_bfloat16_forwards_is_float32_and_near():
         penalty = (gradient.flatten(1).norm(dim=1) - 1.0).square().mean()
         assert penalty.dtype == gradient.dtype == torch.float32
         penalty.backward()
-        values[precision] = penalty.item()
-        gradients[precision] = torch.cat(
+        values[name] = penalty.item()
+        gradients[name] = torch.cat(
             [p.grad.flatten() for p in d.parameters() if p.grad is not None]
         )
     assert values["bfloat16"] != values["float32"]

@@ -44,7 +44,7 @@ def test_variables_come_back(tmp_path, num_shards):
 
 def test_what_tensorflow_wrote(golden):
     h5py = pytest.importorskip("h5py")
-    folder = golden / "biggan_tfhub" / "tfhub_module_128_ch4"
+    folder = golden("biggan_tfhub/tfhub_module_128_ch4")
     listed = json.loads((folder / "variables.json").read_text())
     found = TensorflowBundle(folder / "variables" / "variables")
     assert set(found.entries) == set(listed)

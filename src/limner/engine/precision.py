@@ -7,10 +7,12 @@ from typing import Any, Literal, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 from limner.core.errors import ConfigError
 from limner.core.protocols import Labels, Scores, StyleGenerator, z_dim_of
+from limner.layers.convolution import Shape, twice_differentiable
 
 Precision = Literal["float32", "float64", "bfloat16"]
 
@@ -115,7 +117,13 @@ class Forwards:
 
 # --- on a CPU ----------------------------------------------------------------
 
-CONVOLUTIONS = {F.conv2d, F.conv_transpose2d}
+# Arguments by place, of which any may be given by keyword.
+CONVOLUTIONS = {
+    F.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    F.conv_transpose2d: (
+        *("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+    ),
+}
 PRODUCTS = {
     *CONVOLUTIONS,
     F.linear,
@@ -158,21 +166,47 @@ class _RoundedProducts(TorchFunctionMode):
         kwargs = kwargs or {}
         if func not in PRODUCTS or not torch.is_autocast_enabled("cpu"):
             return func(*args, **kwargs)
-        if not self._everywhere and not (func in CONVOLUTIONS and _is_slow(args[1])):
+        if func in CONVOLUTIONS:
+            given = dict(zip(CONVOLUTIONS[func], args, strict=False)) | kwargs
+            if not isinstance(given.get("padding"), str):
+                return self._convolved(func is F.conv_transpose2d, **given)
+        if not self._everywhere:
             return func(*args, **kwargs)
         with torch.autocast("cpu", enabled=False):
             product = func(*map(_rounded, args), **{k: _rounded(v) for k, v in kwargs.items()})
         return product.to(torch.bfloat16)
+
+    def _convolved(
+        self,
+        transposed: bool,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        **given: Any,
+    ) -> Tensor:
+        exact = self._everywhere or _is_slow(weight)
+        dtype = torch.float32 if exact else torch.bfloat16
+        shape = Shape(
+            _pair(given.get("stride", 1)),
+            _pair(given.get("padding", 0)),
+            _pair(given.get("dilation", 1)),
+            transposed,
+            _pair(given.get("output_padding", 0)),
+            given.get("groups", 1),
+        )
+        x, w, b = (_rounded(value, dtype) for value in (input, weight, bias))
+        with torch.autocast("cpu", enabled=False):
+            return twice_differentiable(x, w, b, shape).to(torch.bfloat16)
 
 
 def _is_slow(weight: Tensor) -> bool:
     return min(weight.shape[:2]) <= FEW_CHANNELS or weight.shape[-1] == 4
 
 
-def _rounded(value: Any) -> Any:
-    """A floating-point tensor as float32 numbers that bfloat16 has too; anything else as it is."""
+def _rounded(value: Any, dtype: torch.dtype = torch.float32) -> Any:
+    """A floating-point tensor as numbers that bfloat16 has too; anything else as it is."""
     if isinstance(value, Tensor) and value.is_floating_point():
-        return value.to(torch.bfloat16).to(torch.float32)
+        return value.to(torch.bfloat16).to(dtype)
     return value
 
 

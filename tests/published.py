@@ -1,4 +1,4 @@
-"""Published BigGAN generators as small as they can be, in each form that an importer reads."""
+"""BigGANs of others as small as they can be, in each form that an importer reads."""
 
 import io
 import json
@@ -10,6 +10,36 @@ import numpy as np
 import torch
 
 import bundles
+from limner.checkpoints import ModelConfig, ModelRecord
+from limner.checkpoints.exporters.biggan_pytorch import BigGanPytorch
+from limner.checkpoints.foreign import Training
+from limner.core.config import encode
+from limner.models import BigGanDiscriminator, BigGanGenerator
+from toys import toy_config
+
+
+def weight_folder(root: Path) -> Path:
+    """A tiny training of BigGAN-PyTorch after 3 iterations, as its files."""
+    configs = {"g": BigGanGenerator(width=1, z_dim=2), "d": BigGanDiscriminator(width=1)}
+    nets = {player: config.build((3, 8, 8), 2) for player, config in configs.items()}
+    moments = {}
+    for player, net in nets.items():
+        adam = torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.0, 0.999))
+        for parameter in net.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        adam.step()
+        names = [name for name, _ in net.named_parameters()]
+        moments[player] = {names[i]: state for i, state in adam.state_dict()["state"].items()}
+    run = encode(toy_config())
+    run["batch_size"] = 2
+    for player in ("g", "d"):
+        run["optim"][player] = {"lr": 1e-3, "betas": [0.0, 0.999], "eps": 1e-8}
+    config = ModelConfig(
+        generator=configs["g"], discriminator=configs["d"], image_shape=(3, 8, 8), num_classes=2
+    )
+    record = ModelRecord(config, nets["g"].state_dict(), None, nets["d"].state_dict())
+    BigGanPytorch().write(record, root, Training(run=run, step=3, moments=moments))
+    return root
 
 
 def hub_arrays() -> dict[str, np.ndarray]:

@@ -7,34 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from limner.checkpoints import ModelConfig, ModelRecord, load_state
-from limner.checkpoints.exporters.biggan_pytorch import write
-from limner.checkpoints.run_directory import RunDirectory
+from limner.checkpoints import RunDirectory, load_state
 from limner.cli.main import main
-from limner.models import BigGanDiscriminator, BigGanGenerator
-from published import huggingface_files
-
-SHAPE = (3, 8, 8)
+from published import huggingface_files, weight_folder
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A tiny training of that program, as its files."""
-    g, d = BigGanGenerator(width=1, z_dim=2), BigGanDiscriminator(width=1)
-    nets = [network.build(SHAPE, 2) for network in (g, d)]
-    optimizers = []
-    for net in nets:
-        adam = torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.0, 0.999))
-        for parameter in net.parameters():
-            parameter.grad = torch.ones_like(parameter)
-        adam.step()
-        optimizers.append(adam.state_dict())
-    config = ModelConfig(generator=g, discriminator=d, image_shape=SHAPE, num_classes=2)
-    record = ModelRecord(config, nets[0].state_dict(), None, nets[1].state_dict())
-    tree = {"optimizer_g": optimizers[0], "optimizer_d": optimizers[1], "progress": {"step": 3}}
-    flags = {"batch_size": 2, "num_D_steps": 1, "G_lr": 1e-3, "D_lr": 1e-3}
-    write(record, tmp_path / "weights", tree, flags)
-    return tmp_path / "weights"
+    return weight_folder(tmp_path / "weights")
 
 
 @pytest.fixture
@@ -99,12 +79,10 @@ def test_refusals_are_one_line(folder, tmp_path, capsys):
     assert "either --out MODEL or --run RUN" in said("biggan-pytorch", folder, *out, *run)
     assert "--data DATA" in said("biggan-pytorch", folder, *run)
     assert "hold no training" in said("dcgan-mmgen", folder / "G.pth", *run, "--data", "digits")
-    assert "has no --bgr" in said("biggan-pytorch", folder, *out, "--bgr")
     assert "write KEY=VALUE" in said("biggan-pytorch", folder, *out, "--set", "SN_eps")
     assert "nearest is 'SN_eps'" in said("biggan-pytorch", folder, *out, "--set", "SN_ep=1")
-    assert "has no --set x" in said("dcgan-mmgen", folder / "G.pth", *out, "--set", "x=1")
-    assert "formats are biggan-pytorch, " in said("biggan", folder, *out)
-    assert "suffix" in said("dcgan-mmgen", folder / "G.pth", *out, "--suffix", "best0")
+    assert "x: unknown key" in said("dcgan-mmgen", folder / "G.pth", *out, "--set", "x=1")
+    assert "no format 'biggan'; the formats are biggan-pytorch, " in said("biggan", folder, *out)
     assert "no format" in refusal(capsys, "export", "m", "--format", "onxx", *out)
     assert "no such run directory" in refusal(capsys, "export", tmp_path / "none", *out)
     assert not (tmp_path / "m").exists()
@@ -159,6 +137,21 @@ def test_a_file_that_is_something_else_is_named(tmp_path, capsys, form, kind):
 def test_a_folder_in_place_of_a_file_is_named(tmp_path, capsys, form, said):
     (tmp_path / "source").mkdir()
     assert said in refusal(capsys, "import", form, tmp_path / "source", "--out", tmp_path / "m")
+
+
+def test_a_format_has_its_own_options_and_no_others(folder, tmp_path, capsys):
+    words = ["import", "biggan-pytorch", str(folder), "--out", str(tmp_path / "m")]
+    for suffix in (["--suffix", "best0"], ["--set", "suffix=best0"]):
+        assert "G_best0.pth: no such file" in refusal(capsys, *words, *suffix)
+    with pytest.raises(SystemExit) as usage:
+        main([*words, "--bgr"])
+    assert usage.value.code == 2
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["import", "dcgan-mmgen", "--help"])
+    shown = capsys.readouterr().out
+    assert "--bgr" in shown
+    assert "--suffix STR" not in shown.replace("{None}|", "")
 
 
 def test_a_file_in_place_of_a_folder_is_named(folder, tmp_path, capsys):

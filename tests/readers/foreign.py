@@ -14,11 +14,6 @@ import bundles
 import published
 import snapshots
 from hostile import as_torch_zip
-from limner.checkpoints import (
-    ModelConfig,
-    ModelRecord,
-)
-from limner.checkpoints.exporters import biggan_pytorch as biggan_export
 from limner.checkpoints.importers.biggan_pytorch import BigGanPytorch
 from limner.checkpoints.importers.dcgan_mmgen import DcganMmgen
 from limner.checkpoints.importers.huggingface_biggan import HuggingfaceBiggan
@@ -26,7 +21,6 @@ from limner.checkpoints.importers.pggan import Pggan
 from limner.checkpoints.importers.tfhub_biggan import TfhubBiggan
 from limner.formats.pickles import Record, read_pickle
 from limner.formats.torch_files import read_torch
-from limner.models import BigGanDiscriminator, BigGanGenerator
 from readers.base import Reader, saved_by_torch
 
 
@@ -37,18 +31,7 @@ class Foreign(Reader):
 
     def __init__(self, root: Path):
         super().__init__(root)
-        state = {
-            "generator.noise2feat.conv.weight": torch.zeros(2, 4, 4, 4),
-            "generator.output_layer.conv.weight": torch.zeros(4, 1, 4, 4),
-            "generator.output_layer.conv.bias": torch.zeros(1),
-            "discriminator.downsamples.0.conv.weight": torch.zeros(4, 1, 4, 4),
-            "discriminator.downsamples.0.conv.bias": torch.zeros(4),
-            "discriminator.output_layer.conv.weight": torch.zeros(1, 4, 4, 4),
-            "discriminator.output_layer.conv.bias": torch.zeros(1),
-        }
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            state[f"generator.noise2feat.bn.{name}"] = torch.zeros(4)
-        state["generator.noise2feat.bn.num_batches_tracked"] = torch.tensor(0)
+        state = published.PLANTED["dcgan-mmgen"](root).tensors
         for name, zipped in (("zip.pth", True), ("legacy.pth", False)):
             self.files[name] = saved_by_torch({"state_dict": state}, zipped)
 
@@ -136,12 +119,9 @@ class WeightFolders(Reader):
 
     def __init__(self, root: Path):
         super().__init__(root)
-        g, d = BigGanGenerator(width=1, z_dim=2), BigGanDiscriminator(width=1)
-        config = ModelConfig(generator=g, discriminator=d, image_shape=(3, 8, 8), num_classes=2)
-        states = [network.build((3, 8, 8), 2).state_dict() for network in (g, d)]
-        biggan_export.BigGanPytorch().write(
-            ModelRecord(config, states[0], None, states[1]), root, None
-        )
+        published.weight_folder(root)
+        for path in root.glob("*_optim.pth"):
+            path.unlink()
         for path in sorted(root.iterdir()):
             tree = torch.load(path, weights_only=True)
             if path.stem == "state_dict":

@@ -3,7 +3,8 @@
 Torch is imported on first use, so that the command can show the formats without it.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -71,7 +72,8 @@ def import_model(
     from limner.checkpoints import write_model
 
     name, importer = _importer(name, source, settings)
-    record = _with_origin(name, importer.read(Path(source)))
+    with _named(source):
+        record = _with_origin(name, importer.read(Path(source)))
     write_model(out, record)
     return record
 
@@ -111,7 +113,8 @@ def import_run(
     from limner.running.fit import Fit, data_facts
 
     name, importer = _importer(name, source, settings)
-    record, training = importer.read_training(Path(source))
+    with _named(source):
+        record, training = importer.read_training(Path(source))
     directory = RunDirectory(run)
     config = decode(RunConfig, {**training.run, "steps": training.step + 1})
     prepared = open_data(data, config.data, on_prepare)
@@ -148,6 +151,15 @@ def _importer(
     if not Path(source).exists():
         raise LimnerError(f"{source}: no such file")
     return name, importer
+
+
+@contextlib.contextmanager
+def _named(source: str | Path) -> Iterator[None]:
+    """A network that cannot be, as the file describes it, is the file's fault."""
+    try:
+        yield
+    except ConfigError as error:
+        raise CheckpointError(f"{source}: {error}") from None
 
 
 def _with_origin(name: str, record: "ModelRecord") -> "ModelRecord":

@@ -403,7 +403,7 @@ SNAPSHOT_BOMBS: dict[str, tuple[bytes, str]] = {
     "huge feature maps": (
         program(network(static_kwargs=mapping(
             {**KWARGS, "fmap_base": short(2**16), "fmap_max": short(2**16)}))),
-        "its arguments make it",
+        "and not",
     ),
     "feature maps beyond": (
         program(network(static_kwargs=mapping({**KWARGS, "fmap_max": short(2**30)}))),

@@ -1,15 +1,55 @@
-"""Published BigGAN generators as small as they can be, in each form that an importer reads."""
+"""Checkpoints of other systems as small as they can be, in each form that an importer reads."""
 
+import dataclasses
 import io
 import json
+import re
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import torch
 
 import bundles
+import snapshots
+from limner.checkpoints import ModelConfig, ModelRecord
+from limner.checkpoints.exporters.biggan_pytorch import BigGanPytorch
+from limner.checkpoints.foreign import Training
+from limner.core.config import encode
+from limner.models import (
+    BigGanDiscriminator,
+    BigGanGenerator,
+    DcganDiscriminator,
+    DcganGenerator,
+)
+from toys import toy_config
+
+
+def weight_folder(root: Path) -> Path:
+    """A tiny training of BigGAN-PyTorch after 3 iterations, as its files."""
+    configs = {"g": BigGanGenerator(width=1, z_dim=2), "d": BigGanDiscriminator(width=1)}
+    nets = {player: config.build((3, 8, 8), 2) for player, config in configs.items()}
+    moments = {}
+    for player, net in nets.items():
+        adam = torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.0, 0.999))
+        for parameter in net.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        adam.step()
+        names = [name for name, _ in net.named_parameters()]
+        moments[player] = {names[i]: state for i, state in adam.state_dict()["state"].items()}
+    run = encode(toy_config())
+    run["batch_size"] = 2
+    for player in ("g", "d"):
+        run["optim"][player] = {"lr": 1e-3, "betas": [0.0, 0.999], "eps": 1e-8}
+    config = ModelConfig(
+        generator=configs["g"], discriminator=configs["d"], image_shape=(3, 8, 8), num_classes=2
+    )
+    record = ModelRecord(config, nets["g"].state_dict(), None, nets["d"].state_dict())
+    BigGanPytorch().write(record, root, Training(run=run, step=3, moments=moments))
+    return root
 
 
 def hub_arrays() -> dict[str, np.ndarray]:
@@ -74,6 +114,100 @@ def huggingface_files() -> dict[str, bytes]:
     for name, channels in norms.items():
         state[f"{name}.running_means"] = state[f"{name}.running_vars"] = torch.ones(3, channels)
     state |= {f"generator.bn.{kind}": torch.ones(4) for kind in ("weight", "bias")}
+    return {"config.json": json.dumps(config).encode(), "pytorch_model.bin": torch_bytes(state)}
+
+
+# --- one small checkpoint of each format of IMPORTERS ---------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Planted:
+    """A checkpoint of another system.
+
+    Attributes:
+        source: what the user gives.
+        weights: the file in it that holds tensors.
+        tensors: of that file by name, the largest of which no importer does without.
+        packed: bytes of such a file with other tensors.
+        hint: what a refusal of a file of another kind ends in.
+    """
+
+    source: Path
+    weights: Path
+    tensors: dict[str, Any]
+    packed: Callable[[dict[str, Any]], bytes]
+    hint: str
+
+
+def torch_bytes(tree: Any) -> bytes:
     file = io.BytesIO()
-    torch.save(state, file)
-    return {"config.json": json.dumps(config).encode(), "pytorch_model.bin": file.getvalue()}
+    torch.save(tree, file)
+    return file.getvalue()
+
+
+def _biggan_pytorch(root: Path) -> Planted:
+    weights = weight_folder(root) / "G.pth"
+    state = torch.load(weights, weights_only=True)
+    return Planted(root, weights, state, torch_bytes, "give a .pth that torch.save wrote")
+
+
+def _dcgan_mmgen(root: Path) -> Planted:
+    shape = (3, 8, 8)
+    state = {}
+    for prefix, config in (
+        ("generator", DcganGenerator(width=2, z_dim=2, max_channels=4)),
+        ("discriminator", DcganDiscriminator(width=2, max_channels=2, leaky_slope=0.01)),
+    ):
+        for name, tensor in config.build(shape, 0).state_dict().items():
+            key = re.sub(r"^output\.", "output_layer.conv.", name).replace(".norm.", ".bn.")
+            if prefix == "discriminator":
+                key = re.sub(r"^blocks\.", "downsamples.", key)
+            else:
+                key = re.sub(r"^blocks\.0\.", "noise2feat.", key)
+                key = re.sub(r"^blocks\.(\d+)", lambda m: f"upsampling.{int(m[1]) - 1}", key)
+            state[f"{prefix}.{key}"] = tensor
+    packed = lambda tensors: torch_bytes({"meta": {}, "state_dict": tensors})  # noqa: E731
+    path = root / "iter_1.pth"
+    path.write_bytes(packed(state))
+    return Planted(path, path, state, packed, "give an iter_N.pth of MMGeneration")
+
+
+def _pggan(root: Path) -> Planted:
+    network = snapshots.tensorflow("Gs", fmap_base=4, fmap_max=2)
+    packed = lambda arrays: snapshots.pickled(network | {"variables": list(arrays.items())})  # noqa: E731
+    path = root / "network.pkl"
+    path.write_bytes(packed(dict(network["variables"])))
+    hint = "give a .pkl of progressive_growing_of_gans"
+    return Planted(path, path, dict(network["variables"]), packed, hint)
+
+
+def _tfhub_biggan(root: Path) -> Planted:
+    def packed(arrays: dict[str, Any]) -> bytes:
+        file = io.BytesIO()
+        np.savez(file, **{name: np.asarray(array) for name, array in arrays.items()})
+        return file.getvalue()
+
+    path, random = root / "dump.npz", np.random.default_rng(0)
+    arrays = {name: random.random(a.shape, "f4") / 4 + 0.1 for name, a in hub_arrays().items()}
+    path.write_bytes(packed(arrays))
+    return Planted(path, path, arrays, packed, "give the module's folder or .tar.gz")
+
+
+def _huggingface_biggan(root: Path) -> Planted:
+    for name, content in huggingface_files().items():
+        (root / name).write_bytes(content)
+    weights = root / "pytorch_model.bin"
+    state = torch.load(weights, weights_only=True)
+    draws = torch.Generator().manual_seed(0)
+    state = {name: torch.rand(t.shape, generator=draws) / 4 + 0.1 for name, t in state.items()}
+    weights.write_bytes(torch_bytes(state))
+    return Planted(root, weights, state, torch_bytes, "give the pytorch_model.bin")
+
+
+PLANTED: dict[str, Callable[[Path], Planted]] = {
+    "biggan-pytorch": _biggan_pytorch,
+    "dcgan-mmgen": _dcgan_mmgen,
+    "pggan": _pggan,
+    "tfhub-biggan": _tfhub_biggan,
+    "huggingface-biggan": _huggingface_biggan,
+}

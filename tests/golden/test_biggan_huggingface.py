@@ -8,9 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from limner.api.importing import importer_named
 from limner.checkpoints import read_model, write_model
-from limner.checkpoints.importers import huggingface_biggan, tfhub_biggan
-from limner.checkpoints.importers.huggingface_biggan import record_from, shape_from
+from limner.checkpoints.importers import tfhub_biggan
+from limner.checkpoints.importers.huggingface_biggan import (
+    HuggingfaceBiggan,
+    record_from,
+    shape_from,
+)
 from limner.core.errors import CheckpointError, ConfigError
 from limner.sampling.standing import StandingSets, using_statistics
 
@@ -57,7 +62,7 @@ def gaps(record, fixture):
 
 
 def test_images_at_each_truncation(files, fixture, tmp_path):
-    record = huggingface_biggan.read(files, statistics_rule="huggingface")
+    record = HuggingfaceBiggan("huggingface").read(files)
     assert max(gaps(record, fixture).values()) <= ATOL
     config = record.config
     assert config.generator.attention == (32,)
@@ -70,7 +75,7 @@ def test_images_at_each_truncation(files, fixture, tmp_path):
 
 def test_the_right_interpolation_is_the_default(files, fixture):
     """Trap 11: on a stored set both agree, between two sets the port takes the wrong weights."""
-    record = huggingface_biggan.read(files)
+    record = HuggingfaceBiggan().read(files)
     assert record.config.statistics_rule == "linear"
     found = gaps(record, fixture)
     assert found.pop("0.437") > 100 * ATOL
@@ -78,7 +83,7 @@ def test_the_right_interpolation_is_the_default(files, fixture):
 
 
 def test_the_last_set_is_the_generators_own(files, fixture):
-    record = huggingface_biggan.read(files)
+    record = HuggingfaceBiggan().read(files)
     rows = record.standing["output_norm.running_mean"]
     assert torch.equal(rows, fixture["state/hf/generator.bn.running_means"])
     assert torch.equal(record.generator["output_norm.running_mean"], rows[-1])
@@ -87,9 +92,9 @@ def test_the_last_set_is_the_generators_own(files, fixture):
 def test_names_that_the_published_files_have(files, fixture, tmp_path):
     for name in ("config.json", "pytorch_model.bin"):
         shutil.copyfile(files / name, tmp_path / f"biggan-deep-64-{name}")
-    expected = huggingface_biggan.read(files).generator
+    expected = HuggingfaceBiggan().read(files).generator
     for path in (tmp_path, tmp_path / "biggan-deep-64-pytorch_model.bin"):
-        found = huggingface_biggan.read(path).generator
+        found = HuggingfaceBiggan().read(path).generator
         assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
@@ -101,12 +106,12 @@ def test_missing_vectors_are_computed_and_told(files, fixture, state, tmp_path):
     for end in (".weight_u", ".weight_v"):
         del state[f"generator.layers.3.conv_1{end}"]
     torch.save(state, tmp_path / "pytorch_model.bin")
-    record = huggingface_biggan.read(tmp_path, statistics_rule="huggingface")
+    record = HuggingfaceBiggan("huggingface").read(tmp_path)
     assert "'generator.layers.3.conv_1'" in record.config.origin["warning"]
     assert "1 layers" in record.config.origin["warning"]
     weight = record.generator["blocks.3.conv2.weight"].flatten(1)
     assert torch.linalg.matrix_norm(weight, 2).item() == pytest.approx(1.0, abs=1e-3)
-    whole = huggingface_biggan.read(files).generator
+    whole = HuggingfaceBiggan().read(files).generator
     others = [key for key in whole if key != "blocks.3.conv2.weight"]
     assert all(torch.equal(record.generator[key], whole[key]) for key in others)
 
@@ -187,16 +192,18 @@ def test_networks_that_limner_does_not_have(plain, state, layers, at, said):
 
 
 def test_other_files_and_options(files, tmp_path):
-    with pytest.raises(ConfigError, match="statistics_rule: 'cubic' must be linear or huggingface"):
-        huggingface_biggan.read(files, statistics_rule="cubic")
+    with pytest.raises(
+        ConfigError, match='statistics_rule: "cubic" is none of linear, huggingface'
+    ):
+        importer_named("huggingface-biggan")[1].of({"statistics_rule": "cubic"})
     with pytest.raises(CheckpointError, match=r"no pytorch_model\.bin in it"):
-        huggingface_biggan.read(tmp_path)
+        HuggingfaceBiggan().read(tmp_path)
     shutil.copyfile(files / "pytorch_model.bin", tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"no config\.json beside it"):
-        huggingface_biggan.read(tmp_path)
+        HuggingfaceBiggan().read(tmp_path)
     (tmp_path / "config.json").write_text("[" * 100_000)
     with pytest.raises(CheckpointError, match="not a JSON object"):
-        huggingface_biggan.read(tmp_path)
+        HuggingfaceBiggan().read(tmp_path)
 
 
 # --- the same network from TF Hub, of which only the names are known -----------------

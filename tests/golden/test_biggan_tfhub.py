@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from limner.checkpoints import read_model, write_model
 from limner.checkpoints.importers import tfhub_biggan
+from limner.checkpoints.importers.tfhub_biggan import TfhubBiggan
 from limner.checkpoints.importers.variables import open_variables
 from limner.cli.main import main
 from limner.core.errors import CheckpointError, ConfigError, RefusedFile
@@ -64,7 +65,7 @@ def pack(module, path, names=None):
 
 
 def test_module_folder(module, fixture, tmp_path):
-    record = tfhub_biggan.read(module)
+    record = TfhubBiggan().read(module)
     assert gap(record, fixture) <= ATOL
     config = record.config
     assert (config.image_shape, config.num_classes) == ((3, 128, 128), 10)
@@ -80,7 +81,7 @@ def test_module_folder(module, fixture, tmp_path):
 def test_every_other_form_is_the_same(module, fixture, arrays, tmp_path):
     np.savez(tmp_path / "dump.npz", **{f"module/{k}:0": v for k, v in arrays.items()})
     np.savez_compressed(tmp_path / "plain.npz", **arrays)
-    expected = tfhub_biggan.read(module).generator
+    expected = TfhubBiggan().read(module).generator
     for path in (
         module / "variables",
         module / "variables" / "variables.index",
@@ -90,22 +91,22 @@ def test_every_other_form_is_the_same(module, fixture, arrays, tmp_path):
         tmp_path / "dump.npz",
         tmp_path / "plain.npz",
     ):
-        found = tfhub_biggan.read(path).generator
+        found = TfhubBiggan().read(path).generator
         assert all(torch.equal(found[key], expected[key]) for key in expected), path
 
 
 def test_the_port_of_it(fixture, tmp_path):
     torch.save(state_of(fixture), tmp_path / "biggan_v1.pth")
-    assert gap(tfhub_biggan.read(tmp_path / "biggan_v1.pth"), fixture) <= ATOL
+    assert gap(TfhubBiggan().read(tmp_path / "biggan_v1.pth"), fixture) <= ATOL
 
 
 def test_plain_weights_on_demand(module, fixture):
-    assert gap(tfhub_biggan.read(module, weights="raw"), fixture) > 1e-2
+    assert gap(TfhubBiggan("raw").read(module), fixture) > 1e-2
 
 
 def test_sigma_is_the_modules_own(module, fixture):
     """Control: as BigGAN-PyTorch has it (converter.py's model) images differ by some 3e-4."""
-    record = tfhub_biggan.read(module)
+    record = TfhubBiggan().read(module)
     assert record.config.generator.spectral_norm is False
     stated = fixture["out/v1_image"] - fixture["out/converted_image"]
     assert stated.abs().max() > 10 * ATOL
@@ -118,7 +119,7 @@ def test_the_command(module, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["origin"]["weights"] == "raw"
     assert read_model(tmp_path / "m").config.image_shape == (3, 128, 128)
     assert main([*words, "--set", "weight=raw"]) == 1
-    assert "tfhub-biggan: has no --set weight; nearest is 'weights'" in capsys.readouterr().err
+    assert "tfhub-biggan: weight: unknown key; nearest is 'weights'" in capsys.readouterr().err
 
 
 # --- what converter.py makes of it -----------------------------------------------
@@ -143,7 +144,7 @@ def converted(fixture, arrays):
 
 def test_converted_files_keep_the_converters_images(fixture, arrays, tmp_path):
     torch.save(converted(fixture, arrays), tmp_path / "biggan-128.pth")
-    record = tfhub_biggan.read(tmp_path / "biggan-128.pth")
+    record = TfhubBiggan().read(tmp_path / "biggan-128.pth")
     config = record.config.generator
     assert (config.batch_norm_eps, config.output_norm_eps) == (1e-4, 1e-5)
     assert gap(record, fixture, "converted_image") <= ATOL
@@ -234,7 +235,7 @@ def test_missing_and_foreign_variables_are_named(arrays, tmp_path):
     held = {name: array for name, array in arrays.items() if name not in lost}
     np.savez(tmp_path / "a.npz", **held, **{"Generator/GBlock_9x/w": np.zeros(2)})
     with pytest.raises(CheckpointError) as caught:
-        tfhub_biggan.read(tmp_path / "a.npz")
+        TfhubBiggan().read(tmp_path / "a.npz")
     line = str(caught.value)
     assert all(f"'{name}'" in line for name in lost)
     assert "not known 'Generator/GBlock_9x/w'" in line
@@ -244,8 +245,8 @@ def test_missing_and_foreign_variables_are_named(arrays, tmp_path):
 def test_without_moving_average(arrays, tmp_path):
     np.savez(tmp_path / "a.npz", **{k: v for k, v in arrays.items() if "/ema" not in k})
     with pytest.raises(CheckpointError, match="no moving average; --set weights=raw"):
-        tfhub_biggan.read(tmp_path / "a.npz")
-    assert tfhub_biggan.read(tmp_path / "a.npz", weights="raw").config.num_classes == 10
+        TfhubBiggan().read(tmp_path / "a.npz")
+    assert TfhubBiggan("raw").read(tmp_path / "a.npz").config.num_classes == 10
 
 
 def test_a_shape_that_does_not_fit_is_named(arrays, tmp_path):
@@ -253,7 +254,7 @@ def test_a_shape_that_does_not_fit_is_named(arrays, tmp_path):
     for array in (arrays[name][:, :, :-1], arrays[name].reshape(-1), arrays[name][..., :-1]):
         np.savez(tmp_path / "a.npz", **{**arrays, name: array})
         with pytest.raises(CheckpointError, match=r"GBlock_2/conv0|blocks\.2\.conv1"):
-            tfhub_biggan.read(tmp_path / "a.npz")
+            TfhubBiggan().read(tmp_path / "a.npz")
 
 
 def test_archives_that_mean_harm(module, tmp_path):
@@ -288,7 +289,7 @@ def test_archives_that_mean_harm(module, tmp_path):
                 content.seek(0)
                 archive.addfile(info, content if info.isreg() else None)
         with pytest.raises(error, match=said) as caught:
-            tfhub_biggan.read(tmp_path / "a.tar.gz")
+            TfhubBiggan().read(tmp_path / "a.tar.gz")
         assert str(tmp_path / "a.tar.gz") in str(caught.value)
         assert "limner-import" not in str(caught.value)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.tar.gz"]
@@ -298,12 +299,12 @@ def test_a_torn_archive_and_a_torn_folder(module, tmp_path):
     whole = pack(module, tmp_path / "a.tar.gz").read_bytes()
     (tmp_path / "a.tar.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match=r"a\.tar\.gz: damaged"):
-        tfhub_biggan.read(tmp_path / "a.tar.gz")
+        TfhubBiggan().read(tmp_path / "a.tar.gz")
     shutil.copytree(module / "variables", tmp_path / "variables")
     (tmp_path / "variables").chmod(0o755)
     (tmp_path / "variables" / "variables.index").unlink()
     with pytest.raises(CheckpointError, match="only its data files are there"):
-        tfhub_biggan.read(tmp_path)
+        TfhubBiggan().read(tmp_path)
 
 
 def test_hdf5_that_points_elsewhere(module, tmp_path):
@@ -326,19 +327,19 @@ def test_hdf5_that_points_elsewhere(module, tmp_path):
         with h5py.File(path, "w") as file:
             make(file)
         with pytest.raises(RefusedFile, match=said):
-            tfhub_biggan.read(path)
+            TfhubBiggan().read(path)
 
 
-def test_wrong_options_say_what_is_allowed(module):
-    with pytest.raises(ConfigError, match="weights: 'best' must be ema or raw"):
-        tfhub_biggan.read(module, weights="best")
-    with pytest.raises(ConfigError, match="attention: 'x' must be a resolution"):
-        tfhub_biggan.read(module, attention="x")
+def test_wrong_options_say_what_is_allowed():
+    with pytest.raises(ConfigError, match='weights: "best" is none of ema, raw'):
+        TfhubBiggan.of({"weights": "best"})
+    with pytest.raises(ConfigError, match=r"attention: .*`int"):
+        TfhubBiggan.of({"attention": "x"})
 
 
 def test_other_files_are_no_generators(tmp_path):
     torch.save({"weight": torch.zeros(2)}, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="it holds 'weight'"):
-        tfhub_biggan.read(tmp_path / "a.pth")
+        TfhubBiggan().read(tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="no such file"):
-        tfhub_biggan.read(tmp_path / "none")
+        TfhubBiggan().read(tmp_path / "none")

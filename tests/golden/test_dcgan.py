@@ -8,15 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hostile import BOMBS, as_torch_zip
 from limner.checkpoints.importers.dcgan_mmgen import (
+    DcganMmgen,
     discriminator_config,
     generator_config,
-    read,
     rename_discriminator,
     rename_generator,
 )
-from limner.core.errors import CheckpointError, RefusedFile
+from limner.core.errors import CheckpointError
 from limner.models import DcganDiscriminator, DcganGenerator
 from limner.objectives import (
     HingeD,
@@ -224,7 +223,7 @@ def networks(record):
 
 
 def test_imported_checkpoint_is_the_state_after_the_step(checkpoint):
-    record = read(checkpoint)
+    record = DcganMmgen().read(checkpoint)
     name = checkpoint.name[: len("dcgan32")]
     config = json.loads(checkpoint.with_name(f"{name}.json").read_text())["config"]
     fixture = Fixture(load_file(checkpoint.with_name(f"{name}.safetensors")), config)
@@ -244,8 +243,11 @@ def test_imported_checkpoint_is_the_state_after_the_step(checkpoint):
 
 
 def test_swapped_colors(checkpoint):
-    plain, swapped = networks(read(checkpoint)), networks(read(checkpoint, bgr=True))
-    assert "swapped" in read(checkpoint, bgr=True).config.origin["channel_order"]
+    plain, swapped = (
+        networks(DcganMmgen().read(checkpoint)),
+        networks(DcganMmgen(bgr=True).read(checkpoint)),
+    )
+    assert "swapped" in DcganMmgen(bgr=True).read(checkpoint).config.origin["channel_order"]
     z = torch.randn(2, plain[0].z_dim)
     image = plain[0](z)
     torch.testing.assert_close(swapped[0](z), image.flip(1))
@@ -255,11 +257,14 @@ def test_swapped_colors(checkpoint):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("generator.upsampling.0.bn.bias"), "no tensor for 'blocks.1.norm.bias'"),
-        (lambda s: s.update({"generator.extra": torch.ones(1)}), "'extra' is no tensor"),
+        (lambda s: s.pop("generator.upsampling.0.bn.bias"), "missing 'blocks.1.norm.bias'"),
+        (lambda s: s.update({"generator.extra": torch.ones(1)}), "unexpected 'extra'"),
         (lambda s: s.update({"other.weight": torch.ones(1)}), "unexpected entry 'other.weight'"),
         (lambda s: s.pop("generator.noise2feat.conv.weight"), "noise2feat.conv.weight' is missing"),
-        (lambda s: s.update({"generator.noise2feat.bn.bias": torch.ones(1)}), "expected \\[16\\]"),
+        (
+            lambda s: s.update({"generator.noise2feat.bn.bias": torch.ones(1)}),
+            "the network has \\[16\\]",
+        ),
         (lambda s: s.pop("discriminator.downsamples.2.conv.weight"), "makes images"),
     ],
 )
@@ -270,7 +275,7 @@ def test_a_tensor_that_does_not_fit_is_one_error(golden, tmp_path, change, messa
     path = tmp_path / "iter_1.pth"
     torch.save({"state_dict": state}, path)
     with pytest.raises(CheckpointError, match=message):
-        read(path)
+        DcganMmgen().read(path)
 
 
 def test_moving_average_is_the_generator(golden, tmp_path):
@@ -279,46 +284,17 @@ def test_moving_average_is_the_generator(golden, tmp_path):
     for key in [k for k in state if k.startswith("generator.")]:
         state[key.replace("generator.", "generator_ema.")] = state[key] + 1
     torch.save({"state_dict": state}, tmp_path / "iter_1.pth")
-    record = read(tmp_path / "iter_1.pth")
+    record = DcganMmgen().read(tmp_path / "iter_1.pth")
     torch.testing.assert_close(
         record.generator["output.bias"], record.generator_raw["output.bias"] + 1
     )
-
-
-class Payload:
-    def __reduce__(self):
-        return (print, ("executed",))
-
-
-def test_code_in_a_file_is_refused(tmp_path, capsys):
-    torch.save({"state_dict": {"generator.x": Payload()}}, tmp_path / "iter_1.pth")
-    with pytest.raises(RefusedFile, match="more than tensors"):
-        read(tmp_path / "iter_1.pth")
-    assert capsys.readouterr().out == ""
 
 
 def test_the_rest_of_a_checkpoint_may_hold_objects(golden, tmp_path):
     """MMCV saves its hooks' and logs' objects beside the weights, which nobody needs."""
     saved = torch.load(golden("dcgan/dcgan32_mmcv_ckpt.pth"), weights_only=True)
     torch.save({**saved, "meta": {"act": torch.nn.ReLU()}}, tmp_path / "iter_1.pth")
-    record = read(tmp_path / "iter_1.pth")
-    plain = read(golden("dcgan/dcgan32_mmcv_ckpt.pth"))
+    record = DcganMmgen().read(tmp_path / "iter_1.pth")
+    plain = DcganMmgen().read(golden("dcgan/dcgan32_mmcv_ckpt.pth"))
     assert record.generator.keys() == plain.generator.keys()
     assert all(torch.equal(record.generator[key], plain.generator[key]) for key in plain.generator)
-
-
-def test_a_hostile_file_does_not_hold_it_up(tmp_path):
-    """Keys of nested tuples take 2^60 steps under torch.load, weights_only or not."""
-    (tmp_path / "iter_1.pth").write_bytes(as_torch_zip(BOMBS["tuples as a key"]))
-    with pytest.raises(RefusedFile, match="a key of a dictionary is a tuple"):
-        read(tmp_path / "iter_1.pth")
-
-
-def test_no_file_and_a_suffix(tmp_path):
-    with pytest.raises(CheckpointError, match="no such file"):
-        read(tmp_path / "iter_1.pth")
-    with pytest.raises(CheckpointError, match="suffix"):
-        read(tmp_path / "iter_1.pth", suffix="best0")
-    (tmp_path / "text.pth").write_text("not a checkpoint")
-    with pytest.raises(CheckpointError, match=r"a text file, not a .*; give an iter_N\.pth of MM"):
-        read(tmp_path / "text.pth")

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from limner.checkpoints.filling import check_fit
-from limner.checkpoints.importers.pggan import read
+from limner.checkpoints.importers.pggan import Pggan
 from limner.checkpoints.importers.pggan_names import to_limner, to_reference
 from limner.cli.main import main
 from limner.core.images import to_uint8
@@ -28,7 +28,7 @@ KEYS = {
 def case(request, golden):
     """(fixture's tensors, its record)."""
     base = golden(f"pggan/{request.param}.pkl")
-    return load_file(base.with_suffix(".safetensors")), read(base.with_suffix(".pkl"))
+    return load_file(base.with_suffix(".safetensors")), Pggan().read(base.with_suffix(".pkl"))
 
 
 def near(found, wanted):
@@ -84,15 +84,15 @@ def test_every_variable_is_the_original_one(case):
 
 def test_configs(golden):
     """Arguments of the file, and the function's defaults for those that it leaves out."""
-    record = read(golden("pggan/pickle32_nosource.pkl"))
+    record = Pggan().read(golden("pggan/pickle32_nosource.pkl"))
     assert record.config.generator == PgganGenerator(fmap_base=64, fmap_max=12)
     assert record.config.discriminator == PgganDiscriminator(fmap_base=64, fmap_max=12)
     assert record.config.image_shape == (3, 32, 32)
-    record = read(golden("pggan/pickle16_cond_lod_nosource.pkl"))
+    record = Pggan().read(golden("pggan/pickle16_cond_lod_nosource.pkl"))
     assert record.config.num_classes == 4
     assert record.config.origin["lod"] == pytest.approx(0.6)
     assert network(record, "generator").lod == pytest.approx(0.6)
-    record = read(golden("pggan/pickle_theano16.pkl"))
+    record = Pggan().read(golden("pggan/pickle_theano16.pkl"))
     assert record.config.generator == PgganGenerator(
         z_dim=10, fmap_base=64, fmap_max=10, fused_scale=False
     )
@@ -105,7 +105,7 @@ def test_configs(golden):
 def test_an_unfinished_network_is_at_its_level(golden):
     """lod 0.6: neither the finished picture nor the coarser one."""
     tensors = load_file(golden("pggan/pickle16_cond_lod_nosource.safetensors"))
-    net = network(read(golden("pggan/pickle16_cond_lod_nosource.pkl")), "generator")
+    net = network(Pggan().read(golden("pggan/pickle16_cond_lod_nosource.pkl")), "generator")
     wanted = tensors["out/Gs_images"]
     for lod in (0.0, 1.0):
         net.lod = lod
@@ -118,7 +118,7 @@ def test_latents_are_normalized_inside(golden):
     """Twice the latents, the same picture; with labels, which are normalized along, another."""
     for name, alike in (("pickle32_nosource", True), ("pickle16_cond_lod_nosource", False)):
         tensors = load_file(golden(f"pggan/{name}.safetensors"))
-        net = network(read(golden(f"pggan/{name}.pkl")), "generator")
+        net = network(Pggan().read(golden(f"pggan/{name}.pkl")), "generator")
         z, y = tensors["in/latents"], tensors.get("in/labels")
         gap = float((net(2 * z, y) - net(z, y)).abs().max())
         assert (gap < 1e-4) is alike

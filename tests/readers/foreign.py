@@ -14,16 +14,13 @@ import bundles
 import published
 import snapshots
 from hostile import as_torch_zip
-from limner.checkpoints import (
-    ModelConfig,
-    ModelRecord,
-)
-from limner.checkpoints.exporters import biggan_pytorch as biggan_export
-from limner.checkpoints.importers import biggan_pytorch as biggan_import
-from limner.checkpoints.importers import dcgan_mmgen, huggingface_biggan, pggan, tfhub_biggan
+from limner.checkpoints.importers.biggan_pytorch import BigGanPytorch
+from limner.checkpoints.importers.dcgan_mmgen import DcganMmgen
+from limner.checkpoints.importers.huggingface_biggan import HuggingfaceBiggan
+from limner.checkpoints.importers.pggan import Pggan
+from limner.checkpoints.importers.tfhub_biggan import TfhubBiggan
 from limner.formats.pickles import Record, read_pickle
 from limner.formats.torch_files import read_torch
-from limner.models import BigGanDiscriminator, BigGanGenerator
 from readers.base import Reader, saved_by_torch
 
 
@@ -34,24 +31,13 @@ class Foreign(Reader):
 
     def __init__(self, root: Path):
         super().__init__(root)
-        state = {
-            "generator.noise2feat.conv.weight": torch.zeros(2, 4, 4, 4),
-            "generator.output_layer.conv.weight": torch.zeros(4, 1, 4, 4),
-            "generator.output_layer.conv.bias": torch.zeros(1),
-            "discriminator.downsamples.0.conv.weight": torch.zeros(4, 1, 4, 4),
-            "discriminator.downsamples.0.conv.bias": torch.zeros(4),
-            "discriminator.output_layer.conv.weight": torch.zeros(1, 4, 4, 4),
-            "discriminator.output_layer.conv.bias": torch.zeros(1),
-        }
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            state[f"generator.noise2feat.bn.{name}"] = torch.zeros(4)
-        state["generator.noise2feat.bn.num_batches_tracked"] = torch.tensor(0)
+        state = published.PLANTED["dcgan-mmgen"](root).tensors
         for name, zipped in (("zip.pth", True), ("legacy.pth", False)):
             self.files[name] = saved_by_torch({"state_dict": state}, zipped)
 
     def read(self, name: str, content: bytes) -> None:
         (self.root / name).write_bytes(content)
-        dcgan_mmgen.read(self.root / name)
+        DcganMmgen().read(self.root / name)
 
 
 def touch(tree: Any) -> None:
@@ -133,10 +119,9 @@ class WeightFolders(Reader):
 
     def __init__(self, root: Path):
         super().__init__(root)
-        g, d = BigGanGenerator(width=1, z_dim=2), BigGanDiscriminator(width=1)
-        config = ModelConfig(generator=g, discriminator=d, image_shape=(3, 8, 8), num_classes=2)
-        states = [network.build((3, 8, 8), 2).state_dict() for network in (g, d)]
-        biggan_export.write(ModelRecord(config, states[0], None, states[1]), root)
+        published.weight_folder(root)
+        for path in root.glob("*_optim.pth"):
+            path.unlink()
         for path in sorted(root.iterdir()):
             tree = torch.load(path, weights_only=True)
             if path.stem == "state_dict":
@@ -146,12 +131,12 @@ class WeightFolders(Reader):
         for name, content in self.files.items():
             (root / name).write_bytes(content)
         for suffix in (None, "copy0"):
-            biggan_import.read(root, suffix)
+            BigGanPytorch(suffix).read(root)
 
     def read(self, name: str, content: bytes) -> None:
         (self.root / name).write_bytes(content)
         try:
-            biggan_import.read(self.root, "copy0" if name.endswith("_copy0.pth") else None)
+            BigGanPytorch("copy0" if name.endswith("_copy0.pth") else None).read(self.root)
         finally:
             (self.root / name).write_bytes(self.files[name])
 
@@ -177,7 +162,7 @@ class Hubs(Reader):
             name, content = "variables/variables.index", bundles.table(pairs)
         (self.root / name).write_bytes(content)
         try:
-            tfhub_biggan.read(self.root if "/" in name else self.root / name)
+            TfhubBiggan().read(self.root if "/" in name else self.root / name)
         finally:
             (self.root / name).write_bytes(self.files[name])
 
@@ -196,7 +181,7 @@ class Huggings(Reader):
     def read(self, name: str, content: bytes) -> None:
         (self.root / name).write_bytes(content)
         try:
-            huggingface_biggan.read(self.root)
+            HuggingfaceBiggan().read(self.root)
         finally:
             (self.root / name).write_bytes(self.files[name])
 
@@ -212,4 +197,4 @@ class Snapshots(Reader):
 
     def read(self, name: str, content: bytes) -> None:
         (self.root / name).write_bytes(content)
-        pggan.read(self.root / name)
+        Pggan().read(self.root / name)

@@ -1,247 +1,208 @@
-"""Runs that go on from other programs' trainings, and models and runs given back to them."""
+"""Models and runs from other programs' checkpoints.
 
-import importlib
-from collections.abc import Callable, Mapping
+Torch is imported on first use, so that the command can show the formats without it.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-
-from limner.api.training import resolved
-from limner.checkpoints import ModelRecord, RunDirectory, fill, find_model, load_state
-from limner.checkpoints.exporters import EXPORTERS
-from limner.checkpoints.importers.biggan_pytorch import TrainingRecord, read_training
-from limner.core.config import nearest, to_json
+from limner.checkpoints.foreign import Importer, Training
+from limner.checkpoints.importers import IMPORTERS
+from limner.core.config import decode, load_module, resolve_part, to_json
 from limner.core.errors import CheckpointError, ConfigError, LimnerError
-from limner.core.files import write_atomically
-from limner.data import DataConfig, open_data
-from limner.engine import Adam, Intervals, Players, RunConfig, Update
-from limner.engine.controllers import Ema
-from limner.engine.progress import Progress
-from limner.objectives import HingeD, HingeG, Orthogonal
-from limner.running.fit import Fit
 
-Flags = Mapping[str, Any]
+if TYPE_CHECKING:
+    import torch
+
+    from limner.checkpoints import ModelRecord
+    from limner.running.fit import Fit
+
+__all__ = ["IMPORTERS", "format_named", "import_model", "import_run", "importer_named"]
+
+Marker = TypeVar("Marker")
+
+
+def format_named(
+    marker: type[Marker], table: Mapping[str, str], name: str
+) -> tuple[str, type[Marker]]:
+    """The name that is saved, and the class, of a format.
+
+    Args:
+        marker: Importer or Exporter.
+        table: of limner's own.
+        name: one of the table, "module:Class" or "FILE.py:Class".
+
+    Raises:
+        LimnerError: there is no such format, module or class.
+    """
+    tag = table.get(name, name)
+    module, colon, cls = tag.rpartition(":")
+    if not colon:
+        raise LimnerError(
+            f"no format '{name}'; the formats are {', '.join(table)}, and FILE.py:CLASS of your own"
+        )
+    if module.endswith(".py"):
+        name = tag = f"{load_module(module).__name__}:{cls}"
+    part: Any = marker  # none that a config holds, but found as those are
+    return name, resolve_part(part, tag, "format", import_modules=True)
+
+
+def importer_named(name: str) -> tuple[str, type[Importer]]:
+    """`format_named` of an importer."""
+    return format_named(Importer, IMPORTERS, name)
+
+
+def import_model(
+    name: str, source: str | Path, out: str | Path, settings: Mapping[str, Any] | None = None
+) -> "ModelRecord":
+    """A model folder from another program's checkpoint.
+
+    Args:
+        name: of the format: one of `IMPORTERS`, or the "module:Class" of one outside of it.
+        source: the checkpoint, a file or folder as the importer's docstring says.
+        out: the folder to write; one that holds a model is replaced.
+        settings: the importer's options.
+
+    Raises:
+        LimnerError: there is no such format or option, a file is missing or damaged, or the folder
+            holds something else.
+    """
+    from limner.checkpoints import write_model
+
+    name, importer = _importer(name, source, settings)
+    with _named(source):
+        record = _with_origin(name, importer.read(Path(source)))
+    write_model(out, record)
+    return record
 
 
 def import_run(
+    name: str,
     source: str | Path,
     run: str | Path,
     data: str | Path,
-    suffix: str | None = None,
     settings: Mapping[str, Any] | None = None,
     on_prepare: Callable[[int, int | None], None] | None = None,
-) -> RunDirectory:
-    """A run that goes on where BigGAN-PyTorch's training stopped.
+) -> "ModelRecord":
+    """A run that goes on where another program's training stopped.
 
     It begins with that training's networks, average, Adam moments and counters. Its noise, and the
     order of its pictures, are limner's own.
 
     Args:
-        source: the folder weights/EXPERIMENT.
+        name, source, settings: as for `import_model`.
         run: a new run directory.
         data: the pictures, as `train` takes them.
-        suffix, settings: see `importers.biggan_pytorch.read`.
         on_prepare: called with (pictures prepared, their number or None).
 
+    Returns:
+        the run's model.
+
     Raises:
-        LimnerError: a file is missing or damaged, the data does not fit, or the run exists.
+        LimnerError: as `import_model`; the data does not fit, or the run exists.
     """
-    record = read_training(source, suffix, settings)
+    import torch
+
+    from limner.api.training import resolved
+    from limner.checkpoints import RunDirectory, find_model
+    from limner.core.files import write_atomically
+    from limner.data import open_data
+    from limner.engine import RunConfig
+    from limner.running.fit import Fit, data_facts
+
+    name, importer = _importer(name, source, settings)
+    with _named(source):
+        record, training = importer.read_training(Path(source))
     directory = RunDirectory(run)
-    prepared = open_data(data, _data(record.flags), on_prepare)
-    classes = record.model.config.num_classes
+    config = decode(RunConfig, {**training.run, "steps": training.step + 1})
+    prepared = open_data(data, config.data, on_prepare)
+    classes = record.config.num_classes
     if prepared.num_classes != classes:
         raise ConfigError(f"{data}: it has {prepared.num_classes} classes, the weights {classes}")
-    config = run_config(record, record.model.config.origin["folder"], len(prepared))
-    config = resolved(config, prepared)
-    if prepared.image_shape != record.model.config.image_shape:
+    length = int(training.epochs * len(prepared) / config.images_per_step())
+    config = resolved(config.replace(steps=max(training.step + 1, length)), prepared)
+    if prepared.image_shape != record.config.image_shape:
         raise ConfigError(f"{data}: its pictures are {list(prepared.image_shape)}")
     with directory.lock():
         if directory.exists():
             raise CheckpointError(f"{run}: a run was begun here already; give another --run")
         directory.create()
-        directory.write_data(prepared, str(data))
+        write_atomically(directory.path / "data.json", data_facts(prepared, str(data)))
         write_atomically(directory.config, to_json(config))
         fit = Fit(config, prepared, directory, torch.device("cpu"))
         try:
-            take(fit, record)
+            _take(fit, record, training)
             fit.save("imported", last=True)
         finally:
             fit.loader.close()
-    return directory
+    return find_model(directory.path)
 
 
-def take(fit: Fit, record: TrainingRecord) -> None:
+def _importer(
+    name: str, source: str | Path, settings: Mapping[str, Any] | None
+) -> tuple[str, Importer]:
+    name, cls = importer_named(name)
+    try:
+        importer = cls.of(settings or {})
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
+    if not Path(source).exists():
+        raise LimnerError(f"{source}: no such file")
+    return name, importer
+
+
+@contextlib.contextmanager
+def _named(source: str | Path) -> Iterator[None]:
+    """A network that cannot be, as the file describes it, is the file's fault."""
+    try:
+        yield
+    except ConfigError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+
+
+def _with_origin(name: str, record: "ModelRecord") -> "ModelRecord":
+    origin = {"kind": "import", "importer": name, **record.config.origin}
+    record.config = record.config.replace(origin=origin)
+    return record
+
+
+def _take(fit: "Fit", record: "ModelRecord", training: Training) -> None:
     """Put another program's training into a new run's trainer."""
-    trainer, model = fit.trainer, record.model
-    assert model.discriminator is not None
-    fill(trainer.networks["g"], model.generator_raw or model.generator, "the generator")
-    fill(trainer.networks["d"], model.discriminator, "the discriminator")
+    from limner.checkpoints import fill
+    from limner.engine.progress import Progress
+
+    trainer = fit.trainer
+    assert record.discriminator is not None
+    fill(trainer.networks["g"], record.generator_raw or record.generator, "the generator")
+    fill(trainer.networks["d"], record.discriminator, "the discriminator")
     if trainer.generator_ema is not None:
-        fill(trainer.generator_ema, model.generator, "the average")
-    for role, moments in record.optimizers.items():
-        player = role[0]
+        fill(trainer.generator_ema, record.generator, "the average")
+    for player, moments in training.moments.items():
         _fill_adam(trainer.optimizers[player], trainer.networks[player], moments)
-    itr = record.counters["itr"]
-    nimg = round(itr * trainer.config.images_per_step())
-    trainer.progress = Progress(step=itr, nimg=nimg)
+    nimg = round(training.step * trainer.config.images_per_step())
+    trainer.progress = Progress(step=training.step, nimg=nimg, num_drawn=nimg)
 
 
 def _fill_adam(
-    optimizer: torch.optim.Optimizer, network: torch.nn.Module, moments: Mapping[str, dict]
+    optimizer: "torch.optim.Optimizer",
+    network: "torch.nn.Module",
+    moments: Mapping[str, Mapping[str, "torch.Tensor"]],
 ) -> None:
     """The saved moments; the settings stay this run's, which came from the same flags."""
+    import torch
+
     state: dict[int, dict[str, torch.Tensor]] = {}
     for number, (name, parameter) in enumerate(network.named_parameters()):
         if name not in moments:
             continue
+        state[number] = dict(moments[name])
         for key in ("exp_avg", "exp_avg_sq"):
             if moments[name][key].shape != parameter.shape:
                 raise CheckpointError(f"{name}: its {key} has another shape than the parameter")
             # In the parameter's memory format, as fused Adam wants it.
-            moments[name][key] = torch.empty_like(parameter).copy_(moments[name][key])
-        state[number] = dict(moments[name])
+            state[number][key] = torch.empty_like(parameter).copy_(moments[name][key])
     optimizer.load_state_dict(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
-
-
-def run_config(record: TrainingRecord, name: str, num_images: int) -> RunConfig:
-    """That program's flags as a run of its number of epochs.
-
-    Args:
-        record: the training.
-        name: of the run.
-        num_images: in the data.
-
-    Raises:
-        ConfigError: its latents have another deviation than 1.
-    """
-    flags, model = record.flags, record.model.config
-    if flags["z_var"] != 1.0:
-        raise ConfigError(f"z_var: {flags['z_var']}; limner trains on latents of deviation 1")
-    if model.discriminator is None:
-        raise CheckpointError("the training has no discriminator")
-    config = RunConfig(
-        name=name,
-        generator=model.generator,
-        discriminator=model.discriminator,
-        data=_data(flags),
-        updates=_updates(flags),
-        optim=Players(
-            g=_adam_of(flags, "G"),
-            d=_adam_of(flags, "D"),
-        ),
-        controllers=_average(flags),
-        batch_size=flags["batch_size"],
-        steps=1,
-        seed=flags["seed"],
-        intervals=Intervals(save=flags["save_every"], sample=flags["save_every"]),
-    )
-    length = int(flags["num_epochs"] * num_images / config.images_per_step())
-    return config.replace(steps=max(record.counters["itr"] + 1, length))
-
-
-def _data(flags: Flags) -> DataConfig:
-    """Without augmentation centred squares, resized as PIL's bilinear does, never mirrored."""
-    small = flags["dataset"] in ("C10", "C100")
-    augment = flags["augment"]
-    return DataConfig(
-        resolution=flags["resolution"],
-        channels=3,
-        filter="bilinear",
-        flip=augment,
-        crop="random" if augment and not small else "center",
-        pad=4 if augment and small else 0,
-    )
-
-
-def _updates(flags: Flags) -> tuple[Update, ...]:
-    d = Update(
-        player="d",
-        terms=(HingeD(),),
-        direct=(Orthogonal(flags["D_ortho"], exclude=()),) if flags["D_ortho"] > 0 else (),
-        repeats=flags["num_D_steps"],
-        accumulate=flags["num_D_accumulations"],
-        forwards="fake_then_real" if flags["split_D"] else "joint",
-    )
-    g = Update(
-        player="g",
-        terms=(HingeG(),),
-        direct=(Orthogonal(flags["G_ortho"]),) if flags["G_ortho"] > 0 else (),
-        accumulate=flags["num_G_accumulations"],
-        num_latents=max(flags["G_batch_size"], flags["batch_size"]),
-    )
-    return d, g
-
-
-def _adam_of(flags: Flags, player: str) -> Adam:
-    betas = (flags[f"{player}_B1"], flags[f"{player}_B2"])
-    return Adam(lr=flags[f"{player}_lr"], betas=betas, eps=flags["adam_eps"])
-
-
-def _average(flags: Flags) -> tuple[Ema, ...]:
-    if not flags["ema"]:
-        return ()
-    return (Ema(decay=flags["ema_decay"], start_step=flags["ema_start"]),)
-
-
-# --- the way back ----------------------------------------------------------
-
-
-def export(model: str | Path, name: str, out: str | Path) -> list[Path]:
-    """Write a model or run in another program's files.
-
-    Args:
-        model: a run ("RUN", "RUN@step-400") or a model folder.
-        name: of the format, one of `EXPORTERS`.
-        out: the folder to write.
-
-    Returns:
-        the files.
-
-    Raises:
-        LimnerError: there is no such format, or the model does not go into it.
-    """
-    if name not in EXPORTERS:
-        raise LimnerError(f"no format '{name}'{nearest(name, EXPORTERS)}; see limner export --help")
-    exporter = importlib.import_module(EXPORTERS[name])
-    record = find_model(model)
-    tree, flags = _training_of(str(model), record)
-    return exporter.write(record, out, tree, flags)
-
-
-def _training_of(spec: str, record: ModelRecord) -> tuple[Any, dict[str, Any] | None]:
-    """A run's training state and its flags; nothing for a model folder or weights alone."""
-    if record.config.origin.get("kind") != "run" or spec.endswith(":raw"):
-        return None, None
-    path, _, selector = (spec, "", "") if Path(spec).is_dir() else spec.partition("@")
-    run = RunDirectory(path)
-    if not run.exists():
-        return None, None
-    config = run.config_as(RunConfig)
-    keys = ("optimizer_g", "optimizer_d", "progress")
-    return load_state(run.select(selector), keys=keys), flags_of_run(config)
-
-
-def flags_of_run(config: RunConfig) -> dict[str, Any]:
-    """The training flags that a run's config stands for, as far as that program has them."""
-    flags: dict[str, Any] = {"batch_size": config.batch_size, "seed": config.seed}
-    for update in config.updates:
-        player = update.player.upper()
-        flags[f"num_{player}_accumulations"] = update.accumulate
-        if player == "D":
-            flags |= {"num_D_steps": update.repeats, "split_D": update.forwards != "joint"}
-        elif update.num_latents is not None:
-            flags["G_batch_size"] = update.num_latents
-        for part in update.direct:
-            if isinstance(part, Orthogonal):
-                flags[f"{player}_ortho"] = part.strength
-    for player, adam in (("G", config.optim.g), ("D", config.optim.d)):
-        flags |= {f"{player}_lr": adam.lr, "adam_eps": adam.eps}
-        flags |= {f"{player}_B1": adam.betas[0], f"{player}_B2": adam.betas[1]}
-    for controller in config.controllers:
-        if isinstance(controller, Ema) and controller.decay is not None:
-            flags |= {"ema_decay": controller.decay, "ema_start": controller.start_step}
-    return flags

@@ -8,10 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from limner.checkpoints.exporters import EXPORTERS
+from limner.api.exporting import EXPORTERS, export
 from limner.cli.parsing import parse
-from limner.core.config import nearest
-from limner.core.errors import LimnerError
 
 EXAMPLE = "limner export runs/cifar --format biggan-pytorch --out weights/cifar"
 
@@ -20,7 +18,8 @@ EXAMPLE = "limner export runs/cifar --format biggan-pytorch --out weights/cifar"
 class Export:
     """Write a model or run in the files of another program.
 
-    Of a run biggan-pytorch writes the optimizers too, so that training can go on there.
+    Of a run the optimizers are written too, where that program's files have them, so that training
+    can go on there.
     """
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -30,8 +29,12 @@ class Export:
     """Folder to write; files of the same names in it are replaced."""
 
     format: Annotated[
-        str, tyro.conf.arg(help=f"The other program's files: {', '.join(EXPORTERS)}.")
-    ] = "biggan-pytorch"
+        str,
+        tyro.conf.arg(
+            help=f"The other program's files: {', '.join(EXPORTERS)}; or an exporter of your own, "
+            "FILE.py:CLASS or MODULE:CLASS."
+        ),
+    ] = next(iter(EXPORTERS))
 
     json: bool = False
     """Print the result as one JSON object on stdout."""
@@ -40,13 +43,6 @@ class Export:
 def main(argv: Sequence[str]) -> int:
     """Export and name the files; 0."""
     options = parse(Export, argv, "export", EXAMPLE)
-    if options.format not in EXPORTERS:
-        raise LimnerError(
-            f"no format '{options.format}'{nearest(options.format, EXPORTERS)}; "
-            "see limner export --help"
-        )
-    from limner.api.importing import export
-
     files = [str(path) for path in export(options.model, options.format, options.out)]
     if options.json:
         print(json.dumps({"out": str(options.out), "format": options.format, "files": files}))

@@ -1,37 +1,37 @@
 """`limner import`: turn a checkpoint of another system into a model folder, or a run."""
 
 import dataclasses
-import importlib
-import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
-from limner.checkpoints.importers import IMPORTERS
+from limner.api.importing import IMPORTERS, import_model, import_run, importer_named
 from limner.cli.parsing import parse
-from limner.core.config import nearest
+from limner.core.config import encode
 from limner.core.errors import ConfigError, LimnerError
 
-if TYPE_CHECKING:
-    from limner.checkpoints import ModelRecord
-
 EXAMPLE = "limner import biggan-pytorch weights/cifar --suffix best0 --out models/cifar"
+OWN = "importer"  # the field that holds the importer with its options
 
 
 @dataclasses.dataclass(frozen=True)
 class Import:
     """Turn a checkpoint of another system into a model folder, which all commands take.
 
-    Only tensors and plain values are read; nothing in a file is run. With --run, biggan-pytorch
-    becomes a run that `limner train RUN/config.json --run RUN` goes on with.
+    Only tensors and plain values are read; nothing in a file is run. With --run, a training becomes
+    a run that `limner train RUN/config.json --run RUN` goes on with, where the format has one.
     """
 
     format: Annotated[
         tyro.conf.Positional[str],
-        tyro.conf.arg(metavar="FORMAT", help=f"The checkpoint's system: {', '.join(IMPORTERS)}."),
+        tyro.conf.arg(
+            metavar="FORMAT",
+            help=f"The checkpoint's system: {', '.join(IMPORTERS)}; or an importer of your own, "
+            "FILE.py:CLASS or MODULE:CLASS. `limner import FORMAT --help` shows its options.",
+        ),
     ]
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
@@ -46,17 +46,11 @@ class Import:
     data: str | None = None
     """The pictures that the run goes on with, as for `limner train`."""
 
-    bgr: bool = False
-    """The checkpoint was trained in BGR: swap its color channels, so that images are RGB."""
-
-    suffix: str | None = None
-    """Which of several sets of weights to take, for formats that have them: best0, copy1."""
-
     set: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")
     ] = ()
-    """What the files do not say, or say wrongly: an option of the format, or for biggan-pytorch one
-    of that program's flags (SN_eps=1e-6); may be repeated."""
+    """What the files do not say, or say wrongly: an option of the format, or one of its program's
+    flags (SN_eps=1e-6); may be repeated."""
 
     json: bool = False
     """Print the result as one JSON object on stdout."""
@@ -64,64 +58,41 @@ class Import:
 
 def main(argv: Sequence[str]) -> int:
     """Import and say what came of it; 0."""
-    options = parse(Import, argv, "import", EXAMPLE)
-    if options.format not in IMPORTERS:
-        raise LimnerError(
-            f"no format '{options.format}'; the formats are {', '.join(sorted(IMPORTERS))}"
-        )
-    if not options.source.exists():
-        raise LimnerError(f"{options.source}: no such file")
+    options: Any = parse(options_of(argv), argv, "import", EXAMPLE)
     if (options.out is None) == (options.run is None):
         raise LimnerError("give either --out MODEL or --run RUN")
-    importer = importlib.import_module(IMPORTERS[options.format])
-    facts = _model(options, importer) if options.run is None else _run(options, importer)
+    own = getattr(options, OWN, None)
+    settings = {} if own is None else encode(own)
+    settings |= dict(_assignment(text) for text in options.set)
+    what = (options.format, options.source)
+    if options.run is None:
+        place, record = options.out, import_model(*what, options.out, settings)
+    elif options.data is None:
+        raise LimnerError("--run: give the pictures that training goes on with, --data DATA")
+    else:
+        place, record = options.run, import_run(*what, options.run, options.data, settings)
+    config = record.config
+    facts = {
+        "out": str(place),
+        "generator": type(config.generator).__name__,
+        "image_shape": list(config.image_shape),
+        "num_classes": config.num_classes,
+        "origin": config.origin,
+    }
     print(json.dumps(facts) if options.json else describe(facts))
     return 0
 
 
-def _model(options: Import, importer: Any) -> dict[str, Any]:
-    from limner.checkpoints import write_model
-
-    assert options.out is not None
-    record = importer.read(options.source, **keywords(options, importer.read))
-    write_model(options.out, record)
-    return _facts(options.out, record)
-
-
-def _run(options: Import, importer: Any) -> dict[str, Any]:
-    if not hasattr(importer, "read_training"):
-        raise LimnerError(f"{options.format}: its files hold no training; give --out instead")
-    if options.data is None:
-        raise LimnerError("--run: give the pictures that training goes on with, --data DATA")
-    from limner.api.importing import import_run
-    from limner.checkpoints import find_model
-
-    assert options.run is not None
-    given = keywords(options, importer.read_training)
-    import_run(options.source, options.run, options.data, **given)
-    return _facts(options.run, find_model(options.run))
-
-
-def keywords(options: Import, read: Callable[..., Any]) -> dict[str, Any]:
-    """Those of the options that were given, as arguments of an importer's function.
-
-    Raises:
-        LimnerError: it does not take one of them; names what it takes.
-    """
-    settings = dict(_assignment(text) for text in options.set)
-    given = {"bgr": options.bgr, "suffix": options.suffix}
-    given = {name: value for name, value in given.items() if value}
-    takes = list(inspect.signature(read).parameters)[1:]
-    if "settings" in takes:
-        given |= {"settings": settings} if settings else {}
-    else:
-        given |= settings
-    for name in given:
-        if name not in takes:
-            flag = f"--set {name}" if name in settings else f"--{name}"
-            hint = nearest(name, takes) if name in settings else ""
-            raise LimnerError(f"{options.format}: has no {flag}{hint}; leave it out")
-    return given
+def options_of(argv: Sequence[str]) -> type[Import]:
+    """`Import` with the options of the importer that the words name, where they name one."""
+    named = [word for word in argv if word in IMPORTERS or word == argv[0]]
+    if not named or named[0].startswith("-"):
+        return Import
+    importer: Any = importer_named(named[0])[1]
+    fields = [(OWN, tyro.conf.OmitArgPrefixes[importer])]
+    kind = dataclasses.make_dataclass("Import", fields, bases=(Import,), frozen=True, kw_only=True)
+    kind.__doc__ = Import.__doc__
+    return kind
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -132,17 +103,6 @@ def _assignment(text: str) -> tuple[str, Any]:
         return key.strip(), json.loads(value)
     except (ValueError, RecursionError):
         return key.strip(), value.strip()
-
-
-def _facts(place: Path, record: "ModelRecord") -> dict[str, Any]:
-    config = record.config
-    return {
-        "out": str(place),
-        "generator": type(config.generator).__name__,
-        "image_shape": list(config.image_shape),
-        "num_classes": config.num_classes,
-        "origin": config.origin,
-    }
 
 
 def describe(facts: dict) -> str:

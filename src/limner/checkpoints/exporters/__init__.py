@@ -1,6 +1,5 @@
-"""Writers of other programs' files: name -> module with write(record, folder, ...)."""
+"""Writers of other programs' files: the format's name -> "module:Class" of its Exporter."""
 
-# Modules are imported on first use, by name, so that listing the formats costs nothing.
 EXPORTERS: dict[str, str] = {
-    "biggan-pytorch": "limner.checkpoints.exporters.biggan_pytorch",
+    "biggan-pytorch": "limner.checkpoints.exporters.biggan_pytorch:BigGanPytorch",
 }

@@ -18,59 +18,45 @@ from limner.checkpoints.exporters.biggan_configs import (
     flags_of_configs,
     plain,
 )
-from limner.checkpoints.importers.biggan_flags import DEFAULTS
+from limner.checkpoints.foreign import Exporter, Training
+from limner.checkpoints.importers.biggan_flags import DEFAULTS, flags_of_run
 from limner.checkpoints.importers.biggan_names import Role, to_reference
-from limner.checkpoints.importers.biggan_pytorch import COUNTERS, parameter_names
+from limner.checkpoints.importers.biggan_pytorch import COUNTERS, ROLES, parameter_names
 from limner.checkpoints.model_folder import ModelRecord
+from limner.core.config import Config
 from limner.core.errors import DiskError
 from limner.core.files import whole_file
 
 State = dict[str, Tensor]
 
 
-def write(
-    record: ModelRecord,
-    folder: str | Path,
-    tree: Mapping[str, Any] | None = None,
-    flags: Mapping[str, Any] | None = None,
-) -> list[Path]:
-    """Write a model, or a training state with it, as that program would have.
+class BigGanPytorch(Config, Exporter, frozen=True):
+    """The folder weights/EXPERIMENT of a network of the BigGAN family."""
 
-    Args:
-        record: of a network of the BigGAN family.
-        folder: weights/EXPERIMENT; made if missing. Files of these names are replaced.
-        tree: the training state that the record was taken from: then the optimizers are written.
-        flags: of the training, for state_dict.pth; the networks' follow from their configs.
-
-    Returns:
-        the files.
-
-    Raises:
-        CheckpointError: the networks are none that BigGAN-PyTorch can build.
-        DiskError: the disk refused a write.
-    """
-    folder = Path(folder)
-    all_flags = {
-        **DEFAULTS,
-        "dataset": dataset_of(record.config),
-        **saved_flags(record),
-        **(flags or {}),
-        **flags_of_configs(record.config),
-    }
-    check_flags(record.config, all_flags)
-    raw = record.generator_raw or record.generator
-    states = {"G": _renamed("generator", record, raw)}
-    if record.generator_raw is not None:
-        states["G_ema"] = _renamed("generator", record, record.generator)
-        all_flags |= {"ema": True, "use_ema": True}
-    if record.discriminator is not None:
-        states["D"] = _renamed("discriminator", record, record.discriminator)
-    contents: dict[str, Any] = dict(states)
-    if tree is not None:
-        contents["G_optim"] = _adam("generator", record, tree["optimizer_g"])
-        contents["D_optim"] = _adam("discriminator", record, tree["optimizer_d"])
-    contents["state_dict"] = _counters(record, tree) | {"config": all_flags}
-    return _written(folder, contents)
+    def write(self, record: ModelRecord, folder: Path, training: Training | None) -> list[Path]:
+        """See `Exporter.write`; without a training no optimizers are written, and the flags are
+        those of the training that the model was imported from, if it was."""
+        all_flags = {
+            **DEFAULTS,
+            "dataset": dataset_of(record.config),
+            **saved_flags(record),
+            **(flags_of_run(training.run) if training else {}),
+            **flags_of_configs(record.config),
+        }
+        check_flags(record.config, all_flags)
+        raw = record.generator_raw or record.generator
+        states = {"G": _renamed("generator", record, raw)}
+        if record.generator_raw is not None:
+            states["G_ema"] = _renamed("generator", record, record.generator)
+            all_flags |= {"ema": True, "use_ema": True}
+        if record.discriminator is not None:
+            states["D"] = _renamed("discriminator", record, record.discriminator)
+        contents: dict[str, Any] = dict(states)
+        if training is not None:
+            for role, name in ROLES.items():
+                contents[f"{name}_optim"] = _adam(role, record, training, name.lower())
+        contents["state_dict"] = _counters(record, training) | {"config": all_flags}
+        return _written(folder, contents)
 
 
 def saved_flags(record: ModelRecord) -> dict[str, Any]:
@@ -90,35 +76,32 @@ def _own(value: Tensor) -> Tensor:
     return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def _adam(role: Role, record: ModelRecord, saved: Mapping[str, Any]) -> dict[str, Any]:
+def _adam(role: Role, record: ModelRecord, training: Training, player: str) -> dict[str, Any]:
     """Adam's state with the parameters in that program's order."""
     network = plain(role, record.config)
-    with torch.device("meta"):
-        module = network.build(record.config.image_shape, record.config.num_classes)
-    own = {name: number for number, (name, _) in enumerate(module.named_parameters())}
-    places = to_reference(role, network, own)
+    moments = to_reference(role, network, training.moments[player])
     names = parameter_names(role, network, record.config)
-    group = saved["param_groups"][0]
     state = {
-        number: {key: _own(value) for key, value in saved["state"][places[name]].items()}
+        number: {key: _own(value) for key, value in moments[name].items()}
         for number, name in enumerate(names)
-        if places[name] in saved["state"]
+        if name in moments
     }
+    adam = training.run["optim"][player]
     settings = {
-        "lr": float(group["lr"]),
-        "betas": tuple(group["betas"]),
-        "eps": float(group["eps"]),
+        "lr": float(adam["lr"]),
+        "betas": tuple(adam["betas"]),
+        "eps": float(adam["eps"]),
         "weight_decay": 0,
         "amsgrad": False,
     }
     return {"state": state, "param_groups": [{**settings, "params": list(range(len(names)))}]}
 
 
-def _counters(record: ModelRecord, tree: Mapping[str, Any] | None) -> dict[str, Any]:
+def _counters(record: ModelRecord, training: Training | None) -> dict[str, Any]:
     """What that program calls its state; scores that nobody measured are its own first values."""
     held = record.config.statistics.get("biggan_pytorch")
     held = held if isinstance(held, dict) else {}
-    itr = held.get("itr", 0) if tree is None else tree["progress"]["step"]
+    itr = held.get("itr", 0) if training is None else training.step
     kept = {name: held.get(name, 0) for name in COUNTERS}
     return {**kept, "itr": int(itr), "best_IS": 0, "best_FID": 999999}
 

@@ -1,10 +1,13 @@
-"""Readers of other programs' files: name -> module with read(path, ...) -> ModelRecord."""
+"""Readers of other programs' checkpoints: the format's name -> "module:Class" of its Importer.
 
-# Modules are imported on first use, by name, so that listing the formats costs nothing.
+A class is imported on first use, so that listing the formats costs nothing. The name is what the
+user types and what a model's origin says; "module:Class" names one outside this table.
+"""
+
 IMPORTERS: dict[str, str] = {
-    "biggan-pytorch": "limner.checkpoints.importers.biggan_pytorch",
-    "dcgan-mmgen": "limner.checkpoints.importers.dcgan_mmgen",
-    "pggan": "limner.checkpoints.importers.pggan",
-    "tfhub-biggan": "limner.checkpoints.importers.tfhub_biggan",
-    "huggingface-biggan": "limner.checkpoints.importers.huggingface_biggan",
+    "biggan-pytorch": "limner.checkpoints.importers.biggan_pytorch:BigGanPytorch",
+    "dcgan-mmgen": "limner.checkpoints.importers.dcgan_mmgen:DcganMmgen",
+    "pggan": "limner.checkpoints.importers.pggan:Pggan",
+    "tfhub-biggan": "limner.checkpoints.importers.tfhub_biggan:TfhubBiggan",
+    "huggingface-biggan": "limner.checkpoints.importers.huggingface_biggan:HuggingfaceBiggan",
 }

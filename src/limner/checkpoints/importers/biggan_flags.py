@@ -7,8 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from limner.checkpoints.importers.biggan_names import FamilyConfig
-from limner.core.config import nearest
+from limner.checkpoints.model_folder import ModelConfig
+from limner.core.config import encode, tag_of
 from limner.core.errors import CheckpointError, ConfigError
+from limner.data import DataConfig
 from limner.formats.pickles import Record, shown
 from limner.models import (
     BigGanDeepDiscriminator,
@@ -17,6 +19,7 @@ from limner.models import (
     BigGanGenerator,
 )
 from limner.models.building import BOTTOM, DISCRIMINATOR_TABLE, GENERATOR_TABLE
+from limner.objectives import HingeD, HingeG, Orthogonal
 
 Flags = dict[str, Any]
 State = Mapping[str, Tensor]
@@ -71,13 +74,6 @@ def checked(given: Mapping[str, Any], where: str) -> Flags:
                 f"{where}: {name} is {shown(str(of))}; the program and limner know ReLU only"
             )
     return flags
-
-
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Raises ConfigError for a key that is no flag, with the nearest."""
-    for name in settings:
-        if name not in DEFAULTS:
-            raise ConfigError(f"--set {name}: no flag of BigGAN-PyTorch{nearest(name, DEFAULTS)}")
 
 
 def require(known: Collection[str], needed: Collection[str], where: str) -> None:
@@ -182,6 +178,92 @@ def _power(flags: Flags, player: str) -> dict[str, Any]:
         "spectral_norm_eps": flags["SN_eps"],
         "init": INITS[init],
     }
+
+
+# --- flags to a run, and back -----------------------------------------------
+
+
+def run_of_flags(flags: Flags, model: ModelConfig, name: str) -> dict[str, Any]:
+    """The same training as config.json holds it, without its length.
+
+    Raises:
+        ConfigError: its latents have another deviation than 1.
+    """
+    if flags["z_var"] != 1.0:
+        raise ConfigError(f"z_var: {flags['z_var']}; limner trains on latents of deviation 1")
+    d = {
+        "player": "d",
+        "terms": [encode(HingeD())],
+        "direct": _orthogonal(flags["D_ortho"], exclude=()),
+        "repeats": flags["num_D_steps"],
+        "accumulate": flags["num_D_accumulations"],
+        "forwards": "fake_then_real" if flags["split_D"] else "joint",
+    }
+    g = {
+        "player": "g",
+        "terms": [encode(HingeG())],
+        "direct": _orthogonal(flags["G_ortho"]),
+        "accumulate": flags["num_G_accumulations"],
+        "num_latents": max(flags["G_batch_size"], flags["batch_size"]),
+    }
+    average = {"type": "Ema", "decay": flags["ema_decay"], "start_step": flags["ema_start"]}
+    return {
+        "name": name,
+        "generator": encode(model.generator),
+        "discriminator": encode(model.discriminator),
+        "data": encode(_data(flags)),
+        "updates": [d, g],
+        "optim": {"g": _adam(flags, "G"), "d": _adam(flags, "D")},
+        "controllers": [average] if flags["ema"] else [],
+        "batch_size": flags["batch_size"],
+        "seed": flags["seed"],
+        "intervals": {"save": flags["save_every"], "sample": flags["save_every"]},
+    }
+
+
+def _data(flags: Flags) -> DataConfig:
+    """Without augmentation centred squares, resized as PIL's bilinear does, never mirrored."""
+    small = flags["dataset"] in ("C10", "C100")
+    augment = flags["augment"]
+    return DataConfig(
+        resolution=flags["resolution"],
+        channels=3,
+        filter="bilinear",
+        flip=augment,
+        crop="random" if augment and not small else "center",
+        pad=4 if augment and small else 0,
+    )
+
+
+def _orthogonal(strength: float, **settings: Any) -> list[dict[str, Any]]:
+    return [encode(Orthogonal(strength, **settings))] if strength > 0 else []
+
+
+def _adam(flags: Flags, player: str) -> dict[str, Any]:
+    betas = [flags[f"{player}_B1"], flags[f"{player}_B2"]]
+    return {"lr": flags[f"{player}_lr"], "betas": betas, "eps": flags["adam_eps"]}
+
+
+def flags_of_run(run: Mapping[str, Any]) -> Flags:
+    """The training flags that a run's config.json stands for, as far as that program has them."""
+    flags: Flags = {"batch_size": run["batch_size"], "seed": run["seed"]}
+    for update in run["updates"]:
+        player = update["player"].upper()
+        flags[f"num_{player}_accumulations"] = update["accumulate"]
+        if player == "D":
+            flags |= {"num_D_steps": update["repeats"], "split_D": update["forwards"] != "joint"}
+        elif update["num_latents"] is not None:
+            flags["G_batch_size"] = update["num_latents"]
+        for part in update["direct"]:
+            if part["type"] == tag_of(Orthogonal):
+                flags[f"{player}_ortho"] = part["strength"]
+    for player, adam in (("G", run["optim"]["g"]), ("D", run["optim"]["d"])):
+        flags |= {f"{player}_lr": adam["lr"], "adam_eps": adam["eps"]}
+        flags |= {f"{player}_B1": adam["betas"][0], f"{player}_B2": adam["betas"][1]}
+    for controller in run["controllers"]:
+        if controller["type"] == "Ema" and controller["decay"] is not None:
+            flags |= {"ema_decay": controller["decay"], "ema_start": controller["start_step"]}
+    return flags
 
 
 # --- shapes to flags -------------------------------------------------------

@@ -5,7 +5,6 @@ of torch.save are read, without running anything (torch_files.py). The networks'
 flags in state_dict.pth; without that file from the shapes, and from the user what no shape tells.
 """
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,80 +13,69 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from limner.checkpoints.foreign import Importer, Training
 from limner.checkpoints.importers.biggan_flags import (
     DEFAULTS,
     FOR_TRAINING,
     UNSEEN,
     Flags,
-    check_settings,
     checked,
     discriminator_config,
     flags_of_shapes,
     generator_config,
     require,
+    run_of_flags,
 )
 from limner.checkpoints.importers.biggan_names import FamilyConfig, Role, to_limner, to_reference
+from limner.checkpoints.importers.fitting import listed, require_fit
 from limner.checkpoints.model_folder import ModelConfig, ModelRecord
+from limner.core.config import Config, decode, nearest
 from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import sha256_of
 from limner.formats.torch_files import read_torch
 
-FORMAT = "biggan-pytorch"
+ROLES: dict[Role, str] = {"generator": "G", "discriminator": "D"}
 COUNTERS = ("itr", "epoch", "save_num", "save_best_num")
-MAX_SHOWN = 100
 State = dict[str, Tensor]
 Moments = dict[str, dict[str, Tensor]]  # parameter -> step, exp_avg, exp_avg_sq
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainingRecord:
-    """A whole saved training, under limner's names.
+class BigGanPytorch(Config, Importer, frozen=True):
+    """A folder weights/EXPERIMENT of BigGAN-PyTorch.
+
+    The average becomes the generator and the trained one its raw one, where both are there.
 
     Attributes:
-        model: both networks and, where there is one, the average.
-        flags: all of `biggan_flags.DEFAULTS`.
-        counters: itr (iterations done), epoch, save_num, save_best_num.
-        optimizers: "generator" and "discriminator": Adam's state of each parameter by its name.
+        suffix: which of several sets of weights to take: best0, copy1.
+        flags: flags of that program that replace those in state_dict.pth, or stand for them.
     """
 
-    model: ModelRecord
-    flags: Flags
-    counters: dict[str, int]
-    optimizers: dict[Role, Moments]
+    suffix: str | None = None
+    flags: dict[str, Any] = {}
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "BigGanPytorch":
+        """See `Importer.of`; what is no option of this class is a flag of the program."""
+        own = {name: value for name, value in settings.items() if name in cls.__struct_fields__}
+        flags = {name: value for name, value in settings.items() if name not in own}
+        for name in flags:
+            if name not in DEFAULTS:
+                known = ("suffix", *DEFAULTS)
+                raise ConfigError(f"{name}: no flag of BigGAN-PyTorch{nearest(name, known)}")
+        return decode(cls, {**own, "flags": own.get("flags", {}) | flags})
 
-def read(
-    path: str | Path, suffix: str | None = None, settings: Mapping[str, Any] | None = None
-) -> ModelRecord:
-    """Read the networks of a weight folder.
+    def read(self, source: Path) -> ModelRecord:
+        """See `Importer.read`."""
+        return _Folder(source, self.suffix, self.flags).model()
 
-    Args:
-        path: the folder weights/EXPERIMENT.
-        suffix: "copy0", "best1" ...; None: the files without one.
-        settings: flags of that program that replace those in state_dict.pth, or stand for them.
-
-    Returns:
-        the average as the generator and the trained one as generator_raw, where both are there.
-
-    Raises:
-        RefusedFile: a file holds what weights do not need.
-        CheckpointError: a file or key is missing or left over; all are named.
-        ConfigError: a setting is no flag.
-    """
-    return _Folder(path, suffix, settings or {}).model()
-
-
-def read_training(
-    path: str | Path, suffix: str | None = None, settings: Mapping[str, Any] | None = None
-) -> TrainingRecord:
-    """Read everything that training needs to go on; arguments and errors as `read`'s."""
-    return _Folder(path, suffix, settings or {}).training()
+    def read_training(self, source: Path) -> tuple[ModelRecord, Training]:
+        """See `Importer.read_training`."""
+        return _Folder(source, self.suffix, self.flags).training()
 
 
 class _Folder:
-    def __init__(self, path: str | Path, suffix: str | None, settings: Mapping[str, Any]):
-        self.path, self.suffix, self.settings = Path(path), suffix, settings
-        check_settings(settings)
+    def __init__(self, path: Path, suffix: str | None, settings: Mapping[str, Any]):
+        self.path, self.suffix, self.settings = path, suffix, settings
         if not self.path.is_dir():
             found = "a file" if self.path.exists() else "no such folder"
             raise CheckpointError(f"{path}: {found}; give the folder weights/EXPERIMENT itself")
@@ -182,15 +170,13 @@ class _Folder:
     def _origin(self) -> dict[str, Any]:
         names = [name for name, state in self.states.items() if state is not None]
         return {
-            "kind": "import",
-            "importer": FORMAT,
             "folder": self.path.resolve().name,
             "suffix": self.suffix,
             "itr": self.counters()["itr"] if self.saved else None,
             "files": {self.file(name).name: sha256_of(self.file(name)) for name in names},
         }
 
-    def training(self) -> TrainingRecord:
+    def training(self) -> tuple[ModelRecord, Training]:
         needed = ["G", "D", "G_optim", "D_optim", *(["G_ema"] if self.flags["ema"] else [])]
         missing = [self.file(name).name for name in needed if not self.file(name).exists()]
         if missing:
@@ -200,15 +186,16 @@ class _Folder:
             )
         if not self.saved:
             require(checked(self.settings, "--set"), FOR_TRAINING, str(self.path))
-        model = self.model()
-        optimizers: dict[Role, Moments] = {}
-        roles: dict[Role, str] = {"generator": "G", "discriminator": "D"}
-        for role, name in roles.items():
-            config = getattr(model.config, role)
-            names = parameter_names(role, config, model.config)
-            own = to_limner(role, config, dict.fromkeys(names))
-            optimizers[role] = _moments(self.file(f"{name}_optim"), list(own), names)
-        return TrainingRecord(model, self.flags, self.counters(), optimizers)
+        record = self.model()
+        moments = {}
+        for role, name in ROLES.items():
+            network = getattr(record.config, role)
+            names = parameter_names(role, network, record.config)
+            own = to_limner(role, network, dict.fromkeys(names))
+            moments[name.lower()] = _moments(self.file(f"{name}_optim"), list(own), names)
+        run = run_of_flags(self.flags, record.config, self.path.resolve().name)
+        itr = self.counters()["itr"]
+        return record, Training(run, itr, moments, epochs=self.flags["num_epochs"])
 
 
 # --- networks --------------------------------------------------------------
@@ -246,19 +233,7 @@ def fitted(
     expected, _ = expected_state(role, network, config)
     logged = [key for key in expected if re.fullmatch(r"(.+\.)?sv\d+", key) and key not in state]
     state = state | {key: torch.ones(1) for key in logged}
-    shapes = [
-        f"{key} is {list(state[key].shape)} and not {list(expected[key].shape)}"
-        for key in expected
-        if key in state and state[key].shape != expected[key].shape
-    ]
-    problems = {
-        "missing": [key for key in expected if key not in state],
-        "left over": [key for key in state if key not in expected],
-        "of another shape": shapes,
-    }
-    lines = [f"{what}: {_listed(names)}" for what, names in problems.items() if names]
-    if lines:
-        raise CheckpointError(f"{where}: does not fit {type(network).__name__}; {'; '.join(lines)}")
+    require_fit(expected, state, where, type(network).__name__)
     in_order = {key: _single(state[key], where, key) for key in expected}
     return to_limner(role, network, in_order)
 
@@ -268,11 +243,6 @@ def _single(tensor: Tensor, where: str, key: str) -> Tensor:
     if tensor.is_complex():
         raise CheckpointError(f"{where}: {key} holds complex numbers")
     return (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    return ", ".join(name[:120] for name in names[:MAX_SHOWN]) + more
 
 
 def _state_dict(file: Path) -> State:
@@ -307,7 +277,7 @@ def _moments(file: Path, own: list[str], names: list[str]) -> Moments:
             found[ours] = _moments_of_one(states[key], f"{file}: {name}")
     unknown = [str(key) for key in states if key not in keys]
     if unknown:
-        raise CheckpointError(f"{file}: state left over: {_listed(unknown)}")
+        raise CheckpointError(f"{file}: state left over: {listed(unknown)}")
     return found
 
 

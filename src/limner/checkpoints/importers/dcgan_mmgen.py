@@ -9,72 +9,67 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from limner.checkpoints.foreign import Importer
+from limner.checkpoints.importers.fitting import fitted
 from limner.checkpoints.model_folder import ModelConfig, ModelRecord
+from limner.core.config import Config
 from limner.core.errors import CheckpointError, ConfigError, RefusedFile
 from limner.core.files import sha256_of
-from limner.core.protocols import NetworkConfig
 from limner.formats.pickles import Record, shown
 from limner.formats.torch_files import read_torch
 from limner.models.dcgan import BOTTOM, DcganDiscriminator, DcganGenerator
 
 LEAKY_SLOPE = 0.01  # the default of the layer that MMGeneration builds; the paper has 0.2
 WANTED = "an iter_N.pth of MMGeneration"
-PREFIXES = ("generator", "generator_ema", "discriminator")
 State = dict[str, Tensor]
 
 
-def read(path: str | Path, bgr: bool = False, suffix: str | None = None) -> ModelRecord:
-    """Read a checkpoint file into a record.
+class DcganMmgen(Config, Importer, frozen=True):
+    """An iter_N.pth of MMGeneration, of a DCGAN.
 
-    Args:
-        path: an iter_N.pth of MMGeneration, of a DCGAN.
-        bgr: swap the color channels, so that the model makes (and judges) RGB images. Without it
-            the model keeps the BGR order that it was trained in.
-        suffix: not used by this format; must be None.
-
-    Raises:
-        RefusedFile: the file holds something other than tensors and plain values.
-        CheckpointError: it is no such checkpoint, or a key or shape does not fit.
+    Attributes:
+        bgr: the checkpoint was trained in BGR: swap its color channels, so that images are RGB.
     """
-    path = Path(path)
-    if suffix is not None:
-        raise CheckpointError(f"{path}: dcgan-mmgen has no suffixes; leave '{suffix}' out")
-    groups = _groups(_state_dict(path), path)
-    try:
-        g_config, image_shape = generator_config(groups["generator"])
-        d_config = discriminator_config(groups["discriminator"], image_shape)
-    except (KeyError, CheckpointError, ConfigError) as error:
-        problem = f"the tensor {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise CheckpointError(
-            f"{path}: not a DCGAN of MMGeneration: {problem}; give an iter_N.pth of one"
-        ) from None
-    g = _fitting(rename_generator(groups["generator"]), g_config, image_shape, path)
-    d = _fitting(rename_discriminator(groups["discriminator"]), d_config, image_shape, path)
-    ema = None
-    if groups["generator_ema"]:
-        ema = _fitting(rename_generator(groups["generator_ema"]), g_config, image_shape, path)
-    for state in (g, d, ema) if bgr else ():
-        if state is not None:
-            _swap_colors(state, image_shape[0], path)
-    config = ModelConfig(
-        generator=g_config,
-        discriminator=d_config,
-        image_shape=image_shape,
-        num_classes=0,
-        origin={
-            "kind": "import",
-            "importer": "dcgan-mmgen",
-            "file": path.name,
-            "sha256": sha256_of(path),
-            "channel_order": _channel_order(image_shape[0], bgr),
-        },
-    )
-    if ema is None:
-        return ModelRecord(config=config, generator=g, discriminator=d)
-    return ModelRecord(config=config, generator=ema, generator_raw=g, discriminator=d)
+
+    bgr: bool = False
+
+    def read(self, source: Path) -> ModelRecord:
+        """See `Importer.read`."""
+        groups = _groups(_state_dict(source), source)
+        try:
+            g_config, image_shape = generator_config(groups["generator"])
+            d_config = discriminator_config(groups["discriminator"], image_shape)
+        except (KeyError, CheckpointError, ConfigError) as error:
+            missing = isinstance(error, KeyError)
+            problem = f"the tensor {error} is missing" if missing else str(error)
+            raise CheckpointError(
+                f"{source}: not a DCGAN of MMGeneration: {problem}; give an iter_N.pth of one"
+            ) from None
+        configs = {"generator": g_config, "generator_ema": g_config, "discriminator": d_config}
+        states = {
+            name: fitted(RENAMED[name](group), configs[name], image_shape, 0, f"{source}: {name}")
+            for name, group in groups.items()
+            if group
+        }
+        for state in states.values() if self.bgr else ():
+            _swap_colors(state, image_shape[0], source)
+        config = ModelConfig(
+            generator=g_config,
+            discriminator=d_config,
+            image_shape=image_shape,
+            num_classes=0,
+            origin={
+                "file": source.name,
+                "sha256": sha256_of(source),
+                "channel_order": _channel_order(image_shape[0], self.bgr),
+            },
+        )
+        g, d = states["generator"], states["discriminator"]
+        if "generator_ema" not in states:
+            return ModelRecord(config=config, generator=g, discriminator=d)
+        return ModelRecord(config, states["generator_ema"], generator_raw=g, discriminator=d)
 
 
 def _channel_order(num_channels: int, bgr: bool) -> str:
@@ -101,7 +96,7 @@ def _state_dict(path: Path) -> Mapping[str, Any]:
 
 
 def _groups(state: Mapping[str, Any], path: Path) -> dict[str, State]:
-    groups: dict[str, State] = {prefix: {} for prefix in PREFIXES}
+    groups: dict[str, State] = {prefix: {} for prefix in RENAMED}
     for key, value in state.items():
         prefix, _, name = str(key).partition(".")
         if prefix not in groups or not isinstance(value, Tensor):
@@ -125,6 +120,13 @@ def rename_generator(state: Mapping[str, Tensor]) -> State:
 def rename_discriminator(state: Mapping[str, Tensor]) -> State:
     """The same for a discriminator."""
     return {_renamed(k): v for k, v in state.items()}
+
+
+RENAMED = {
+    "generator": rename_generator,
+    "generator_ema": rename_generator,
+    "discriminator": rename_discriminator,
+}
 
 
 def _next_block(match: re.Match) -> str:
@@ -186,25 +188,6 @@ def _conv_sizes(state: Mapping[str, Tensor], key: str) -> tuple[int, int]:
     if len(shape) != 4:
         raise CheckpointError(f"'{key}' is {list(shape)}, not a convolution")
     return shape[0], shape[1]
-
-
-def _fitting(
-    state: State, config: NetworkConfig, image_shape: tuple[int, int, int], path: Path
-) -> State:
-    """The state, if it has exactly the tensors of the network in exactly their shapes."""
-    with torch.device("meta"):
-        expected = config.build(image_shape, 0).state_dict()
-    for key in [*expected, *state]:
-        if key not in state:
-            raise CheckpointError(f"{path}: no tensor for '{key}' of a DCGAN; is it another model?")
-        if key not in expected:
-            raise CheckpointError(f"{path}: '{key}' is no tensor of a DCGAN; is it another model?")
-        if state[key].shape != expected[key].shape:
-            raise CheckpointError(
-                f"{path}: '{key}' is {list(state[key].shape)}, expected "
-                f"{list(expected[key].shape)}; only DCGANs that double their channels fit"
-            )
-    return {key: state[key].contiguous() for key in expected}
 
 
 def _swap_colors(state: State, num_channels: int, path: Path) -> None:

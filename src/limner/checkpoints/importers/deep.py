@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from limner.checkpoints.importers.folding import channels_first, condition_first, fitted, multiples
+from limner.checkpoints.importers.fitting import fitted
+from limner.checkpoints.importers.folding import channels_first, condition_first, multiples
 from limner.checkpoints.model_folder import MAX_TRUNCATIONS, ModelConfig, ModelRecord
 from limner.core.errors import CheckpointError
 from limner.models.biggan_deep import BigGanDeepGenerator

@@ -1,21 +1,16 @@
-"""What the importers of published BigGAN generators share: W / sigma, orders, names that fit.
+"""What the importers of published BigGAN generators share: W / sigma, and orders.
 
 The published generators are for sampling: their spectral norm is fixed, so the normalized weights
 are stored, and limner's network has none. Each system estimates sigma in its own way.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-
 import torch
 from torch import Tensor
 
-from limner.checkpoints.filling import check_fit
-from limner.core.errors import CheckpointError, ConfigError
-from limner.core.protocols import NetworkConfig
+from limner.core.errors import CheckpointError
 
 MODULE_EPS = 1e-4
 NUM_ITERATIONS = 200  # where no vectors are stored; the published weights have settled long before
-MAX_SHOWN = 40
 
 
 def folded_by_module(weight: Tensor, u: Tensor) -> Tensor:
@@ -93,45 +88,3 @@ def multiples(widths: list[int]) -> tuple[int, tuple[int, ...]]:
     if width < 1 or any(size % width for size in widths):
         raise CheckpointError(f"channels {widths} are no multiples of one width")
     return width, tuple(size // width for size in widths)
-
-
-def require_names(
-    needed: Iterable[str], held: Collection[str], foreign: Collection[str], where: str, what: str
-) -> None:
-    """Raises CheckpointError unless all that is needed is held, and nothing is foreign."""
-    missing = [name for name in needed if name not in held]
-    problems = []
-    if missing:
-        problems.append(f"missing {listed(missing)}")
-    if foreign:
-        problems.append(f"not known {listed(foreign)}")
-    if problems:
-        raise CheckpointError(f"{where}: not a whole {what}: {'; '.join(problems)}")
-
-
-def listed(names: Collection[str]) -> str:
-    """The names, quoted; of very many the first."""
-    shown = ", ".join(f"'{name[:200]}'" for name in list(names)[:MAX_SHOWN])
-    more = len(names) - MAX_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def fitted(
-    state: Mapping[str, Tensor],
-    config: NetworkConfig,
-    image_shape: tuple[int, int, int],
-    num_classes: int,
-    where: str,
-) -> dict[str, Tensor]:
-    """The state in the order of the network, contiguous and of its types, if each tensor fits.
-
-    Raises:
-        CheckpointError: a tensor is missing, left over or of another shape.
-    """
-    try:
-        with torch.device("meta"):
-            network = config.build(image_shape, num_classes)
-    except ConfigError as error:
-        raise CheckpointError(f"{where}: {error}") from None
-    check_fit(network, state, where)
-    return {name: state[name].to(t.dtype).contiguous() for name, t in network.state_dict().items()}

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from limner.checkpoints.importers.folding import listed
+from limner.checkpoints.importers.fitting import listed
 from limner.core.errors import CheckpointError
 
 

@@ -8,19 +8,17 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
+from limner.checkpoints.foreign import Importer
 from limner.checkpoints.importers.deep import DeepShape, Rule, record_of
-from limner.checkpoints.importers.folding import (
-    folded_by_iterating,
-    folded_by_stored,
-    listed,
-    require_names,
-)
+from limner.checkpoints.importers.fitting import listed, require_names
+from limner.checkpoints.importers.folding import folded_by_iterating, folded_by_stored
 from limner.checkpoints.model_folder import MAX_CLASSES, MAX_TRUNCATIONS, ModelRecord
-from limner.core.errors import CheckpointError, ConfigError
+from limner.core.config import Config
+from limner.core.errors import CheckpointError
 from limner.core.files import sha256_of
 from limner.formats.torch_files import read_torch
 
@@ -31,43 +29,37 @@ ATTENTION = ("theta", "phi", "g", "o_conv")
 VECTORS = ("weight_u", "weight_v")
 
 
-def read(path: str | Path, statistics_rule: str = "linear") -> ModelRecord:
-    """Read a generator into a record.
+class HuggingfaceBiggan(Config, Importer, frozen=True):
+    """A BigGAN-deep of pytorch-pretrained-BigGAN: a folder with config.json and pytorch_model.bin,
+    or the .bin with its config beside it; names that begin with the model's, as the published files
+    have, are found too.
 
-    Args:
-        path: a folder with config.json and pytorch_model.bin, or the .bin with its config beside
-            it; names that begin with the model's, as the published files have, are found too.
+    Attributes:
         statistics_rule: "linear" interpolates the statistics rightly; "huggingface" as the port
             does, with the weights of the two rows swapped.
-
-    Raises:
-        CheckpointError: names the file, and what is missing, left over or does not fit.
-        RefusedFile: the weights hold something other than tensors.
     """
-    path = Path(path)
-    if statistics_rule not in ("linear", "huggingface"):
-        raise ConfigError(f"statistics_rule: '{statistics_rule}' must be linear or huggingface")
-    weights_path, config_path = _files(path)
-    shape = read_shape(config_path)
-    tree = read_torch(weights_path, f"the {WEIGHTS_NAME} of pytorch-pretrained-BigGAN")
-    if not isinstance(tree, dict) or not all(isinstance(t, Tensor) for t in tree.values()):
-        raise CheckpointError(f"{weights_path}: holds other things than tensors by name")
-    record, computed = record_from(
-        tree, shape, cast(Rule, statistics_rule), where=str(weights_path)
-    )
-    origin = {
-        "kind": "import",
-        "importer": "huggingface-biggan",
-        "file": path.name,
-        "sha256": {file.name: sha256_of(file) for file in (config_path, weights_path)},
-    }
-    if computed:
-        origin["warning"] = (
-            f"{len(computed)} layers lack the vectors of spectral norm; sigma was computed anew "
-            f"for {listed(computed)}"
-        )
-    record.config = record.config.replace(origin=origin)
-    return record
+
+    statistics_rule: Rule = "linear"
+
+    def read(self, source: Path) -> ModelRecord:
+        """See `Importer.read`."""
+        weights_path, config_path = _files(source)
+        shape = read_shape(config_path)
+        tree = read_torch(weights_path, f"the {WEIGHTS_NAME} of pytorch-pretrained-BigGAN")
+        if not isinstance(tree, dict) or not all(isinstance(t, Tensor) for t in tree.values()):
+            raise CheckpointError(f"{weights_path}: holds other things than tensors by name")
+        record, computed = record_from(tree, shape, self.statistics_rule, str(weights_path))
+        origin: dict[str, Any] = {
+            "file": source.name,
+            "sha256": {file.name: sha256_of(file) for file in (config_path, weights_path)},
+        }
+        if computed:
+            origin["warning"] = (
+                f"{len(computed)} layers lack the vectors of spectral norm; sigma was computed "
+                f"anew for {listed(computed)}"
+            )
+        record.config = record.config.replace(origin=origin)
+        return record
 
 
 def _files(path: Path) -> tuple[Path, Path]:

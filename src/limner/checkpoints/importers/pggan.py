@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.checkpoints.importers.folding import fitted, listed, require_names
+from limner.checkpoints.foreign import Importer
+from limner.checkpoints.importers.fitting import fitted, listed, require_fit
 from limner.checkpoints.importers.pggan_names import Role, to_limner, to_reference
 from limner.checkpoints.importers.pggan_theano import as_tensorflow, said
 from limner.checkpoints.model_folder import MAX_CLASSES, MAX_SIZE, ModelConfig, ModelRecord
+from limner.core.config import Config
 from limner.core.errors import CheckpointError, ConfigError, RefusedFile
 from limner.core.files import sha256_of
 from limner.formats.pickles import Name, Record, read_pickle, shown
@@ -68,55 +70,54 @@ LIMITS = {"num_channels": MAX_SIZE, "resolution": MAX_SIZE, "label_size": MAX_CL
 MAX_MAPS = 2**16
 
 
-def read(path: str | Path, net: str = "all") -> ModelRecord:
-    """Read a snapshot or a network into a record.
+class Pggan(Config, Importer, frozen=True):
+    """A .pkl of progressive_growing_of_gans: (G, D, Gs), (G, D) or one network.
 
-    Args:
-        path: a .pkl of the program: (G, D, Gs), (G, D) or one network.
-        net: networks to take, "Gs", "G", "D" or several as "Gs,D". Gs becomes the generator, G
-            the generator before averaging (the generator where no Gs is taken), D the
-            discriminator.
+    Gs becomes the generator, G the generator before averaging (the generator where no Gs is taken),
+    D the discriminator.
 
-    Raises:
-        RefusedFile: the file holds something that networks do not need.
-        CheckpointError: names the file, the network, and what is missing or does not fit.
-        ConfigError: `net` names no networks.
+    Attributes:
+        net: networks to take: Gs, G, D or several as Gs,D.
     """
-    path = Path(path)
-    records = _chosen(_records(read_pickle(path, wanted=WANTED), path), net, path)
-    size = path.stat().st_size
-    networks = {
-        name: _network(record, name, size, f"{path}: {name}") for name, record in records.items()
-    }
-    generator = networks.get("Gs") or networks.get("G")
-    if generator is None:
-        raise CheckpointError(
-            f"{path}: D alone makes no pictures, and a model folder needs a generator; take Gs or G"
+
+    net: str = "all"
+
+    def read(self, source: Path) -> ModelRecord:
+        """See `Importer.read`; ConfigError where `net` names no networks."""
+        tree = _records(read_pickle(source, wanted=WANTED), source)
+        records, size = _chosen(tree, self.net, source), source.stat().st_size
+        networks = {
+            name: _network(record, name, size, f"{source}: {name}")
+            for name, record in records.items()
+        }
+        generator = networks.get("Gs") or networks.get("G")
+        if generator is None:
+            raise CheckpointError(
+                f"{source}: D alone makes no pictures, and a model folder needs a generator; take "
+                "Gs or G"
+            )
+        for name, network in networks.items():
+            _require_alike(generator, network, f"{source}: {name}")
+        raw, d = networks.get("G"), networks.get("D")
+        assert isinstance(generator.config, PgganGenerator)
+        config = ModelConfig(
+            generator=generator.config,
+            discriminator=None if d is None else d.config,
+            image_shape=generator.image_shape,
+            num_classes=generator.num_classes,
+            origin={
+                "file": source.name,
+                "sha256": sha256_of(source),
+                "networks": list(networks),
+                **generator.facts,
+            },
         )
-    for name, network in networks.items():
-        _require_alike(generator, network, f"{path}: {name}")
-    raw, d = networks.get("G"), networks.get("D")
-    assert isinstance(generator.config, PgganGenerator)
-    config = ModelConfig(
-        generator=generator.config,
-        discriminator=None if d is None else d.config,
-        image_shape=generator.image_shape,
-        num_classes=generator.num_classes,
-        origin={
-            "kind": "import",
-            "importer": "pggan",
-            "file": path.name,
-            "sha256": sha256_of(path),
-            "networks": list(networks),
-            **generator.facts,
-        },
-    )
-    return ModelRecord(
-        config,
-        generator.state,
-        None if raw is None or raw is generator else raw.state,
-        None if d is None else d.state,
-    )
+        return ModelRecord(
+            config,
+            generator.state,
+            None if raw is None or raw is generator else raw.state,
+            None if d is None else d.state,
+        )
 
 
 def _require_alike(generator: "_Network", network: "_Network", where: str) -> None:
@@ -269,7 +270,7 @@ def _of_state(plain: Mapping[str, Any], role: Role, facts: dict[str, Any], where
     if ignored:
         facts["warning"] = (
             f"arguments that the published {plain['build_func_name']} does not have, ignored as "
-            f"it does: {listed([shown(name) for name in ignored])}"
+            f"it does: {listed(ignored)}"
         )
     return _Network(config, image_shape, num_classes, state, facts)
 
@@ -345,16 +346,8 @@ def _require_fit(
     image_shape: tuple[int, int, int],
     num_classes: int,
 ) -> None:
-    """Every variable of the network is there in its shape, and no other; said in the file's own
-    names."""
+    """Every variable that the arguments make is there in its shape, and no other."""
     with torch.device("meta"):
         network = config.build(image_shape, num_classes)
     needed = to_reference(role, config, network.state_dict())
-    foreign = [shown(name) for name in arrays if name not in needed]
-    require_names(needed, arrays, foreign, "its variables", FUNCTION_OF[role])
-    for name, tensor in needed.items():
-        if tensor.shape != arrays[name].shape:
-            raise CheckpointError(
-                f"its variable '{name}' is {list(arrays[name].shape)}; its arguments make it "
-                f"{list(tensor.shape)}"
-            )
+    require_fit(needed, arrays, "its variables", FUNCTION_OF[role])

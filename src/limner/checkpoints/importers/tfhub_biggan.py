@@ -9,25 +9,25 @@ The modules normalize spectrally by a rule of their own, so W / sigma is stored 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from limner.checkpoints.foreign import Importer
 from limner.checkpoints.importers import tfhub_deep
 from limner.checkpoints.importers.biggan_names import to_limner
+from limner.checkpoints.importers.fitting import fitted, listed, require_names
 from limner.checkpoints.importers.folding import (
     channels_first,
     condition_first,
-    fitted,
     folded_by_module,
-    listed,
     multiples,
-    require_names,
 )
 from limner.checkpoints.importers.hub_names import ema_of, hub_block, number_of, outputs_first
 from limner.checkpoints.importers.variables import hashes_of, open_variables
 from limner.checkpoints.model_folder import ModelConfig, ModelRecord
+from limner.core.config import Config
 from limner.core.errors import CheckpointError, ConfigError
 from limner.core.protocols import NetworkConfig
 from limner.models.biggan import BigGanGenerator
@@ -40,34 +40,31 @@ MAX_BLOCKS = 10
 WHAT = "BigGAN generator of TF Hub"
 
 
-def read(path: str | Path, weights: str = "ema", attention: int | str | None = None) -> ModelRecord:
-    """Read a generator into a record.
+class TfhubBiggan(Config, Importer, frozen=True):
+    """A BigGAN generator of TF Hub: the module's folder or .tar.gz, its `variables` folder, an HDF5
+    or .npz dump of the variables, or a .pth of BigGAN-PyTorch's TFHub folder.
 
-    Args:
-        path: the module's folder or .tar.gz, its `variables` folder, an HDF5 or .npz dump of the
-            variables, or a .pth of BigGAN-PyTorch's TFHub folder.
+    Attributes:
         weights: "ema" for the moving average that is published to sample from, "raw" for the
             weights that were trained.
         attention: resolution after whose block self-attention stands; only for modules of other
             resolutions than the published ones.
-
-    Raises:
-        CheckpointError: names the file, and what is missing, left over or does not fit.
-        RefusedFile, MissingExtra: see `open_variables`.
     """
-    path = Path(path)
-    if weights not in ("ema", "raw"):
-        raise ConfigError(f"weights: '{weights}' must be ema or raw")
-    with open_variables(path) as variables:
-        try:
-            record = record_from(variables, str(path), weights, _pixels(attention))
-        except RuntimeError as error:  # of torch, about shapes
-            reason = str(error).splitlines()[0][:200]
-            raise CheckpointError(f"{path}: its shapes fit no {WHAT} ({reason})") from None
-    origin = {"kind": "import", "importer": "tfhub-biggan", "file": path.name}
-    origin |= {"sha256": hashes_of(path), "weights": weights} | record.config.origin
-    record.config = record.config.replace(origin=origin)
-    return record
+
+    weights: Literal["ema", "raw"] = "ema"
+    attention: int | None = None
+
+    def read(self, source: Path) -> ModelRecord:
+        """See `Importer.read`; MissingExtra as `open_variables`."""
+        with open_variables(source) as variables:
+            try:
+                record = record_from(variables, str(source), self.weights, self.attention)
+            except RuntimeError as error:  # of torch, about shapes
+                reason = str(error).splitlines()[0][:200]
+                raise CheckpointError(f"{source}: its shapes fit no {WHAT} ({reason})") from None
+        origin = {"file": source.name, "sha256": hashes_of(source), "weights": self.weights}
+        record.config = record.config.replace(origin=origin | record.config.origin)
+        return record
 
 
 def record_from(
@@ -84,12 +81,6 @@ def record_from(
         return _of_names(_HubNames(variables, weights, where), where, attention)
     held = listed(list(variables)[:5])
     raise CheckpointError(f"{where}: not a {WHAT}: it holds {held} and the like")
-
-
-def _pixels(attention: object) -> int | None:
-    if attention is None or type(attention) is int:
-        return attention
-    raise ConfigError(f"attention: '{attention}' must be a resolution in pixels")
 
 
 # --- names -------------------------------------------------------------------

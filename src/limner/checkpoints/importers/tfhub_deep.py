@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from limner.checkpoints.importers.deep import ATTENTION, NUM_NORMS, DeepShape, record_of
-from limner.checkpoints.importers.folding import folded_by_module, listed, require_names
+from limner.checkpoints.importers.fitting import listed, require_names
+from limner.checkpoints.importers.folding import folded_by_module
 from limner.checkpoints.importers.hub_names import ema_of, hub_block, number_of, outputs_first
 from limner.checkpoints.model_folder import ModelRecord
 from limner.core.errors import CheckpointError

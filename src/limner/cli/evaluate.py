@@ -241,8 +241,8 @@ def _score_images(options: Evaluate, asked: "Asked", quiet: bool) -> "tuple[Judg
     import torch
 
     from limner.api.judging import Judge
+    from limner.api.pictures import read_pictures
     from limner.api.scoring import pictures_for
-    from limner.cli.pictures import read_pictures
     from limner.metrics import ImageStream
 
     assert options.model is not None

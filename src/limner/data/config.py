@@ -9,9 +9,9 @@ from limner.data.sources.base import Source
 
 
 class DataConfig(Config, frozen=True, kw_only=True):
-    """The form that pictures are prepared in, and how batches are made of them. `flip`, `pad` and
-    `in_memory` are no part of the prepared form's identity; change anything else, and the source is
-    prepared anew.
+    """The form that pictures are prepared in, and how batches are made of them. `flip`, `pad`,
+    `in_memory` and `expected_classes` are no part of the prepared form's identity; change anything
+    else, and the source is prepared anew.
 
     Fields:
         resolution: height and width in pixels of the prepared (square) pictures.
@@ -32,6 +32,8 @@ class DataConfig(Config, frozen=True, kw_only=True):
             training (4 for CIFAR).
         in_memory: read the prepared pictures into memory once and not as they are needed; images
             do not change by it.
+        expected_classes: classes of the data that the settings were made for, where sizes are
+            shown before there is any (`limner presets NAME`). Training takes those of its data.
         source: how to read the data; None finds it out from the path. A user's own class goes
             here as {"type": "module:Class", ...}; its `path` is filled in from the data argument.
     """
@@ -46,6 +48,7 @@ class DataConfig(Config, frozen=True, kw_only=True):
     crop: Literal["center", "random"] = "center"
     pad: int = 0
     in_memory: bool = False
+    expected_classes: int | None = None
     source: Source | None = None
 
     def __post_init__(self) -> None:
@@ -57,6 +60,8 @@ class DataConfig(Config, frozen=True, kw_only=True):
             raise ConfigError(
                 f"max_label_size: {self.max_label_size} columns; give 0 (no labels), more or null"
             )
+        if self.expected_classes is not None and self.expected_classes < 0:
+            raise ConfigError(f"expected_classes: {self.expected_classes}; give 0 or more, or null")
         if not 0 <= self.pad <= self.resolution:
             raise ConfigError(f"pad: {self.pad} pixels; give 0 to {self.resolution} (resolution)")
         if self.crop == "random" and self.fit != "crop":

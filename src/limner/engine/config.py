@@ -174,4 +174,5 @@ CHANGEABLE = (
     "intervals",
     "sheet",
     "data.in_memory",
+    "data.expected_classes",
 )

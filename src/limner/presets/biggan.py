@@ -33,7 +33,9 @@ def biggan_imagenet128_bs256x8() -> RunConfig:
         discriminator=BigGanDiscriminator(
             width=96, attention=(64,), init="orthogonal", spectral_norm_eps=1e-6
         ),
-        data=DataConfig(resolution=128, channels=3, filter="bilinear", in_memory=True),
+        data=DataConfig(
+            resolution=128, channels=3, filter="bilinear", in_memory=True, expected_classes=1000
+        ),
         updates=(
             Update(player="d", terms=(HingeD(),), repeats=1, accumulate=8, forwards="joint"),
             Update(player="g", terms=(HingeG(),), accumulate=8),
@@ -79,7 +81,7 @@ def biggan_cifar10() -> RunConfig:
         name="biggan-cifar10",
         generator=BigGanGenerator(width=64, z_dim=128, init="normal", spectral_norm_eps=1e-8),
         discriminator=BigGanDiscriminator(width=64, init="normal", spectral_norm_eps=1e-8),
-        data=DataConfig(resolution=32, channels=3),
+        data=DataConfig(resolution=32, channels=3, expected_classes=10),
         updates=(
             Update(player="d", terms=(HingeD(),), repeats=4, forwards="joint"),
             Update(player="g", terms=(HingeG(),)),

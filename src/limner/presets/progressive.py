@@ -176,12 +176,15 @@ def pggan_lsun() -> RunConfig:
 
 def pggan_cifar10() -> RunConfig:
     """CIFAR-10 at 32 px. For the paper's scores see pggan-cifar10-theano."""
-    return changed("pggan-cifar10", "data.resolution=32", "data.flip=false")
+    return changed(
+        "pggan-cifar10", "data.resolution=32", "data.flip=false", "data.expected_classes=10"
+    )
 
 
 def pggan_cifar100() -> RunConfig:
     """CIFAR-100 at 32 px."""
-    return pggan_cifar10().replace(name="pggan-cifar100")
+    config = pggan_cifar10().replace(name="pggan-cifar100")
+    return override(config, ["data.expected_classes=100"])
 
 
 def pggan_svhn() -> RunConfig:
@@ -226,7 +229,7 @@ def conditional(config: RunConfig) -> RunConfig:
 
 def pggan_cond() -> RunConfig:
     """The default, conditional on the data's classes."""
-    return conditional(pggan_v2_1gpu().replace(name="pggan"))
+    return conditional(changed("pggan", "data.expected_classes=10"))
 
 
 def pggan_cond1() -> RunConfig:
@@ -388,7 +391,7 @@ def pggan_digits() -> RunConfig:
         name="pggan-digits",
         generator=PgganGenerator(z_dim=64, fmap_base=256, fmap_max=64),
         discriminator=PgganDiscriminator(fmap_base=256, fmap_max=64, group_size=4),
-        data=DataConfig(resolution=32, filter="bicubic"),
+        data=DataConfig(resolution=32, filter="bicubic", expected_classes=10),
         optim=Players(g=adam, d=adam),
         controllers=(Growth(schedule=schedule), Ema(decay=0.99, after="d", buffers="copy")),
         batch_size=32,

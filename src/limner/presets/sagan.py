@@ -22,7 +22,7 @@ def sagan_imagenet128() -> RunConfig:
         discriminator=SaganDiscriminator(
             width=64, attention=(64,), init="xavier", spectral_norm_eps=1e-8
         ),
-        data=DataConfig(resolution=128, channels=3, filter="bilinear"),
+        data=DataConfig(resolution=128, channels=3, filter="bilinear", expected_classes=1000),
         updates=(
             Update(player="d", terms=(HingeD(),), repeats=1, accumulate=2, forwards="joint"),
             Update(player="g", terms=(HingeG(),), accumulate=2),
@@ -87,7 +87,7 @@ def sagan_cifar10_mmgen() -> RunConfig:
             init="orthogonal",
             spectral_norm_eps=1e-12,
         ),
-        data=DataConfig(resolution=32, channels=3),
+        data=DataConfig(resolution=32, channels=3, expected_classes=10),
         updates=(
             Update(player="d", terms=(HingeD(),), repeats=5, forwards="fake_then_real"),
             Update(player="g", terms=(HingeG(),)),

@@ -8,7 +8,7 @@ from limner.core.protocols import NetworkConfig
 from limner.engine import RunConfig
 from limner.engine.controllers import Ema
 
-USUAL_CHANNELS = 3  # where the data decide
+USUAL_CHANNELS, USUAL_CLASSES = 3, 10  # where the data decide, and the config expects none
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,15 @@ class Sizes:
 def sizes_of(config: RunConfig) -> Sizes:
     """Count both players, without memory for their weights.
 
-    Where the config leaves channels or classes to the data, they are assumed: 3 channels, and the
-    classes that `data.expected_classes` says.
+    Where the config leaves channels or classes to the data, they are assumed: 3 channels, and as
+    many classes as `data.expected_classes` says, or 10.
     """
     channels = config.data.channels or USUAL_CHANNELS
     num_classes = config.num_classes
     if num_classes is None:
-        num_classes = 0 if config.data.labels == "none" else config.data.expected_classes or 0
+        expected = config.data.expected_classes
+        num_classes = USUAL_CLASSES if expected is None else expected
+        num_classes = 0 if config.data.labels == "none" else num_classes
         if config.data.max_label_size is not None:
             num_classes = min(num_classes, config.data.max_label_size)
     shape = (channels, config.data.resolution, config.data.resolution)

@@ -81,7 +81,7 @@ def biggan_cifar10() -> RunConfig:
         name="biggan-cifar10",
         generator=BigGanGenerator(width=64, z_dim=128, init="normal", spectral_norm_eps=1e-8),
         discriminator=BigGanDiscriminator(width=64, init="normal", spectral_norm_eps=1e-8),
-        data=DataConfig(resolution=32, channels=3, expected_classes=10),
+        data=DataConfig(resolution=32, channels=3),
         updates=(
             Update(player="d", terms=(HingeD(),), repeats=4, forwards="joint"),
             Update(player="g", terms=(HingeG(),)),

@@ -24,7 +24,7 @@ def digits() -> RunConfig:
         discriminator=BigGanDiscriminator(
             width=16, multipliers=(1, 2, 4), bottom=4, num_last_blocks=1
         ),
-        data=DataConfig(resolution=32, filter="bicubic", expected_classes=10),
+        data=DataConfig(resolution=32, filter="bicubic"),
         updates=(
             Update(player="d", terms=(HingeD(),)),
             Update(player="g", terms=(HingeG(),)),
@@ -47,7 +47,7 @@ def digits_tiny() -> RunConfig:
         name="digits-tiny",
         generator=BigGanGenerator(width=16, z_dim=32, multipliers=(1, 2), spectral_norm=False),
         discriminator=BigGanDiscriminator(width=16, multipliers=(1, 2)),
-        data=DataConfig(resolution=8, expected_classes=10),
+        data=DataConfig(resolution=8),
         updates=(
             Update(player="d", terms=(HingeD(),)),
             Update(player="g", terms=(HingeG(),)),

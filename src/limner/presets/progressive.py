@@ -176,9 +176,7 @@ def pggan_lsun() -> RunConfig:
 
 def pggan_cifar10() -> RunConfig:
     """CIFAR-10 at 32 px. For the paper's scores see pggan-cifar10-theano."""
-    return changed(
-        "pggan-cifar10", "data.resolution=32", "data.flip=false", "data.expected_classes=10"
-    )
+    return changed("pggan-cifar10", "data.resolution=32", "data.flip=false")
 
 
 def pggan_cifar100() -> RunConfig:
@@ -229,7 +227,7 @@ def conditional(config: RunConfig) -> RunConfig:
 
 def pggan_cond() -> RunConfig:
     """The default, conditional on the data's classes."""
-    return conditional(changed("pggan", "data.expected_classes=10"))
+    return conditional(pggan_v2_1gpu().replace(name="pggan"))
 
 
 def pggan_cond1() -> RunConfig:
@@ -391,7 +389,7 @@ def pggan_digits() -> RunConfig:
         name="pggan-digits",
         generator=PgganGenerator(z_dim=64, fmap_base=256, fmap_max=64),
         discriminator=PgganDiscriminator(fmap_base=256, fmap_max=64, group_size=4),
-        data=DataConfig(resolution=32, filter="bicubic", expected_classes=10),
+        data=DataConfig(resolution=32, filter="bicubic"),
         optim=Players(g=adam, d=adam),
         controllers=(Growth(schedule=schedule), Ema(decay=0.99, after="d", buffers="copy")),
         batch_size=32,

@@ -87,7 +87,7 @@ def sagan_cifar10_mmgen() -> RunConfig:
             init="orthogonal",
             spectral_norm_eps=1e-12,
         ),
-        data=DataConfig(resolution=32, channels=3, expected_classes=10),
+        data=DataConfig(resolution=32, channels=3),
         updates=(
             Update(player="d", terms=(HingeD(),), repeats=5, forwards="fake_then_real"),
             Update(player="g", terms=(HingeG(),)),

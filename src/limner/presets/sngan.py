@@ -57,7 +57,7 @@ def sngan_cifar10_mmgen() -> RunConfig:
         discriminator=SnganDiscriminator(
             width=128, multipliers=(1,), wide=True, init="orthogonal", spectral_norm_eps=1e-12
         ),
-        data=DataConfig(resolution=32, channels=3, flip=True, expected_classes=10),
+        data=DataConfig(resolution=32, channels=3, flip=True),
         updates=(
             Update(player="d", terms=(HingeD(),), repeats=5, forwards="fake_then_real"),
             Update(player="g", terms=(HingeG(),)),

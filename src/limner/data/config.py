@@ -60,8 +60,6 @@ class DataConfig(Config, frozen=True, kw_only=True):
             raise ConfigError(
                 f"max_label_size: {self.max_label_size} columns; give 0 (no labels), more or null"
             )
-        if self.expected_classes is not None and self.expected_classes < 0:
-            raise ConfigError(f"expected_classes: {self.expected_classes}; give 0 or more, or null")
         if not 0 <= self.pad <= self.resolution:
             raise ConfigError(f"pad: {self.pad} pixels; give 0 to {self.resolution} (resolution)")
         if self.crop == "random" and self.fit != "crop":

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from limner.api.training import TrainedRun, TrainOptions, resolved, train
     from limner.api.videos import save_drift, save_training_video
     from limner.api.walks import WalkOptions, save_walk
+    from limner.data import DataConfig, PreparedData
+    from limner.data.prepared import is_prepared
     from limner.engine import RunConfig
+    from limner.metrics import ImageStream, Result, find_metric, notes
     from limner.reports import write_report
     from limner.sampling import Drift, Model, SamplePlan, StandingPlan, load, save_png, sheet
 
@@ -35,7 +38,10 @@ _HOMES = {
     "limner.api.training": ("TrainOptions", "TrainedRun", "resolved", "train"),
     "limner.api.videos": ("save_drift", "save_training_video"),
     "limner.api.walks": ("WalkOptions", "save_walk"),
+    "limner.data": ("DataConfig", "PreparedData"),
+    "limner.data.prepared": ("is_prepared",),
     "limner.engine": ("RunConfig",),
+    "limner.metrics": ("ImageStream", "Result", "find_metric", "notes"),
     "limner.reports": ("write_report",),
     "limner.sampling": (
         "Drift",
@@ -49,10 +55,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "DataConfig",
     "Drift",
+    "ImageStream",
     "Model",
     "Pictures",
     "PrepareOptions",
+    "PreparedData",
+    "Result",
     "RunConfig",
     "SampleOptions",
     "SamplePlan",
@@ -63,9 +73,12 @@ __all__ = [
     "WalkOptions",
     "evaluate",
     "evaluation_sampler",
+    "find_metric",
+    "is_prepared",
     "list_presets",
     "load",
     "load_config",
+    "notes",
     "prepare_data",
     "read_array",
     "read_pictures",

@@ -26,7 +26,7 @@ MOST = 2  # commands at a time
 SERVER = """
 import json, os, runpy, sys, traceback
 import torch, torch._dynamo, torch.utils.tensorboard, matplotlib.pyplot
-import limner.api, limner.metrics, limner.reports, limner.cli.train, limner.cli.display
+import limner.api.training, limner.metrics, limner.reports, limner.cli.train, limner.cli.display
 
 torch.set_num_threads(1)
 

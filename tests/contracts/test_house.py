@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,17 @@ def test_every_part_is_found_by_its_own_name():
 
 def test_the_trainer_stays_small():
     assert len((SOURCE / "engine" / "trainer.py").read_text().splitlines()) <= 300
+
+
+# --- rooms -------------------------------------------------------------------
+
+
+def test_commands_are_forbidden_every_room_but_the_api_and_core():
+    """A new room must be added to the contract that import-linter holds."""
+    rooms = {f"limner.{path.parent.name}" for path in SOURCE.glob("*/__init__.py")}
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (held,) = (c for c in contracts["contracts"] if c.get("source_modules") == ["limner.cli"])
+    assert set(held["forbidden_modules"]) == rooms - {"limner.cli", "limner.api", "limner.core"}
 
 
 # --- sizes -------------------------------------------------------------------

@@ -194,7 +194,7 @@ def test_data_sets(name: str):
     data = presets.get(name)().data
     assert (data.resolution, data.channels, data.flip) == DATA_SETS[name]
     assert data.labels == "none"
-    fields = {"data.resolution", "data.channels", "data.flip"}
+    fields = {"data.resolution", "data.channels", "data.flip", "data.expected_classes"}
     assert name == "pggan-v2-1gpu" or set(changes(name)) <= fields
 
 

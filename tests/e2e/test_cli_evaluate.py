@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limner.cli import pictures
+from limner.api import pictures
 from limner.cli.main import main
 from limner.metrics import read_moments, streams
 from processes import in_processes

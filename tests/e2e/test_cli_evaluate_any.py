@@ -76,7 +76,9 @@ def test_against_other_classes_labels_are_not_used_and_a_line_says_so(limner, ti
     words = ("--metrics", "accuracy", "--num", 20, *FAST)
     answer = limner("evaluate", tiny_run, "--data", places / "three", *words)
     assert answer.code == 1
-    assert "metric 'accuracy' needs labels of the generated images" in answer.err
+    told, error = answer.err.splitlines()
+    assert "warning: the model has 10 classes, the data 3; labels are not used" in told
+    assert "metric 'accuracy' needs labels of the generated images" in error
 
 
 def test_enlarged_pictures_are_told_but_not_those_of_the_training(limner, tiny_run, places):

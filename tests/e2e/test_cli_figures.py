@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import limner as package
 from limner import api, presets
-from limner.cli.presets import memory_bytes, num_parameters
+from limner.api.sizes import memory_bytes, num_parameters, sizes_of
 from limner.core.config import from_json
 from limner.engine import RunConfig
 
@@ -171,14 +171,15 @@ def test_a_preset_shows_keys_that_set_takes_and_sizes(limner):
     assert "counted for 1,000 classes: the data decide" in large
 
 
-def test_presets_know_the_classes_of_their_data():
-    held = {"imagenet": 1000, "cifar100": 100, "cifar10": 10, "mnist": 10, "svhn": 10, "digits": 10}
+def test_presets_say_the_classes_of_their_data():
+    held = {"imagenet": 1000, "biggan-ladder": 1000, "cifar100": 100}
     for name in presets.PRESETS:
         wanted = next((num for part, num in held.items() if part in name), None)
-        if wanted is not None:
-            assert presets.usual_classes(name) == wanted, name
-        if name.startswith("biggan-ladder"):
-            assert presets.usual_classes(name) == 1000
+        assert presets.get(name)().data.expected_classes == wanted, name
+    config = presets.get("digits-tiny")()
+    config = config.replace(data=config.data.replace(expected_classes=3))
+    assert sizes_of(config).num_classes == 3  # of any config, whatever its name
+    assert sizes_of(config.replace(num_classes=5)).num_classes == 5
 
 
 # --- import ------------------------------------------------------------------

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import limner as package
-from limner.cli.sample import class_folders, picture_names
 from limner.sampling import Model, SamplePlan, latents_from_seeds
+from limner.sampling.writing import class_folders, picture_names
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from limner.cli.pictures import read_pictures
-from limner.cli.sample import load_array
+from limner.api.arrays import read_array
+from limner.api.pictures import read_pictures
 from limner.metrics.features.weights import read_weights
 from readers.base import Reader, saved_by_torch
 
@@ -36,7 +36,7 @@ class Latents(Reader):
 
     def read(self, name: str, content: bytes) -> None:
         (self.root / name).write_bytes(content)
-        array = load_array(self.root / name, "z")
+        array = read_array(self.root / name, "z")
         torch.from_numpy(array)
 
 

@@ -38,7 +38,7 @@ DRIVER = """
 import os, sys, threading, time
 import numpy as np
 import torch._dynamo, torch.utils.tensorboard
-import limner.api, limner.metrics
+import limner.api.training, limner.metrics
 from limner.cli.display import Display
 from limner.cli.main import main
 

@@ -1,31 +1,100 @@
 """The rooms put together: what the command line and `import limner` both call.
 
-The names below are imported on first use, so that what needs no torch starts without it.
+The names below are imported on first use, so that what needs no torch (help, the lock of a run,
+the list of presets) starts without it.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from limner.api.arrays import read_array
+    from limner.api.configs import list_presets, load_config
+    from limner.api.pictures import Pictures, read_pictures
+    from limner.api.preparing import PrepareOptions, prepare_data, report_data
+    from limner.api.samples import SampleOptions, save_samples
     from limner.api.scoring import evaluate, evaluation_sampler, recipe_of
+    from limner.api.sizes import Sizes, sizes_of
+    from limner.api.standing import store_statistics
     from limner.api.training import TrainedRun, TrainOptions, resolved, train
-    from limner.sampling import load
+    from limner.api.videos import save_drift, save_training_video
+    from limner.api.walks import WalkOptions, save_walk
+    from limner.data import DataConfig, PreparedData
+    from limner.data.prepared import is_prepared
+    from limner.engine import RunConfig
+    from limner.metrics import ImageStream, Result, find_metric, notes
+    from limner.reports import write_report
+    from limner.sampling import Drift, Model, SamplePlan, StandingPlan, load, save_png, sheet
 
 _HOMES = {
+    "limner.api.arrays": ("read_array",),
+    "limner.api.configs": ("list_presets", "load_config"),
+    "limner.api.pictures": ("Pictures", "read_pictures"),
+    "limner.api.preparing": ("PrepareOptions", "prepare_data", "report_data"),
+    "limner.api.samples": ("SampleOptions", "save_samples"),
     "limner.api.scoring": ("evaluate", "evaluation_sampler", "recipe_of"),
+    "limner.api.sizes": ("Sizes", "sizes_of"),
+    "limner.api.standing": ("store_statistics",),
     "limner.api.training": ("TrainOptions", "TrainedRun", "resolved", "train"),
-    "limner.sampling": ("load",),
+    "limner.api.videos": ("save_drift", "save_training_video"),
+    "limner.api.walks": ("WalkOptions", "save_walk"),
+    "limner.data": ("DataConfig", "PreparedData"),
+    "limner.data.prepared": ("is_prepared",),
+    "limner.engine": ("RunConfig",),
+    "limner.metrics": ("ImageStream", "Result", "find_metric", "notes"),
+    "limner.reports": ("write_report",),
+    "limner.sampling": (
+        "Drift",
+        "Model",
+        "SamplePlan",
+        "StandingPlan",
+        "load",
+        "save_png",
+        "sheet",
+    ),
 }
 
 __all__ = [
+    "DataConfig",
+    "Drift",
+    "ImageStream",
+    "Model",
+    "Pictures",
+    "PrepareOptions",
+    "PreparedData",
+    "Result",
+    "RunConfig",
+    "SampleOptions",
+    "SamplePlan",
+    "Sizes",
+    "StandingPlan",
     "TrainOptions",
     "TrainedRun",
+    "WalkOptions",
     "evaluate",
     "evaluation_sampler",
+    "find_metric",
+    "is_prepared",
+    "list_presets",
     "load",
+    "load_config",
+    "notes",
+    "prepare_data",
+    "read_array",
+    "read_pictures",
     "recipe_of",
+    "report_data",
     "resolved",
+    "save_drift",
+    "save_png",
+    "save_samples",
+    "save_training_video",
+    "save_walk",
+    "sheet",
+    "sizes_of",
+    "store_statistics",
     "train",
+    "write_report",
 ]
 
 
@@ -33,4 +102,4 @@ def __getattr__(name: str) -> Any:
     for module, names in _HOMES.items():
         if name in names:
             return getattr(importlib.import_module(module), name)
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    raise AttributeError(f"module 'limner.api' has no attribute '{name}'")

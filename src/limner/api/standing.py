@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
-from limner.checkpoints import ModelRecord
+from limner.checkpoints import ModelRecord, find_model, write_model
+from limner.core.errors import LimnerError
 from limner.sampling import Model, StandingPlan, standing_statistics
 
 
@@ -40,3 +42,37 @@ def with_standing_statistics(
         standing={name: torch.stack([rows[name].cpu() for rows in sets]) for name in sets[0]},
         file_sha256="",
     )
+
+
+def store_statistics(
+    model: str | Path,
+    out: str | Path,
+    plan: StandingPlan,
+    truncations: Sequence[float] = (),
+    device: str = "auto",
+) -> ModelRecord:
+    """Write a model with `with_standing_statistics` to a folder: all that `limner statistics` does.
+
+    Args:
+        model: a run or a model folder.
+        out: the model folder to write; one that holds a model is replaced.
+        plan: passes, latents a pass, and the seed of both.
+        truncations: above 0, in rising order; none replaces the running statistics.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        LimnerError: truncations of another kind, another thing at `out`, a generator without batch
+            norm; CheckpointError: no model there.
+    """
+    given, out = list(truncations), Path(out)
+    words = ",".join(f"{truncation:g}" for truncation in given)
+    if any(truncation <= 0 for truncation in given):
+        raise LimnerError(f"--truncations {words}: give numbers above 0")
+    if given != sorted(set(given)):
+        raise LimnerError(f"--truncations {words}: give each once, in rising order")
+    is_model = (out / "model.safetensors").exists()  # now, not after all passes
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not is_model):
+        raise LimnerError(f"--out {out}: it exists and is not a model folder; give another path")
+    made = with_standing_statistics(find_model(model), plan, given, device)
+    write_model(out, made)
+    return made

@@ -16,7 +16,7 @@ from limner.cli.progress import Counter
 from limner.core.errors import LimnerError
 
 if TYPE_CHECKING:
-    from limner.metrics import Result
+    from limner.api import Result
 
 EXAMPLE = "limner curve runs/digits --data digits --truncations 0.25:2:0.25 --out curve/"
 
@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     if options.out.exists() and not options.out.is_dir():
         raise LimnerError(f"--out {options.out}: it is a file; give a folder")
 
-    from limner import api
+    from limner.api import StandingPlan, recipe_of
     from limner.api.curve import (
         CurveOptions,
         figures,
@@ -84,7 +84,6 @@ def main(argv: Sequence[str]) -> int:
         truncation_curve,
         write_curve,
     )
-    from limner.sampling import StandingPlan
 
     asked = CurveOptions(
         truncations=parse_truncations(options.truncations),
@@ -97,7 +96,7 @@ def main(argv: Sequence[str]) -> int:
         standing_at=options.standing_at,
     )
     model = load_model(options.model, options.device, options.module, "curve")
-    recipe = api.recipe_of(options.model)
+    recipe = recipe_of(options.model)
     with (
         warnings_as_lines("curve"),
         Counter("measuring", quiet=options.json, unit="truncations") as counter,

@@ -2,11 +2,10 @@
 
 import dataclasses
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -16,11 +15,10 @@ from limner.core.config import nearest
 from limner.core.errors import LimnerError
 
 if TYPE_CHECKING:
-    from limner.data import PreparedData, Source
+    from limner.api.preparing import PreparedFacts
 
 PREPARE_EXAMPLE = "limner data prepare photos/ --out data/photos64 --resolution 64"
 REPORT_EXAMPLE = "limner data report photos/ --out sheet.png"
-NUM_LOOKED_AT = 100  # pictures whose size decides where no --resolution is given
 
 OVERVIEW = f"""usage: limner data prepare|report [OPTIONS]
 
@@ -132,98 +130,34 @@ def main(argv: Sequence[str]) -> int:
 def prepare(argv: Sequence[str]) -> int:
     """Prepare a source and say what came of it; 0."""
     options = parse(Prepare, argv, "data prepare", PREPARE_EXAMPLE)
-    labels = labels_of(options.labels)
-    if options.keep_aspect and options.fit != "crop":
-        raise LimnerError(f"--keep-aspect keeps whole pictures; leave --fit {options.fit} out")
-    if options.keep_aspect and options.format != "prepared":
-        raise LimnerError(f"--keep-aspect: a {options.format} file holds squares; leave one out")
-    if options.format == "prepared":
-        _tell(_prepared(options, labels, options.out), options.out, options.json)
-        return 0
 
-    from limner.core.files import temporary_name
+    from limner.api.preparing import PrepareOptions, prepare_data
 
-    place = temporary_name(options.out)
-    try:
-        prepared = _export(options, labels, place)
-        _tell(prepared, options.out, options.json)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    names = [field.name for field in dataclasses.fields(PrepareOptions)]
+    settings: dict[str, Any] = {name: getattr(options, name) for name in names}
+    settings["labels"] = labels_of(options.labels)
+    asked = PrepareOptions(**settings)
+    with Counter("preparing", quiet=options.json) as counter:
+        writing = counter.then("writing")
+        facts = prepare_data(options.source, options.out, asked, counter, writing, tell_refused)
+    print(as_json(facts) if options.json else describe(facts))
     return 0
 
 
-def _prepared(options: Prepare, labels: Literal["classes", "none"], out: Path) -> "PreparedData":
-    from limner.data import DataConfig, prepare
-
-    resolution, source = options.resolution, source_of(options.source, options.read_as)
-    config = DataConfig(
-        resolution=common_size(source) if resolution is None else resolution,
-        channels=options.channels,
-        labels=labels,
-        max_label_size=options.max_label_size,
-        fit=options.fit,
-        filter=options.filter,
-        crop="random" if options.keep_aspect else "center",
-    )
-    with Counter("preparing", quiet=options.json) as counter:
-        return prepare(source, out, config, counter)
-
-
-def _export(options: Prepare, labels: Literal["classes", "none"], place: Path) -> "PreparedData":
-    """Write the file; what is no prepared directory is prepared at a place beside it first."""
-    from limner.data import PreparedData, write_hdf5, write_tfrecords, write_zip
-    from limner.data.prepared import is_prepared
-    from limner.formats.tfrecords import level_of
-
-    if options.out.exists():
-        raise LimnerError(f"--out {options.out}: exists already; remove it or give another place")
-    if options.format == "tfrecord" and options.resolution is not None:
-        level_of(options.resolution, "--resolution")  # before the work, not after it
-    source = Path(options.source).expanduser()
-    if is_prepared(source):
-        prepared = PreparedData(source)
-        made = prepared.info["settings"]
-        for name in ("resolution", "channels", "labels", "max_label_size", "fit", "filter"):
-            asked = getattr(options, name)
-            if asked not in (getattr(Prepare, name), made.get(name)):
-                raise LimnerError(
-                    f"--{name.replace('_', '-')} {asked}: {source} is prepared with "
-                    f"{made.get(name)}; leave it out, or give the source itself"
-                )
-    else:
-        prepared = _prepared(options, labels, place)
-    with Counter("writing", quiet=options.json) as counter:
-        if options.format == "zip":
-            write_zip(prepared, options.out, counter)
-        elif options.format == "tfrecord":
-            write_tfrecords(prepared, options.out, options.shuffle, counter)
-        else:
-            write_hdf5(prepared, options.out, options.chunk, options.compression, counter)
-    return prepared
-
-
-def _tell(prepared: "PreparedData", out: Path, as_object: bool) -> None:
-    for entry in prepared.info["refused"]:
-        print(f"limner data: refused {entry['name']}: {entry['reason']}", file=sys.stderr)
-    print(as_json(prepared, out) if as_object else describe(prepared, out))
+def tell_refused(name: str, reason: str) -> None:
+    """A picture that was left out, as a line on stderr."""
+    print(f"limner data: refused {name}: {reason}", file=sys.stderr)
 
 
 def report(argv: Sequence[str]) -> int:
     """Look at every picture and say what is there; 0."""
     options = parse(Report, argv, "data report", REPORT_EXAMPLE)
     labels = labels_of(options.labels)
-    if options.out is not None and options.out.suffix.lower() != ".png":
-        raise LimnerError(f"--out {options.out}: the sheet is a picture; give FILE.png")
 
-    from limner import data
+    from limner.api.preparing import report_data
 
-    source = source_of(options.source, options.read_as)
     with Counter("looking", quiet=options.json) as counter:
-        made = data.report(source, labels, counter)
-    if options.out is not None:
-        from limner.sampling import save_png
-
-        save_png(data.picture_sheet(source, labels=labels), options.out)
+        made = report_data(options.source, labels, options.read_as, options.out, counter)
     if options.json:
         sheet = None if options.out is None else str(options.out)
         print(json.dumps({**made.to_plain(), "sheet": sheet}))
@@ -252,93 +186,34 @@ def labels_of(text: str) -> Literal["classes", "none"]:
     raise LimnerError(f"--labels '{text}' is unknown; give classes, folders or none")
 
 
-def source_of(source: str, read_as: str | None) -> "str | Source":
-    """SOURCE as it stands, or what --read-as makes of it.
-
-    Raises:
-        LimnerError: no kind of source has that name, or its settings are wrong.
-    """
-    if read_as is None:
-        return source
-    from limner.core.config import decode
-    from limner.data import SOURCES, DataConfig
-
-    if not read_as.lstrip().startswith("{"):
-        kind = SOURCES.get(read_as)
-        if kind is None:
-            raise LimnerError(f"--read-as '{read_as}' is unknown{nearest(read_as, SOURCES)}")
-        return kind(path=source)  # pyright: ignore[reportCallIssue]
-    try:
-        settings = {"resolution": 1, "source": json.loads(read_as)}
-        given = decode(DataConfig, settings, import_modules=True).source
-    except (ValueError, RecursionError) as error:
-        raise LimnerError(f"--read-as {read_as[:200]}: {error}") from None
-    return source if given is None else given.replace(path=source)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def common_size(source: "str | Source") -> int:
-    """The side of the source's pictures, where the first hundred are squares of one size.
-
-    Raises:
-        LimnerError: they are not, so that a size has to be chosen.
-    """
-    import itertools
-
-    import numpy as np
-
-    from limner.data.pictures import DECODE_ERRORS
-    from limner.data.sources import find_source
-
-    sizes: set[tuple[int, int]] = set()
-    for item in itertools.islice(find_source(source).listing("none").items, NUM_LOOKED_AT):
-        try:
-            picture = item.open()
-        except DECODE_ERRORS:  # preparing lists it with its reason
-            continue
-        if isinstance(picture, np.ndarray):
-            sizes.add((picture.shape[1], picture.shape[0]))
-            continue
-        with picture:  # only its header was read
-            sizes.add(picture.size)
-    shown = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:3]) or "none readable"
-    if len(sizes) != 1 or len(set(*sizes)) != 1:
-        name = source if isinstance(source, str) else source.path
-        raise LimnerError(
-            f"{name}: its pictures are not squares of one size ({shown}); give --resolution, "
-            "for example 64"
-        )
-    return next(iter(sizes))[0]
-
-
-def describe(prepared: "PreparedData", out: Path) -> str:
+def describe(facts: "PreparedFacts") -> str:
     """What was prepared, for people."""
-    channels, height, width = prepared.image_shape
-    classes = f"{prepared.num_classes} classes" if prepared.num_classes else "no classes"
-    if prepared.label_rows is not None:
-        classes = f"labels of {prepared.num_classes} numbers"
-    info = prepared.info
-    lines = [f"{out}: {len(prepared):,} pictures {channels}x{height}x{width}, {classes}"]
-    lines += [f"  note: {note}" for note in info["notes"]]
-    if info["num_refused"]:
-        first = info["refused"][0]
-        where = f" (all in {out / 'dataset.json'})" if out.is_dir() else ""
+    channels, height, width = facts.image_shape
+    classes = f"{facts.num_classes} classes" if facts.num_classes else "no classes"
+    if facts.has_rows:
+        classes = f"labels of {facts.num_classes} numbers"
+    lines = [f"{facts.out}: {facts.num_images:,} pictures {channels}x{height}x{width}, {classes}"]
+    lines += [f"  note: {note}" for note in facts.notes]
+    if facts.num_refused:
+        first = facts.refused[0]
+        where = f" (all in {facts.out / 'dataset.json'})" if facts.out.is_dir() else ""
         lines.append(
-            f"  refused: {info['num_refused']}, first {first['name']}: {first['reason']}{where}"
+            f"  refused: {facts.num_refused}, first {first['name']}: {first['reason']}{where}"
         )
     return "\n".join(lines)
 
 
-def as_json(prepared: "PreparedData", out: Path) -> str:
+def as_json(facts: "PreparedFacts") -> str:
     """The same for programs."""
     return json.dumps(
         {
-            "out": str(out),
-            "num_images": len(prepared),
-            "image_shape": list(prepared.image_shape),
-            "num_classes": prepared.num_classes,
-            "classes": prepared.info["classes"],
-            "num_refused": prepared.info["num_refused"],
-            "notes": prepared.info["notes"],
-            "sha256": prepared.sha256,
+            "out": str(facts.out),
+            "num_images": facts.num_images,
+            "image_shape": list(facts.image_shape),
+            "num_classes": facts.num_classes,
+            "classes": facts.classes,
+            "num_refused": facts.num_refused,
+            "notes": facts.notes,
+            "sha256": facts.sha256,
         }
     )

@@ -12,7 +12,7 @@ from limner.cli.progress import PLAIN_SECONDS, Live
 from limner.core.ticks import tick_line
 
 if TYPE_CHECKING:
-    from limner.engine import RunConfig
+    from limner.api import RunConfig
 
 SHOWN = ("loss_d", "loss_g", "real_logits", "fake_logits")
 

@@ -19,10 +19,8 @@ from limner.core.errors import CheckpointError, LimnerError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from limner.api import DataConfig, ImageStream, Model, PreparedData, Result
     from limner.api.judging import Asked, Judge
-    from limner.data import DataConfig, PreparedData
-    from limner.metrics import ImageStream, Result
-    from limner.sampling import Model
 
 EXAMPLE = "limner evaluate runs/digits --data digits --metrics fid,prdc --json"
 
@@ -104,9 +102,9 @@ def main(argv: Sequence[str]) -> int:
         return 2
     names = _checked(options)
 
+    from limner.api import StandingPlan
     from limner.api.judging import Asked
     from limner.core import distributed
-    from limner.sampling import StandingPlan
 
     standing = None if options.standing is None else StandingPlan.parse(options.standing)
     device = distributed.local_device(options.device)
@@ -165,8 +163,8 @@ def _outcome(options: Evaluate, asked: "Asked", quiet: bool) -> Outcome:
 
 
 def _judge_of_data(options: Evaluate, asked: "Asked") -> "Judge":
+    from limner.api import PreparedData, is_prepared
     from limner.api.judging import Judge
-    from limner.data.prepared import PreparedData, is_prepared
 
     assert options.data is not None
     if not is_prepared(Path(options.data)):
@@ -240,10 +238,10 @@ def counted(images: "ImageStream", counter: Counter) -> "ImageStream":
 def _score_images(options: Evaluate, asked: "Asked", quiet: bool) -> "tuple[Judge, Outcome]":
     import torch
 
+    from limner.api import ImageStream
     from limner.api.judging import Judge
+    from limner.api.pictures import read_pictures
     from limner.api.scoring import pictures_for
-    from limner.cli.pictures import read_pictures
-    from limner.metrics import ImageStream
 
     assert options.model is not None
     if options.all:
@@ -278,8 +276,8 @@ def _score_images(options: Evaluate, asked: "Asked", quiet: bool) -> "tuple[Judg
 
 
 def _write_neighbours(path: Path, judge: "Judge", images: "ImageStream", outcome: Outcome) -> None:
+    from limner.api import save_png
     from limner.core import distributed
-    from limner.sampling import save_png
 
     if distributed.rank() != 0:
         return

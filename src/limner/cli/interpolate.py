@@ -4,21 +4,14 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from limner.cli.loading import load_model
 from limner.cli.parsing import parse
-from limner.core.errors import LimnerError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from limner.sampling import Model
 
 EXAMPLE = "limner interpolate runs/digits --from 0:3 --to 1:8 --steps 10 --out walk.png"
-MOVING = (".gif", ".webp", ".mp4")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,45 +64,23 @@ class Interpolate:
 def main(argv: Sequence[str]) -> int:
     """Make the walk and write it; 0."""
     options = parse(Interpolate, argv, "interpolate", EXAMPLE)
-    suffix = options.out.suffix.lower()
-    if suffix != ".png" and suffix not in MOVING:
-        raise LimnerError(
-            f"--out {options.out}: '{suffix}' is not written; give FILE.png, .gif, .webp or .mp4"
-        )
-    if options.rows is not None and (suffix in MOVING or options.to is not None):
-        raise LimnerError(
-            "--rows makes a sheet of walks from --from on: give FILE.png, and leave --to out"
-        )
-    if not 0 < options.fps <= 50:
-        raise LimnerError(f"--fps {options.fps:g}: give a number above 0, at most 50")
 
-    from limner.sampling import WalkStyle, interpolate, interpolation_rows, save_animation
+    from limner.api.walks import WalkOptions, check_walk, save_walk
 
+    asked = WalkOptions(
+        from_=options.from_,
+        to=options.to,
+        rows=options.rows,
+        steps=options.steps,
+        along=options.along,
+        slerp=options.slerp,
+        truncation=options.truncation,
+        truncation_mode=options.truncation_mode,
+        frames_per_second=options.fps,
+    )
+    check_walk(options.out, asked)  # before the model is loaded
     model = load_model(options.model, options.device, options.module, "interpolate")
-    usual = 30 if suffix in MOVING else 10
-    steps = usual if options.steps is None else options.steps
-    truncated = (options.truncation, options.truncation_mode)
-    if options.rows is not None:
-        style = WalkStyle(steps, options.along, options.slerp, *truncated)
-        images = interpolation_rows(model, options.from_, options.rows, style)
-    else:
-        ends = (options.from_, options.to or "1")
-        images = interpolate(model, *ends, steps, options.along, options.slerp, *truncated)
-    if suffix in MOVING:
-        save_animation(images, options.out, frames_per_second=options.fps)
-    else:
-        _save_sheet(options, model, images, steps)
-    facts = {"out": str(options.out), "num_images": len(images)}
-    print(json.dumps(facts) if options.json else f"{len(images)} images: {options.out}")
+    num = save_walk(model, options.out, asked)
+    facts = {"out": str(options.out), "num_images": num}
+    print(json.dumps(facts) if options.json else f"{num} images: {options.out}")
     return 0
-
-
-def _save_sheet(options: Interpolate, model: "Model", images: "np.ndarray", steps: int) -> None:
-    from limner.sampling import save_png, sheet
-
-    text = {"Software": "limner", "model_sha256": model.sha256}
-    text |= {"from": options.from_, "along": options.along}
-    if options.rows is None:
-        text["to"] = options.to or "1"
-    columns = steps if options.rows is not None or steps <= 20 else None
-    save_png(sheet(images, columns=columns), options.out, text)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from limner.sampling import Model
+    from limner.api import Model
 
 
 def load_model(spec: str, device: str, modules: Sequence[str], command: str) -> "Model":
@@ -16,21 +16,24 @@ def load_model(spec: str, device: str, modules: Sequence[str], command: str) -> 
     Raises:
         LimnerError: no such module or model, or a config whose classes are not imported.
     """
-    from limner import sampling
+    from limner.api import load
     from limner.core.config import load_module
 
     for name in modules:
         load_module(name)
     with warnings_as_lines(command):
-        return sampling.load(spec, device)
+        return load(spec, device)
 
 
 @contextlib.contextmanager
 def warnings_as_lines(command: str) -> Iterator[None]:
-    """Python warnings (a damaged checkpoint that was passed over) become one line on stderr."""
-    with warnings.catch_warnings(record=True) as caught:
+    """Python warnings (a damaged checkpoint that was passed over) become one line on stderr, each
+    as it comes: what ends in an error may have told its reason before."""
+
+    def show(message: Warning | str, *place: object) -> None:
+        print(f"limner {command}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = show
         yield
-    for warning in caught:
-        line = " ".join(str(warning.message).split())
-        print(f"limner {command}: warning: {line}", file=sys.stderr)

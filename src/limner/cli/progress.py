@@ -1,6 +1,7 @@
 """Progress of long work: one live line on a terminal, a plain line every few seconds otherwise."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -64,3 +65,16 @@ class Counter(Live):
         elif time.monotonic() - self._last_plain > PLAIN_SECONDS:
             self._last_plain = time.monotonic()
             self._console.print(f"{self._verb}: {count}", highlight=False, markup=False)
+
+    def then(self, verb: str) -> Callable[[int, int | None], None]:
+        """The counter of the next stage of the same work; its first call ends this one."""
+
+        def count(done: int, total: int | None) -> None:
+            if self._verb != verb:
+                self._verb = verb
+                if self._task is not None:
+                    self._progress.remove_task(self._task)
+                    self._task = None
+            self(done, total)
+
+        return count

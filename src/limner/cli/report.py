@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     if not options.run.is_dir():
         raise CheckpointError(f"{options.run}: no such run directory")
 
-    from limner.reports import write_report
+    from limner.api import write_report
 
     print(write_report(options.run, options.out))
     return 0

@@ -9,7 +9,7 @@ import tyro
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from limner.metrics import Result
+    from limner.api import Result
 
 Features = Annotated[
     str | None,
@@ -28,8 +28,8 @@ def metric_names(text: str) -> list[str]:
     Raises:
         LimnerError: none, or an unknown one.
     """
+    from limner.api import find_metric
     from limner.core.errors import LimnerError
-    from limner.metrics import find_metric
 
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
@@ -41,7 +41,7 @@ def metric_names(text: str) -> list[str]:
 
 def say_notes(results: "list[Result]", command: str) -> list[str]:
     """What a reader must know besides the figures, as lines on stderr; the lines."""
-    from limner.metrics import notes
+    from limner.api import notes
 
     lines = notes(results)
     for line in lines:
@@ -144,7 +144,7 @@ def write_plot(path: Path, by_step: "dict[int, list[Result]]", title: str) -> No
     Raises:
         MissingExtra: matplotlib is not installed.
     """
+    from limner.api import save_png
     from limner.api.score_plot import plotted
-    from limner.sampling import save_png
 
     save_png(plotted(by_step, title), path, {"Software": "limner"})

@@ -10,7 +10,7 @@ import tyro
 
 from limner.cli.loading import warnings_as_lines
 from limner.cli.parsing import parse
-from limner.core.errors import LimnerError
+from limner.core.config import load_module
 
 EXAMPLE = "limner statistics runs/photos --truncations 0.02:1:0.02 --out photos-model"
 
@@ -51,35 +51,19 @@ class StatisticsCommand:
     """Print what was written as one JSON object on stdout."""
 
 
-def _check_place(out: Path) -> None:
-    is_model = (out / "model.safetensors").exists()
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not is_model):
-        raise LimnerError(f"--out {out}: it exists and is not a model folder; give another path")
-
-
 def main(argv: Sequence[str]) -> int:
     """Accumulate and write; 0."""
     options = parse(StatisticsCommand, argv, "statistics", EXAMPLE)
 
+    from limner.api import StandingPlan, store_statistics
     from limner.api.curve import parse_truncations
-    from limner.api.standing import with_standing_statistics
-    from limner.checkpoints import find_model, write_model
-    from limner.core.config import load_module
-    from limner.sampling import StandingPlan
 
     truncations = parse_truncations(options.truncations) if options.truncations else []
-    if any(truncation <= 0 for truncation in truncations):
-        raise LimnerError(f"--truncations {options.truncations}: give numbers above 0")
-    if truncations != sorted(set(truncations)):
-        raise LimnerError(f"--truncations {options.truncations}: give each once, in rising order")
-    _check_place(options.out)  # now, not after all passes
     plan = StandingPlan(options.passes, options.batch_size, options.seed)
     for name in options.module:
         load_module(name)
     with warnings_as_lines("statistics"):
-        record = find_model(options.model)
-    made = with_standing_statistics(record, plan, truncations, options.device)
-    write_model(options.out, made)
+        store_statistics(options.model, options.out, plan, truncations, options.device)
     facts = {"out": str(options.out), "truncations": truncations, "standing": str(plan)}
     sets = f"{len(truncations)} sets of statistics" if truncations else "standing statistics"
     print(json.dumps(facts) if options.json else f"{sets}: {options.out}")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from limner import presets
+from limner.api.configs import check_config, composed
+from limner.api.starting import RunLock, early_lock
 from limner.cli.parsing import parse
-from limner.cli.starting import early_lock, plain_signals
-from limner.core.errors import ConfigError
+from limner.cli.starting import plain_signals
+from limner.core.config import load_module
 
 if TYPE_CHECKING:
-    from limner.checkpoints import RunLock
-    from limner.engine import RunConfig
+    from limner.api import RunConfig, TrainedRun
 
 EXAMPLE = "limner train digits --run runs/digits --set optim.g.lr=5e-4"
 
@@ -82,24 +82,24 @@ class Train:
 def main(argv: Sequence[str]) -> int:
     """Train as the options say; 0, or 128 + the signal that stopped the run."""
     options = parse(Train, argv, "train", EXAMPLE)
-    check_preset(options.preset)
+    check_config(options.preset)
     with plain_signals(), early_lock(options.run, options.preset, options.set) as lock:
         return run(options, lock)
 
 
-def run(options: Train, lock: "RunLock | None") -> int:
+def run(options: Train, lock: RunLock | None) -> int:
     """`main` with the signals answered, and the run directory held where it can be by then."""
     config = compose(options)
 
-    from limner import api
+    from limner.api import TrainOptions, train
     from limner.cli.display import Display
 
     with Display(config, quiet=options.json) as display:
-        result = api.train(
+        result = train(
             config,
             options.data,
             lock.run if lock else options.run,
-            api.TrainOptions(
+            TrainOptions(
                 device=options.device,
                 num_workers=options.workers,
                 on_divergence=options.on_divergence,
@@ -120,55 +120,14 @@ def run(options: Train, lock: "RunLock | None") -> int:
     return 128 + result.outcome.signal if result.outcome.signal else 0
 
 
-def check_preset(name: str) -> None:
-    """Refuse what names no config, before a run directory is made for it."""
-    if name.endswith(".json"):
-        if not Path(name).is_file():
-            raise ConfigError(f"{name}: no such file")
-    elif not name.rpartition(":")[0].endswith(".py") and name not in presets.PRESETS:
-        presets.get(name)
-
-
 def compose(options: Train) -> "RunConfig":
     """The config that the options ask for, before it has met the data."""
-    from limner.core.config import load_module, override
-
     for name in options.module:
         load_module(name)
-    config = override(load_config(options.preset), options.set)
-    if options.steps is not None and options.kimg is not None:
-        raise ConfigError("give either --steps or --kimg, not both")
-    if options.steps is not None:
-        config = config.replace(steps=options.steps, kimg=None)
-    if options.kimg is not None:
-        config = config.replace(kimg=options.kimg, steps=None)
-    if options.seed is not None:
-        config = config.replace(seed=options.seed)
-    return config
+    return composed(options.preset, options.set, options.steps, options.kimg, options.seed)
 
 
-def load_config(name: str) -> "RunConfig":
-    """A RunConfig from a preset's name, a JSON file, or FILE.py:FUNCTION."""
-    from limner.core.config import from_json, load_module
-    from limner.engine import RunConfig
-
-    file, colon, function = name.rpartition(":")
-    if colon and file.endswith(".py"):
-        module = load_module(file)
-        maker = getattr(module, function, None)
-        if not callable(maker):
-            raise ConfigError(f"{file}: has no function '{function}'")
-        config = maker()
-        if not isinstance(config, RunConfig):
-            kind = type(config).__name__
-            raise ConfigError(f"{name}: returned {kind}; it must return a limner RunConfig")
-        return config
-    if name.endswith(".json"):
-        return from_json(RunConfig, Path(name).read_bytes(), name, import_modules=True)
-    return presets.get(name)()
-
-
-def describe(result) -> str:
+def describe(result: "TrainedRun") -> str:
     """The closing lines: what happened, and where the pictures are."""
     outcome = result.outcome
     if outcome.signal:
@@ -183,7 +142,7 @@ def describe(result) -> str:
     return "\n".join(lines)
 
 
-def as_json(result) -> str:
+def as_json(result: "TrainedRun") -> str:
     """The same as JSON."""
     outcome = result.outcome
     return json.dumps(

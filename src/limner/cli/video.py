@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
@@ -12,9 +12,6 @@ from limner.cli.loading import load_model
 from limner.cli.parsing import parse
 from limner.cli.progress import Counter
 from limner.core.errors import LimnerError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 EXAMPLE = "limner video runs/digits --out drift.mp4 --grid 4x3 --seconds 20"
 
@@ -81,37 +78,20 @@ class Video:
 def main(argv: Sequence[str]) -> int:
     """Make the video; 0."""
     options = parse(Video, argv, "video", EXAMPLE)
-    most = 50.0 if options.out.suffix.lower() == ".gif" else 1000.0
-    if not 0 < options.fps <= most:
-        raise LimnerError(f"--fps {options.fps:g}: give a number above 0, at most {most:g}")
     if options.seconds is not None and options.seconds <= 0:
         raise LimnerError(f"--seconds {options.seconds:g}: give a number above 0")
     if options.bitrate <= 0:
         raise LimnerError(f"--bitrate {options.bitrate:g}: give a number above 0")
-
-    from limner.sampling import check_video, write_video
-
-    check_video(options.out)
-    total, frames = (_progress if options.training else _drift)(options)
-    with Counter("drawing", quiet=options.json, unit="frames") as counter:
-        counted = _counted(frames, total, counter)
-        num = write_video(counted, options.out, options.fps, round(options.bitrate * 1e6))
+    num = (_training if options.training else _drift)(options)
     facts = {"out": str(options.out), "num_frames": num, "seconds": num / options.fps}
     print(json.dumps(facts) if options.json else f"{num} frames: {options.out}")
     return 0
 
 
-def _counted(
-    frames: "Iterator[np.ndarray]", total: int, counter: Counter
-) -> "Iterator[np.ndarray]":
-    for done, frame in enumerate(frames, start=1):
-        counter(done, total)
-        yield frame
+def _drift(options: Video) -> int:
+    from limner.api.videos import Drift, check_video, save_drift
 
-
-def _drift(options: Video) -> "tuple[int, Iterator[np.ndarray]]":
-    from limner.sampling import Drift
-
+    check_video(options.out, options.fps)  # before the model is loaded
     model = load_model(options.model, options.device, options.module, "video")
     drift = Drift(
         seconds=60.0 if options.seconds is None else options.seconds,
@@ -125,19 +105,20 @@ def _drift(options: Video) -> "tuple[int, Iterator[np.ndarray]]":
         truncation=options.truncation,
         batch_size=options.batch_size,
     )
-    return drift.num_frames, drift.frames(model)
+    with Counter("drawing", quiet=options.json, unit="frames") as counter:
+        return save_drift(model, options.out, drift, round(options.bitrate * 1e6), counter)
 
 
-def _progress(options: Video) -> "tuple[int, Iterator[np.ndarray]]":
-    from limner.checkpoints import RunDirectory
-    from limner.sampling import progress_frames
+def _training(options: Video) -> int:
+    from limner.api.videos import save_training_video
 
-    run = RunDirectory(options.model)
-    if not run.exists():
-        raise LimnerError(
-            f"{options.model}: no run here; --training draws the sheets that a run saved as it "
-            "trained, so give its directory; a model folder alone has none (leave --training out)"
+    with Counter("drawing", quiet=options.json, unit="frames") as counter:
+        return save_training_video(
+            options.model,
+            options.out,
+            20.0 if options.seconds is None else options.seconds,
+            options.fps,
+            options.time_warp,
+            round(options.bitrate * 1e6),
+            counter,
         )
-    seconds = 20.0 if options.seconds is None else options.seconds
-    frames = progress_frames(run, seconds, options.fps, options.time_warp)
-    return round(seconds * options.fps), frames

@@ -10,9 +10,9 @@ from limner.data.sources.base import Source
 
 
 class DataConfig(Config, frozen=True, kw_only=True):
-    """The form that pictures are prepared in, and how batches are made of them. `flip`, `pad` and
-    `in_memory` are no part of the prepared form's identity; change anything else, and the source is
-    prepared anew.
+    """The form that pictures are prepared in, and how batches are made of them. `flip`, `pad`,
+    `in_memory` and `expected_classes` are no part of the prepared form's identity; change anything
+    else, and the source is prepared anew.
 
     Fields:
         resolution: height and width in pixels of the prepared (square) pictures.
@@ -33,6 +33,8 @@ class DataConfig(Config, frozen=True, kw_only=True):
             training (4 for CIFAR).
         in_memory: read the prepared pictures into memory once and not as they are needed; images
             do not change by it.
+        expected_classes: classes of the data that the settings were made for, where sizes are
+            shown before there is any (`limner presets NAME`). Training takes those of its data.
         source: how to read the data; None finds it out from the path. A user's own class goes
             here as {"type": "module:Class", ...}; its `path` is filled in from the data argument.
     """
@@ -47,6 +49,7 @@ class DataConfig(Config, frozen=True, kw_only=True):
     crop: Literal["center", "random"] = "center"
     pad: NonNegativeInt = 0
     in_memory: bool = False
+    expected_classes: int | None = None
     source: Source | None = None
 
     def __post_init__(self) -> None:

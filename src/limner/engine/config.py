@@ -181,4 +181,5 @@ CHANGEABLE = (
     "intervals",
     "sheet",
     "data.in_memory",
+    "data.expected_classes",
 )

@@ -33,7 +33,9 @@ def biggan_imagenet128_bs256x8() -> RunConfig:
         discriminator=BigGanDiscriminator(
             width=96, attention=(64,), init="orthogonal", spectral_norm_eps=1e-6
         ),
-        data=DataConfig(resolution=128, channels=3, filter="bilinear", in_memory=True),
+        data=DataConfig(
+            resolution=128, channels=3, filter="bilinear", in_memory=True, expected_classes=1000
+        ),
         updates=(
             Update(player="d", terms=(HingeD(),), repeats=1, accumulate=8, forwards="joint"),
             Update(player="g", terms=(HingeG(),), accumulate=8),

@@ -35,7 +35,7 @@ def biggan_ladder_batch256() -> RunConfig:
         discriminator=BigGanDiscriminator(
             width=64, attention=(64,), init="orthogonal", spectral_norm_eps=1e-4
         ),
-        data=DataConfig(resolution=128, channels=3, filter="box"),
+        data=DataConfig(resolution=128, channels=3, filter="box", expected_classes=1000),
         updates=(
             Update(player="d", terms=(HingeD(),), repeats=2, forwards="joint"),
             Update(player="g", terms=(HingeG(),)),

@@ -181,7 +181,8 @@ def pggan_cifar10() -> RunConfig:
 
 def pggan_cifar100() -> RunConfig:
     """CIFAR-100 at 32 px."""
-    return pggan_cifar10().replace(name="pggan-cifar100")
+    config = pggan_cifar10().replace(name="pggan-cifar100")
+    return override(config, ["data.expected_classes=100"])
 
 
 def pggan_svhn() -> RunConfig:

@@ -22,7 +22,7 @@ def sagan_imagenet128() -> RunConfig:
         discriminator=SaganDiscriminator(
             width=64, attention=(64,), init="xavier", spectral_norm_eps=1e-8
         ),
-        data=DataConfig(resolution=128, channels=3, filter="bilinear"),
+        data=DataConfig(resolution=128, channels=3, filter="bilinear", expected_classes=1000),
         updates=(
             Update(player="d", terms=(HingeD(),), repeats=1, accumulate=2, forwards="joint"),
             Update(player="g", terms=(HingeG(),), accumulate=2),

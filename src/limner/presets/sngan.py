@@ -22,7 +22,7 @@ def sngan_imagenet128() -> RunConfig:
         discriminator=SnganDiscriminator(
             width=64, wide=False, init="xavier", spectral_norm_eps=1e-8
         ),
-        data=DataConfig(resolution=128, channels=3, filter="bilinear"),
+        data=DataConfig(resolution=128, channels=3, filter="bilinear", expected_classes=1000),
         updates=(
             Update(player="d", terms=(HingeD(),), repeats=5, forwards="joint"),
             Update(player="g", terms=(HingeG(),)),
@@ -90,7 +90,14 @@ def sngan_imagenet128_mmgen() -> RunConfig:
         discriminator=SnganDiscriminator(
             width=64, wide=True, init="orthogonal", spectral_norm_eps=1e-12
         ),
-        data=DataConfig(resolution=128, channels=3, filter="bilinear", flip=True, crop="random"),
+        data=DataConfig(
+            resolution=128,
+            channels=3,
+            filter="bilinear",
+            flip=True,
+            crop="random",
+            expected_classes=1000,
+        ),
         optim=Players(
             g=Adam(lr=2e-4, betas=(0.0, 0.999), eps=1e-8),
             d=Adam(lr=5e-5, betas=(0.0, 0.999), eps=1e-8),

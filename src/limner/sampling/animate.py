@@ -119,7 +119,7 @@ def save_animation(
     Raises:
         LimnerError: another suffix; MissingExtra: .mp4 without PyAV.
     """
-    check_video(path)
+    check_video(path, frames_per_second)
     if isinstance(images, np.ndarray):
         images = [sheet(image[None], columns=1, padding=0) for image in images]
     frames = [frame.convert("RGB") for frame in images]

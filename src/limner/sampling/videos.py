@@ -19,15 +19,19 @@ FORMATS = (".mp4", ".gif", ".webp", ".png")
 MOST_BYTES_IN_MEMORY = 1 << 30  # Pillow keeps all frames of the formats other than .mp4
 
 
-def check_video(path: Path) -> None:
+def check_video(path: Path, frames_per_second: float = 30.0) -> None:
     """Refuse what cannot be written, before any frame is made.
 
     Raises:
-        LimnerError: another suffix; MissingExtra: .mp4 without PyAV.
+        LimnerError: another suffix, or a rate that the format cannot hold; MissingExtra: .mp4
+            without PyAV.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise LimnerError(f"{path}: '{suffix}' is no animation; use .mp4, .gif, .webp or .png")
+    most = 50.0 if suffix == ".gif" else 1000.0  # hundredths of a second, and thousandths
+    if not 0 < frames_per_second <= most:
+        raise LimnerError(f"--fps {frames_per_second:g}: give a number above 0, at most {most:g}")
     if suffix == ".mp4":
         _av()
 
@@ -51,7 +55,7 @@ def write_video(
         LimnerError: see `check_video`; no frame; too many for another format than .mp4.
     """
     path = Path(path)
-    check_video(path)
+    check_video(path, frames_per_second)
     with whole_file(path) as temporary:
         if path.suffix.lower() == ".mp4":
             num = _write_mp4(frames, temporary, frames_per_second, bit_rate)

@@ -36,7 +36,9 @@ class Pictures:
         return channels, height, width
 
 
-def read_pictures(place: str | Path, num: int | None, progress: Progress) -> Pictures:
+def read_pictures(
+    place: str | Path, num: int | None = None, progress: Progress = lambda done, total: None
+) -> Pictures:
     """Pictures of a folder, zip, .npz or prepared directory, all of one size, none resized.
 
     Args:

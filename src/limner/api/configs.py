@@ -1,0 +1,113 @@
+"""Configs of runs by name: presets, files, and functions of the user's own."""
+
+import ast
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limner import presets
+from limner.core.config import from_json, load_module, override
+from limner.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from limner.engine import RunConfig
+
+
+def list_presets() -> dict[str, str]:
+    """The name of each preset -> what it is, in a line; no preset is built."""
+    return {name: _summary(target) for name, target in presets.PRESETS.items()}
+
+
+def _summary(target: str) -> str:
+    """The first line of the docstring of "module:function", read without importing the module."""
+    module, _, function = target.partition(":")
+    spec = importlib.util.find_spec(module)
+    assert spec is not None, target
+    assert spec.origin is not None, target
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+def preset_config(name: str) -> "RunConfig":
+    """The config of a preset.
+
+    Raises:
+        ConfigError: there is no such preset; names the nearest.
+    """
+    return presets.get(name)()
+
+
+def check_config(name: str) -> None:
+    """Refuse what names no config, before a run directory is made for it.
+
+    Raises:
+        ConfigError: no such preset (names the nearest), or no such JSON file.
+    """
+    if name.endswith(".json"):
+        if not Path(name).is_file():
+            raise ConfigError(f"{name}: no such file")
+    elif not name.rpartition(":")[0].endswith(".py") and name not in presets.PRESETS:
+        presets.get(name)
+
+
+def load_config(name: str) -> "RunConfig":
+    """A RunConfig from a preset's name, CONFIG.json, or FILE.py:FUNCTION, which is called.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read; names the key or the function.
+    """
+    file, colon, function = name.rpartition(":")
+    if colon and file.endswith(".py"):
+        return _made_by(file, function)
+    if name.endswith(".json"):
+        from limner.engine import RunConfig
+
+        check_config(name)
+        return from_json(RunConfig, Path(name).read_bytes(), name, import_modules=True)
+    return preset_config(name)
+
+
+def _made_by(file: str, function: str) -> "RunConfig":
+    from limner.engine import RunConfig
+
+    maker = getattr(load_module(file), function, None)
+    if not callable(maker):
+        raise ConfigError(f"{file}: has no function '{function}'")
+    config = maker()
+    if not isinstance(config, RunConfig):
+        raise ConfigError(
+            f"{file}:{function}: returned {type(config).__name__}; it must return a limner "
+            "RunConfig"
+        )
+    return config
+
+
+def composed(
+    name: str,
+    assignments: Sequence[str] = (),
+    steps: int | None = None,
+    kimg: float | None = None,
+    seed: int | None = None,
+) -> "RunConfig":
+    """A config with settings changed, as `limner train` takes them, before it has met the data.
+
+    Args:
+        name: see `load_config`.
+        assignments: "dotted.key=value", as for --set.
+        steps, kimg: the length, in steps or thousands of real images; at most one of them.
+        seed: of weights, order and noise.
+
+    Raises:
+        ConfigError: an unknown key (names the nearest), a value out of range, two lengths.
+    """
+    config = override(load_config(name), assignments)
+    if steps is not None and kimg is not None:
+        raise ConfigError("give either --steps or --kimg, not both")
+    if steps is not None:
+        config = config.replace(steps=steps, kimg=None)
+    if kimg is not None:
+        config = config.replace(kimg=kimg, steps=None)
+    return config if seed is None else config.replace(seed=seed)

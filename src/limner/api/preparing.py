@@ -1,0 +1,268 @@
+"""Pictures brought into form, or into other programs' files, and looked at."""
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from limner import data
+from limner.core.config import decode, nearest
+from limner.core.errors import LimnerError
+from limner.core.files import temporary_name
+from limner.data import DataConfig, DataReport, PreparedData, Source
+from limner.data.pictures import DECODE_ERRORS
+from limner.data.prepared import is_prepared
+from limner.data.sources import find_source
+from limner.formats.tfrecords import level_of
+
+Progress = Callable[[int, int | None], None]
+
+NUM_LOOKED_AT = 100  # pictures whose size decides where no resolution is given
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How pictures are prepared, and in whose files they are written.
+
+    Attributes:
+        resolution: height and width in pixels; None takes the pictures' own square size.
+        keep_aspect: store pictures whole, the short side at the resolution.
+        fit, filter, channels, labels, max_label_size: see DataConfig.
+        read_as: how to read the source, see `source_as`.
+        format: "prepared", or a file of "hdf5" (BigGAN-PyTorch), "zip" (StyleGAN) or "tfrecord"
+            (PGGAN).
+        shuffle: of tfrecord: in the order of numpy's RandomState(123).
+        chunk, compression: of hdf5: pictures stored together, and how.
+    """
+
+    resolution: int | None = None
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    keep_aspect: bool = False
+    filter: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"] = "lanczos"
+    channels: int | None = None
+    labels: Literal["classes", "none"] = "classes"
+    max_label_size: int | None = None
+    read_as: str | None = None
+    format: Literal["prepared", "hdf5", "zip", "tfrecord"] = "prepared"
+    shuffle: bool = True
+    chunk: int = 500
+    compression: Literal["none", "lzf", "gzip"] = "none"
+
+    def __post_init__(self) -> None:
+        if self.keep_aspect and self.fit != "crop":
+            raise LimnerError(f"--keep-aspect keeps whole pictures; leave --fit {self.fit} out")
+        if self.keep_aspect and self.format != "prepared":
+            raise LimnerError(f"--keep-aspect: a {self.format} file holds squares; leave one out")
+
+
+@dataclass(frozen=True)
+class PreparedFacts:
+    """What was prepared and where it lies.
+
+    Attributes:
+        out: the directory or file.
+        image_shape: (C, H, W).
+        num_classes: 0 without labels; with `has_rows` the numbers of a label.
+        has_rows: labels are rows of numbers, and no image has one class.
+        classes: {"name", "count"} of each class.
+        num_refused, refused: pictures left out; the first of them as {"name", "reason"}.
+        notes: what a reader of the source should know.
+        sha256: of the content.
+    """
+
+    out: Path
+    num_images: int
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    has_rows: bool
+    classes: list[dict[str, Any]]
+    num_refused: int
+    refused: list[dict[str, str]]
+    notes: list[str]
+    sha256: str
+
+
+def prepare_data(
+    source: str,
+    out: str | Path,
+    options: PrepareOptions | None = None,
+    on_prepare: Progress = lambda done, total: None,
+    on_write: Progress = lambda done, total: None,
+    on_refused: Callable[[str, str], None] = lambda name, reason: None,
+) -> PreparedFacts:
+    """Bring a source into the prepared form or another program's file: `limner data prepare`.
+
+    Args:
+        source: built-in name, or path of anything that `limner train --data` takes.
+        out: the directory to make, or the file with another format; it must not exist.
+        options: see PrepareOptions.
+        on_prepare, on_write: called with (pictures done, their number or None).
+        on_refused: called with (name, reason) of each picture left out, before a file is written.
+
+    Raises:
+        LimnerError: the source cannot be read, no picture of it can, `out` exists, or the options
+            contradict a source that is prepared already.
+    """
+    options, out = options or PrepareOptions(), Path(out)
+    if options.format == "prepared":
+        prepared = _prepared(source, options, out, on_prepare)
+        return _told(prepared, out, on_refused)
+    if out.exists():
+        raise LimnerError(f"--out {out}: exists already; remove it or give another place")
+    if options.format == "tfrecord" and options.resolution is not None:
+        level_of(options.resolution, "--resolution")  # before the work, not after it
+    place = temporary_name(out)
+    try:
+        if is_prepared(path := Path(source).expanduser()):
+            prepared = _as_asked(PreparedData(path), options)
+        else:
+            prepared = _prepared(source, options, place, on_prepare)
+        facts = _told(prepared, out, on_refused)
+        _write(prepared, out, options, on_write)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return facts
+
+
+def _prepared(source: str, options: PrepareOptions, out: Path, progress: Progress) -> PreparedData:
+    read = source_as(source, options.read_as)
+    size = common_size(read) if options.resolution is None else options.resolution
+    config = DataConfig(
+        resolution=size,
+        channels=options.channels,
+        labels=options.labels,
+        max_label_size=options.max_label_size,
+        fit=options.fit,
+        filter=options.filter,
+        crop="random" if options.keep_aspect else "center",
+    )
+    return data.prepare(read, out, config, progress)
+
+
+def _as_asked(prepared: PreparedData, options: PrepareOptions) -> PreparedData:
+    """What is prepared already; whatever was asked for besides the format must be its own."""
+    made = prepared.info["settings"]
+    for name in ("resolution", "channels", "labels", "max_label_size", "fit", "filter"):
+        asked = getattr(options, name)
+        if asked not in (getattr(PrepareOptions, name), made.get(name)):
+            raise LimnerError(
+                f"--{name.replace('_', '-')} {asked}: {prepared.directory} is prepared with "
+                f"{made.get(name)}; leave it out, or give the source itself"
+            )
+    return prepared
+
+
+def _write(prepared: PreparedData, out: Path, options: PrepareOptions, progress: Progress) -> None:
+    if options.format == "zip":
+        data.write_zip(prepared, out, progress)
+    elif options.format == "tfrecord":
+        data.write_tfrecords(prepared, out, options.shuffle, progress)
+    else:
+        data.write_hdf5(prepared, out, options.chunk, options.compression, progress)
+
+
+def _told(
+    prepared: PreparedData, out: Path, on_refused: Callable[[str, str], None]
+) -> PreparedFacts:
+    info = prepared.info
+    for entry in info["refused"]:
+        on_refused(entry["name"], entry["reason"])
+    return PreparedFacts(
+        out=out,
+        num_images=len(prepared),
+        image_shape=prepared.image_shape,
+        num_classes=prepared.num_classes,
+        has_rows=prepared.label_rows is not None,
+        classes=info["classes"],
+        num_refused=info["num_refused"],
+        refused=info["refused"],
+        notes=info["notes"],
+        sha256=prepared.sha256,
+    )
+
+
+def report_data(
+    source: str,
+    labels: Literal["classes", "none"] = "classes",
+    read_as: str | None = None,
+    sheet: str | Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> DataReport:
+    """Look at every picture of a source and say what is there: `limner data report`.
+
+    Args:
+        source: as for `prepare_data`, or a prepared directory.
+        labels: "classes" as the source has them, or "none".
+        read_as: see `source_as`.
+        sheet: FILE.png of example pictures to write, a row a class.
+        progress: called with (pictures looked at, their number or None).
+
+    Raises:
+        LimnerError: the source cannot be read, or a sheet that is no PNG.
+    """
+    if sheet is not None and Path(sheet).suffix.lower() != ".png":
+        raise LimnerError(f"--out {sheet}: the sheet is a picture; give FILE.png")
+    read = source_as(source, read_as)
+    made = data.report(read, labels, progress)
+    if sheet is not None:
+        from limner.sampling import save_png  # it brings torch, which nothing else here needs
+
+        save_png(data.picture_sheet(read, labels=labels), Path(sheet))
+    return made
+
+
+def source_as(source: str, read_as: str | None = None) -> str | Source:
+    """A source as it stands, or what `read_as` makes of it.
+
+    Args:
+        source: the path.
+        read_as: name of a kind of source, or its settings as JSON: '{"type": "CelebaCrop", ...}'.
+
+    Raises:
+        LimnerError: no kind of source has that name, or its settings are wrong.
+    """
+    if read_as is None:
+        return source
+    if not read_as.lstrip().startswith("{"):
+        kind = data.SOURCES.get(read_as)
+        if kind is None:
+            raise LimnerError(f"--read-as '{read_as}' is unknown{nearest(read_as, data.SOURCES)}")
+        return kind(path=source)  # pyright: ignore[reportCallIssue]
+    try:
+        settings = {"resolution": 1, "source": json.loads(read_as)}
+        given = decode(DataConfig, settings, import_modules=True).source
+    except (ValueError, RecursionError) as error:
+        raise LimnerError(f"--read-as {read_as[:200]}: {error}") from None
+    return source if given is None else given.replace(path=source)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def common_size(source: str | Source) -> int:
+    """The side in pixels of the source's pictures, where the first hundred are squares of one size.
+
+    Raises:
+        LimnerError: they are not, so that a size has to be chosen.
+    """
+    sizes: set[tuple[int, int]] = set()
+    for item in itertools.islice(find_source(source).listing("none").items, NUM_LOOKED_AT):
+        try:
+            picture = item.open()
+        except DECODE_ERRORS:  # preparing lists it with its reason
+            continue
+        if isinstance(picture, np.ndarray):
+            sizes.add((picture.shape[1], picture.shape[0]))
+            continue
+        with picture:  # only its header was read
+            sizes.add(picture.size)
+    shown = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:3]) or "none readable"
+    if len(sizes) != 1 or len(set(*sizes)) != 1:
+        name = source if isinstance(source, str) else source.path
+        raise LimnerError(
+            f"{name}: its pictures are not squares of one size ({shown}); give --resolution, "
+            "for example 64"
+        )
+    return next(iter(sizes))[0]

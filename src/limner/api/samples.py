@@ -1,0 +1,246 @@
+"""Samples of a model in files: a PNG, a sheet or wall of them, an .npz or a folder."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from limner.api.arrays import read_array
+from limner.core.errors import LimnerError
+from limner.core.grids import grid_size
+from limner.sampling import (
+    Model,
+    SamplePlan,
+    StandingPlan,
+    class_sheet,
+    load,
+    save_png,
+    sheet,
+    wall,
+)
+from limner.sampling.latents import TruncationMode
+from limner.sampling.model import Classes, Seeds
+from limner.sampling.writing import drawn, write_folder, write_npz
+
+Given = np.ndarray | torch.Tensor | str | Path
+Progress = Callable[[int, int | None], None]
+Kind = Literal["png", "npz", "folder"]
+
+MOST_SHEET_PIXELS = 89_000_000  # beyond it Pillow warns, or refuses, when the file is opened
+MOST_COLUMNS = 20
+SHEET = "sheet"  # the grid that is no wall
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleOptions:
+    """Which images are made, and how they lie in the file.
+
+    Attributes:
+        num, seeds, classes, truncation, truncation_mode: see `Model.sample`.
+        z, y: as for `Model.sample`, or an .npy or .npz file that holds them.
+        standing: standing statistics that the model accumulates first, and keeps; a text is
+            "PASSES" or "PASSESxBATCH".
+        grid: "sheet" lays out even one image; "1080p", "4k" or "COLUMNSxROWS" shows so many side
+            by side without gaps, with `classes` a class a row. Only for a PNG.
+        npz_layout: "limner" stores images, y and z, "float" also the network's unclipped output,
+            "biggan-pytorch" x and y; see NpzWriter.
+        batch_size: images a forward pass.
+    """
+
+    num: int | None = None
+    seeds: Seeds | None = None
+    classes: Classes | None = None
+    truncation: float | None = None
+    truncation_mode: TruncationMode = "resample"
+    z: Given | None = None
+    y: Given | None = None
+    standing: StandingPlan | str | None = None
+    grid: str | None = None
+    npz_layout: Literal["limner", "float", "biggan-pytorch"] = "limner"
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise LimnerError(f"--batch-size {self.batch_size}: give 1 or more")
+        if isinstance(self.standing, str):
+            StandingPlan.parse(self.standing)
+        if not self.is_wall:
+            return
+        grid_size(self.grid or "", 1, 1)
+        if any(given is not None for given in (self.num, self.seeds, self.z, self.y)):
+            raise LimnerError(
+                f"--grid {self.grid} shows seeds 0, 1, ...: give no images of your own"
+            )
+
+    @property
+    def is_wall(self) -> bool:
+        """Whether the grid says how many images there are."""
+        return self.grid not in (None, SHEET)
+
+
+def save_samples(
+    model: Model | str | Path,
+    out: str | Path,
+    options: SampleOptions | None = None,
+    progress: Progress = lambda done, total: None,
+) -> SamplePlan:
+    """Make images and write them: all that `limner sample` does.
+
+    Args:
+        model: a loaded Model, a run or a model folder.
+        out: FILE.png (one image, or several as a sheet), FILE.npz, or a folder (a name without
+            suffix) that gets CLASS/seed-00000007.png and so on.
+        options: see SampleOptions; seeds 0 to 15 by default.
+        progress: called with (images made, their number).
+
+    Returns:
+        the plan: latents, labels and seeds of what was written, in its order.
+
+    Raises:
+        LimnerError: another suffix, options that do not fit it, or see `Model.sample`.
+    """
+    options = options or SampleOptions()
+    kind = kind_of_output(out, options)
+    loaded = model if isinstance(model, Model) else load(model)
+    plan = plan_of(loaded, options)
+    if options.standing is not None:
+        given = options.standing
+        standing = StandingPlan.parse(given) if isinstance(given, str) else given
+        loaded.accumulate(standing, options.truncation, options.truncation_mode)
+    if kind == "folder":
+        write_folder(loaded, plan, Path(out), options.batch_size, progress)
+    elif kind == "npz":
+        floats = options.npz_layout == "float"
+        layout = "limner" if options.npz_layout == "float" else options.npz_layout
+        write_npz(loaded, plan, Path(out), layout, floats, options.batch_size, progress)
+    else:
+        _write_png(loaded, plan, Path(out), options, progress)
+    return plan
+
+
+def kind_of_output(out: str | Path, options: SampleOptions) -> Kind:
+    """What `out` asks for; a folder's name has no suffix, or is a text that ends in /.
+
+    Raises:
+        LimnerError: a suffix that is not written, or options that do not fit it.
+    """
+    path = Path(out)
+    suffix = path.suffix.lower()
+    if path.is_dir() or str(out).endswith("/") or not suffix:
+        if path.exists() and not path.is_dir():
+            raise LimnerError(f"--out {path}: it is a file; give a folder, FILE.png or FILE.npz")
+        kind = "folder"
+    elif suffix == ".png":
+        kind = "png"
+    elif suffix == ".npz":
+        kind = "npz"
+    else:
+        raise LimnerError(
+            f"--out {path}: '{suffix}' is not written; give FILE.png, FILE.npz or a folder "
+            "(a folder's name has no suffix, or ends in /)"
+        )
+    if options.grid and kind != "png":
+        raise LimnerError(f"--grid makes a sheet, but --out is {path}; give FILE.png")
+    if options.npz_layout != "limner" and kind != "npz":
+        is_float = options.npz_layout == "float"
+        words = "--float stores numbers" if is_float else "--npz-layout is that of an .npz"
+        raise LimnerError(f"{words}, but --out is {path}; give FILE.npz")
+    return kind
+
+
+def plan_of(model: Model, options: SampleOptions) -> SamplePlan:
+    """Which images the options ask for.
+
+    Raises:
+        LimnerError: see `Model.plan` and `read_array`.
+    """
+    if not options.is_wall:
+        return model.plan(
+            num=options.num,
+            seeds=options.seeds,
+            classes=options.classes,
+            truncation=options.truncation,
+            truncation_mode=options.truncation_mode,
+            z=_array(options.z, "z"),
+            y=_array(options.y, "y"),
+        )
+    _, height, width = model.image_shape
+    columns, rows = grid_size(options.grid or "", height, width)
+    plan = model.plan(
+        num=columns * rows,
+        truncation=options.truncation,
+        truncation_mode=options.truncation_mode,
+    )
+    if options.classes is None:
+        return plan
+    classes = torch.tensor(model.class_indices(options.classes))
+    labels = classes[torch.arange(rows) % len(classes)].repeat_interleave(columns)
+    return dataclasses.replace(plan, y=labels)
+
+
+def _array(given: Given | None, key: str) -> np.ndarray | torch.Tensor | None:
+    return read_array(given, key) if isinstance(given, (str, Path)) else given
+
+
+# --- one picture -------------------------------------------------------------
+
+
+def _write_png(
+    model: Model, plan: SamplePlan, out: Path, options: SampleOptions, progress: Progress
+) -> None:
+    _, height, width = model.image_shape
+    if len(plan) * height * width > MOST_SHEET_PIXELS:
+        raise LimnerError(
+            f"--out {out}: {len(plan)} images of {width}x{height} are too many for one "
+            "picture; give a folder or FILE.npz"
+        )
+    pieces = [pixels for _, pixels in drawn(model, plan, options.batch_size, progress)]
+    images = np.ascontiguousarray(np.concatenate(pieces))
+    if len(images) == 1 and options.grid is None:
+        save_png(images[0], out, model.describe(plan, 0))
+        return
+    own = ("seed", "label", "class_name")  # of the first image alone
+    text = {key: value for key, value in model.describe(plan, 0).items() if key not in own}
+    if plan.seeds is not None:
+        text["seeds"] = _as_text(options.seeds) or f"0-{len(set(plan.seeds)) - 1}"
+    if options.classes is not None:
+        text["classes"] = _as_text(options.classes)
+    if options.standing is not None:
+        text["standing"] = str(options.standing)
+    save_png(_sheet(model, plan, images, options), out, text)
+
+
+def _as_text(given: Seeds | Classes | None) -> str:
+    """Seeds or classes as the texts that name them: "0-2", "3,7"."""
+    if given is None or isinstance(given, str):
+        return given or ""
+    return str(given) if isinstance(given, int) else ",".join(map(str, given))
+
+
+def _sheet(
+    model: Model, plan: SamplePlan, images: np.ndarray, options: SampleOptions
+) -> Image.Image:
+    """One column a class where the order of the images allows it."""
+    if options.is_wall:
+        return wall(images, grid_size(options.grid or "", *model.image_shape[1:])[0])
+    if options.classes is not None:
+        classes = model.class_indices(options.classes)
+        if len(classes) <= MOST_COLUMNS:
+            return class_sheet(images, classes, model.class_names)
+        num_seeds = len(images) // len(classes)
+        if num_seeds == 1 or num_seeds > MOST_COLUMNS:
+            return sheet(images)
+        names = [model.class_name(index) for index in classes]
+        return sheet(images, columns=num_seeds, row_headings=names)
+    num_classes = model.num_classes
+    if plan.y is None or plan.y.ndim != 1 or not 1 < num_classes <= min(MOST_COLUMNS, len(images)):
+        return sheet(images)
+    labels = plan.y.tolist()
+    if any(label != labels[i % num_classes] for i, label in enumerate(labels)):
+        return sheet(images)
+    headings = [model.class_name(label) for label in labels[:num_classes]]
+    return sheet(images, columns=num_classes, headings=headings)

@@ -1,0 +1,50 @@
+"""The hold on a run directory before torch is imported, so that a second start fails at once."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from limner import presets
+from limner.checkpoints.lock import RunLock, run_lock
+
+
+@contextlib.contextmanager
+def early_lock(
+    run: Path | None, preset: str, assignments: Sequence[str] = ()
+) -> Iterator[RunLock | None]:
+    """Hold the run directory if its name is known by now; else None, and `train` locks it.
+
+    Under torchrun process 0 holds it.
+
+    Args:
+        run: the directory; by default that of the name.
+        preset: a preset, CONFIG.json or FILE.py:FUNCTION.
+        assignments: the KEY=VALUE of --set, which may change the name.
+
+    Raises:
+        LimnerError: another process holds it.
+    """
+    run = run or default_run(preset, assignments)
+    if run is None or int(os.environ.get("RANK", "0")):
+        yield None
+        return
+    with run_lock(run) as lock:
+        yield lock
+
+
+def default_run(preset: str, assignments: Sequence[str] = ()) -> Path | None:
+    """runs/NAME of a preset or a CONFIG.json, where neither code nor --set decides the name.
+
+    A preset's config has the preset's name.
+    """
+    if any(item.partition("=")[0].strip() == "name" for item in assignments):
+        return None
+    if preset in presets.PRESETS:
+        return Path("runs") / preset
+    if preset.endswith(".json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            name = json.loads(Path(preset).read_bytes())["name"]
+            return Path("runs") / name
+    return None

@@ -1,0 +1,81 @@
+"""Videos in files: a model's drifting samples, or how a run's sheets changed."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from limner.checkpoints import RunDirectory
+from limner.core.errors import LimnerError
+from limner.sampling import Drift, Model, check_video, load, progress_frames, write_video
+
+Progress = Callable[[int, int | None], None]
+
+
+def save_drift(
+    model: Model | str | Path,
+    out: str | Path,
+    drift: Drift | None = None,
+    bit_rate: int = 16_000_000,
+    progress: Progress = lambda done, total: None,
+) -> int:
+    """Write a loop of drifting samples: what `limner video MODEL` does.
+
+    Args:
+        model: a loaded Model, a run or a model folder.
+        out: FILE.mp4, FILE.gif, FILE.webp or animated FILE.png.
+        drift: length, grid, speed and classes; a minute of one picture by default.
+        bit_rate: of an .mp4, in bits a second.
+        progress: called with (frames drawn, their number).
+
+    Returns:
+        the number of frames.
+
+    Raises:
+        LimnerError: see `check_video` and `Drift`; MissingExtra: .mp4 without PyAV.
+    """
+    drift, out = drift or Drift(), Path(out)
+    check_video(out, drift.frames_per_second)
+    loaded = model if isinstance(model, Model) else load(model)
+    frames = _counted(drift.frames(loaded), drift.num_frames, progress)
+    return write_video(frames, out, drift.frames_per_second, bit_rate)
+
+
+def save_training_video(
+    run: str | Path,
+    out: str | Path,
+    seconds: float = 20.0,
+    frames_per_second: float = 30.0,
+    time_warp: float = 1.5,
+    bit_rate: int = 16_000_000,
+    progress: Progress = lambda done, total: None,
+) -> int:
+    """Write a run's sample sheets over time: what `limner video RUN --training` does.
+
+    Args:
+        run: the run directory.
+        seconds, frames_per_second, time_warp: see `progress_frames`.
+        out, bit_rate, progress: see `save_drift`.
+
+    Returns:
+        the number of frames.
+
+    Raises:
+        LimnerError: no run, no sheets in it, or see `check_video`.
+    """
+    out, directory = Path(out), RunDirectory(run)
+    check_video(out, frames_per_second)
+    if not directory.exists():
+        raise LimnerError(
+            f"{run}: no run here; --training draws the sheets that a run saved as it "
+            "trained, so give its directory; a model folder alone has none (leave --training out)"
+        )
+    frames = progress_frames(directory, seconds, frames_per_second, time_warp)
+    total = round(seconds * frames_per_second)
+    return write_video(_counted(frames, total, progress), out, frames_per_second, bit_rate)
+
+
+def _counted(frames: Iterator[np.ndarray], total: int, progress: Progress) -> Iterator[np.ndarray]:
+    for done, frame in enumerate(frames, start=1):
+        progress(done, total)
+        yield frame

@@ -1,0 +1,113 @@
+"""Walks between images of a model in files: a sheet, or moving pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from limner.core.errors import LimnerError
+from limner.sampling import (
+    Model,
+    WalkStyle,
+    interpolate,
+    interpolation_rows,
+    load,
+    save_animation,
+    save_png,
+    sheet,
+)
+from limner.sampling.latents import TruncationMode
+from limner.sampling.walks import Along
+
+MOVING = (".gif", ".webp", ".mp4")
+MOST_COLUMNS = 20
+
+
+@dataclass(frozen=True)
+class WalkOptions:
+    """Where a walk goes, and how it is shown.
+
+    Attributes:
+        from_, to: "SEED" or "SEED:CLASS"; `to` is "1" where it is None.
+        rows: a sheet of so many walks from `from_` on, see `interpolation_rows`; None: one walk.
+        steps: images of a walk; 10 by default, 30 of moving pictures.
+        along, slerp, truncation, truncation_mode: see `interpolate`.
+        frames_per_second: of moving pictures, above 0 and at most 50.
+    """
+
+    from_: str = "0"
+    to: str | None = None
+    rows: int | None = None
+    steps: int | None = None
+    along: Along = "zy"
+    slerp: bool = False
+    truncation: float | None = None
+    truncation_mode: TruncationMode = "resample"
+    frames_per_second: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.frames_per_second <= 50:
+            raise LimnerError(
+                f"--fps {self.frames_per_second:g}: give a number above 0, at most 50"
+            )
+
+
+def check_walk(out: str | Path, options: WalkOptions) -> None:
+    """Refuse what cannot be written, before a model is loaded.
+
+    Raises:
+        LimnerError: another suffix, or rows that move or have an end.
+    """
+    suffix = Path(out).suffix.lower()
+    if suffix != ".png" and suffix not in MOVING:
+        raise LimnerError(
+            f"--out {out}: '{suffix}' is not written; give FILE.png, .gif, .webp or .mp4"
+        )
+    if options.rows is not None and (suffix in MOVING or options.to is not None):
+        raise LimnerError(
+            "--rows makes a sheet of walks from --from on: give FILE.png, and leave --to out"
+        )
+
+
+def save_walk(
+    model: Model | str | Path, out: str | Path, options: WalkOptions | None = None
+) -> int:
+    """Walk and write the images: all that `limner interpolate` does.
+
+    Args:
+        model: a loaded Model, a run or a model folder.
+        out: FILE.png (a sheet), or FILE.gif, FILE.webp or FILE.mp4, which go there and back.
+        options: see WalkOptions.
+
+    Returns:
+        the number of images of the walk.
+
+    Raises:
+        LimnerError: see `check_walk` and `interpolate`; MissingExtra: .mp4 without PyAV.
+    """
+    options, out = options or WalkOptions(), Path(out)
+    check_walk(out, options)
+    loaded = model if isinstance(model, Model) else load(model)
+    moves = out.suffix.lower() in MOVING
+    steps = options.steps if options.steps is not None else 30 if moves else 10
+    path = (steps, options.along, options.slerp, options.truncation, options.truncation_mode)
+    if options.rows is not None:
+        images = interpolation_rows(loaded, options.from_, options.rows, WalkStyle(*path))
+    else:
+        images = interpolate(loaded, options.from_, options.to or "1", *path)
+    if moves:
+        save_animation(images, out, frames_per_second=options.frames_per_second)
+    else:
+        _save_sheet(loaded, images, out, steps, options)
+    return len(images)
+
+
+def _save_sheet(
+    model: Model, images: np.ndarray, out: Path, steps: int, options: WalkOptions
+) -> None:
+    text = {"Software": "limner", "model_sha256": model.sha256}
+    text |= {"from": options.from_, "along": options.along}
+    if options.rows is None:
+        text["to"] = options.to or "1"
+    columns = steps if options.rows is not None or steps <= MOST_COLUMNS else None
+    save_png(sheet(images, columns=columns), out, text)

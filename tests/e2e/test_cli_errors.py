@@ -59,7 +59,10 @@ USER_ERRORS = [
     ("evaluate {run} --data digits --metrics fid --features clasifier", "unknown features"),
     ("data prepare {tmp}/none --out {tmp}/p --resolution 8", "no such file or folder"),
     ("data prepare {tmp}/mixed --out {tmp}/p", "give --resolution"),
-    ("data prepare {tmp}/pictures --out {tmp}/p --resolution 0", "0 is out of range; give 1 or more"),
+    (
+        "data prepare {tmp}/pictures --out {tmp}/p --resolution 0",
+        "0 is out of range; give 1 or more",
+    ),
     ("data prepare {tmp}/pictures --out {tmp}/mixed", "exists already"),
     ("data prepare {tmp}/pictures --out {tmp}/p --keep-aspect --format zip", "holds squares"),
     ("data prepare {tmp}/pictures --out {tmp}/p --keep-aspect --fit pad", "leave --fit pad out"),

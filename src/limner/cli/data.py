@@ -74,8 +74,9 @@ class Prepare:
     """Keep the first so many columns of labels, one-hot or rows of numbers (as PGGAN's option)."""
 
     read_as: ReadAs = None
-    """How to read SOURCE where its look does not tell, or with settings: a name (mnist-rgb, celeba,
-    lsun ...) or an object such as '{"type": "CelebaCrop", "center": [89, 121], "size": 128}'."""
+    """How to read SOURCE where its look does not tell, or with settings: a name (MnistRgb,
+    CelebaCrop, your "module:Class") or an object such as
+    '{"type": "CelebaCrop", "center": [89, 121], "size": 128}'."""
 
     format: Literal["prepared", "hdf5", "zip", "tfrecord"] = "prepared"
     """prepared; hdf5 (BigGAN-PyTorch's layout); zip (StyleGAN's: PNGs and dataset.json); tfrecord
@@ -261,16 +262,11 @@ def source_of(source: str, read_as: str | None) -> "str | Source":
     if read_as is None:
         return source
     from limner.core.config import decode
-    from limner.data import SOURCES, DataConfig
+    from limner.data import DataConfig
 
-    if not read_as.lstrip().startswith("{"):
-        kind = SOURCES.get(read_as)
-        if kind is None:
-            raise LimnerError(f"--read-as '{read_as}' is unknown{nearest(read_as, SOURCES)}")
-        return kind(path=source)  # pyright: ignore[reportCallIssue]
     try:
-        settings = {"resolution": 1, "source": json.loads(read_as)}
-        given = decode(DataConfig, settings, import_modules=True).source
+        plain = json.loads(read_as) if read_as.lstrip().startswith("{") else {"type": read_as}
+        given = decode(DataConfig, {"resolution": 1, "source": plain}, import_modules=True).source
     except (ValueError, RecursionError) as error:
         raise LimnerError(f"--read-as {read_as[:200]}: {error}") from None
     return source if given is None else given.replace(path=source)  # pyright: ignore[reportAttributeAccessIssue]

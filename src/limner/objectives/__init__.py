@@ -1,5 +1,6 @@
 """Loss terms, penalties and direct gradients: frozen, pure, they know no network."""
 
+from limner.core.parts import table
 from limner.objectives.adversarial import (
     HingeD,
     HingeG,
@@ -17,28 +18,28 @@ from limner.objectives.base import Direct, Memory, Noise, Pass, Term
 from limner.objectives.orthogonal import Orthogonal
 from limner.objectives.penalties import R1, R2, Drift, GradientPenalty
 
-TERMS: dict[str, type] = {
-    "non-saturating-d": NonSaturatingD,
-    "non-saturating-g": NonSaturatingG,
-    "minimax-d": MinimaxD,
-    "minimax-g": MinimaxG,
-    "hinge-d": HingeD,
-    "hinge-g": HingeG,
-    "wasserstein-d": WassersteinD,
-    "wasserstein-g": WassersteinG,
-    "least-squares-d": LeastSquaresD,
-    "least-squares-g": LeastSquaresG,
-    "auxiliary-classifier-d": AuxiliaryClassifierD,
-    "auxiliary-classifier-g": AuxiliaryClassifierG,
-    "gradient-penalty": GradientPenalty,
-    "r1": R1,
-    "r2": R2,
-    "drift": Drift,
-}
+TERMS = table(
+    NonSaturatingD,
+    NonSaturatingG,
+    MinimaxD,
+    MinimaxG,
+    HingeD,
+    HingeG,
+    WassersteinD,
+    WassersteinG,
+    LeastSquaresD,
+    LeastSquaresG,
+    AuxiliaryClassifierD,
+    AuxiliaryClassifierG,
+    GradientPenalty,
+    R1,
+    R2,
+    Drift,
+)
 
-DIRECTS: dict[str, type] = {
-    "orthogonal": Orthogonal,
-}
+DIRECTS = table(
+    Orthogonal,
+)
 
 __all__ = [
     "DIRECTS",

@@ -1,11 +1,8 @@
 """`limner presets`: the list, or one preset's whole config with its sizes."""
 
-import ast
 import dataclasses
-import importlib.util
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -38,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     """List or show; 0."""
     options = parse(Presets, argv, "presets", EXAMPLE)
     if options.name is None:
-        summaries = {name: summary_of(target) for name, target in presets.PRESETS.items()}
+        summaries = {name: presets.summary(name) for name in presets.PRESETS}
         if options.json:
             listed = [{"name": name, "summary": text} for name, text in summaries.items()]
             print(json.dumps({"presets": listed}))
@@ -53,23 +50,11 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         print(to_json(config), end="")
         return 0
-    lines = [summary_of(presets.PRESETS[options.name]), ""]
+    lines = [presets.summary(options.name), ""]
     lines += [f"{key} = {json.dumps(value)}" for key, value in leaves(encode(config))]
     usual_classes = presets.usual_classes(options.name)
     print("\n".join([*lines, "", *sizes_text(config, usual_classes)]))
     return 0
-
-
-def summary_of(target: str) -> str:
-    """The first line of the docstring of "module:function", read without importing the module."""
-    module, _, function = target.partition(":")
-    spec = importlib.util.find_spec(module)
-    assert spec is not None, target
-    assert spec.origin is not None, target
-    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            return (ast.get_docstring(node) or "").partition("\n")[0]
-    return ""
 
 
 def leaves(plain: Any, path: str = "") -> Iterator[tuple[str, Any]]:

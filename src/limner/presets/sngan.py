@@ -69,33 +69,3 @@ def sngan_cifar10_mmgen() -> RunConfig:
         metrics=("is", "fid"),
         num_evaluate=50_000,
     )
-
-
-def sngan_imagenet128_mmgen() -> RunConfig:
-    """MMGeneration's sngan_proj_128_woReLUinplace_Glr-2e-4_Dlr-5e-5_ndisc5_imagenet1k_b128x2.
-
-    A batch of 256, random crops along the long edge, mirrored; 2,500,000 iterations.
-    """
-    config = sngan_cifar10_mmgen()
-    return config.replace(
-        name="sngan-imagenet128-mmgen",
-        generator=SnganGenerator(
-            width=64,
-            z_dim=128,
-            norm="cross_replica",
-            spectral_norm=False,
-            init="orthogonal",
-            batch_norm_eps=1e-4,
-        ),
-        discriminator=SnganDiscriminator(
-            width=64, wide=True, init="orthogonal", spectral_norm_eps=1e-12
-        ),
-        data=DataConfig(resolution=128, channels=3, filter="bilinear", flip=True, crop="random"),
-        optim=Players(
-            g=Adam(lr=2e-4, betas=(0.0, 0.999), eps=1e-8),
-            d=Adam(lr=5e-5, betas=(0.0, 0.999), eps=1e-8),
-        ),
-        batch_size=256,
-        steps=500_000,
-        intervals=Intervals(log=20, sample=1000, save=10_000, evaluate=2000),
-    )

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from safetensors.torch import load, save
 from torch import nn
 
 from limner.core.config import Config, decode, encode
 from limner.core.protocols import Scores
 from limner.objectives import DIRECTS, TERMS, Direct, Memory, Term
+from runs import Centred
 
 NUM_CLASSES = 2
 
@@ -63,9 +65,19 @@ class Batch:
         return scores.logits if what == "logits" else scores
 
 
-@pytest.fixture(params=TERMS)
+class Fixed(Memory):
+    """A memory that stays as it is, so that a value is a function of the weights alone."""
+
+    def __setitem__(self, name, value):
+        pass
+
+
+ALL_TERMS = {**TERMS, "Centred": Centred}  # a toy that keeps a running mean
+
+
+@pytest.fixture(params=ALL_TERMS)
 def term(request):
-    return TERMS[request.param]()
+    return ALL_TERMS[request.param]()
 
 
 def batch_for(term, dtype=torch.float32, generator_weight=None):
@@ -81,7 +93,7 @@ def test_table_holds_terms(term):
     assert isinstance(term, Term)
     assert type(term).__doc__
     assert set(term.reads) <= {"real", "fake"}
-    assert TERMS[next(k for k, v in TERMS.items() if v is type(term))] is type(term)
+    assert ALL_TERMS[type(term).__name__] is type(term)
 
 
 def test_config_round_trip(term):
@@ -119,7 +131,11 @@ def test_gradient_reaches_the_player(term):
 
 def test_gradient_is_that_of_finite_differences(term):
     critic, batch = batch_for(term, torch.float64)
-    term(batch, Memory()).backward()
+    memory = Memory()
+    term(batch, memory)
+    memory = Fixed(memory)
+    critic, batch = batch_for(term, torch.float64)
+    term(batch, memory).backward()
     weight = critic.conv.weight
     direction = weight.grad.sign()
     values = []
@@ -127,11 +143,35 @@ def test_gradient_is_that_of_finite_differences(term):
         with torch.no_grad():
             weight.add_(direction, alpha=step)
         again = Batch(critic, batch._real.detach(), batch._fake.detach(), term)
-        values.append(term(again, Memory()).item())
+        values.append(term(again, memory).item())
         with torch.no_grad():
             weight.sub_(direction, alpha=step)
     expected = (values[0] - values[1]) / 2e-6
     assert (weight.grad * direction).sum().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_memory_is_all_that_a_term_keeps(term):
+    """Value, gradient and memory of the third batch from what was saved after the second one."""
+
+    def step(term, memory, seed):
+        torch.manual_seed(seed)
+        critic = Critic()
+        real, fake = (torch.randn(4, 2, 5, 5) for _ in range(2))
+        value = term(Batch(critic, real, fake, term), memory)
+        value.backward()
+        gradients = [weight.grad for weight in critic.parameters() if weight.grad is not None]
+        return [value.detach(), *gradients, *(memory[name] for name in sorted(memory))]
+
+    memory = Memory()
+    for seed in (0, 1):
+        step(term, memory, seed)
+    saved = load(save(dict(memory)))
+    assert all(not tensor.requires_grad for tensor in memory.values())
+    again = type(term)(**{name: getattr(term, name) for name in term.__struct_fields__})
+    expected, found = step(term, memory, 2), step(again, Memory(saved), 2)
+    assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
+    if saved:
+        assert not torch.equal(expected[0], step(again, Memory(), 2)[0])
 
 
 def test_value_is_a_mean_over_the_batch(term):

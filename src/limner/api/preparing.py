@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from limner import data
-from limner.core.config import decode, nearest
+from limner.core.config import decode
 from limner.core.errors import LimnerError
 from limner.core.files import temporary_name
 from limner.data import DataConfig, DataReport, PreparedData, Source
@@ -221,21 +221,17 @@ def source_as(source: str, read_as: str | None = None) -> str | Source:
 
     Args:
         source: the path.
-        read_as: name of a kind of source, or its settings as JSON: '{"type": "CelebaCrop", ...}'.
+        read_as: name of a kind of source ("MnistRgb", "module:Class"), or its settings as JSON:
+            '{"type": "CelebaCrop", ...}'.
 
     Raises:
         LimnerError: no kind of source has that name, or its settings are wrong.
     """
     if read_as is None:
         return source
-    if not read_as.lstrip().startswith("{"):
-        kind = data.SOURCES.get(read_as)
-        if kind is None:
-            raise LimnerError(f"--read-as '{read_as}' is unknown{nearest(read_as, data.SOURCES)}")
-        return kind(path=source)  # pyright: ignore[reportCallIssue]
     try:
-        settings = {"resolution": 1, "source": json.loads(read_as)}
-        given = decode(DataConfig, settings, import_modules=True).source
+        plain = json.loads(read_as) if read_as.lstrip().startswith("{") else {"type": read_as}
+        given = decode(DataConfig, {"resolution": 1, "source": plain}, import_modules=True).source
     except (ValueError, RecursionError) as error:
         raise LimnerError(f"--read-as {read_as[:200]}: {error}") from None
     return source if given is None else given.replace(path=source)  # pyright: ignore[reportAttributeAccessIssue]

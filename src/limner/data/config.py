@@ -49,7 +49,7 @@ class DataConfig(Config, frozen=True, kw_only=True):
     crop: Literal["center", "random"] = "center"
     pad: NonNegativeInt = 0
     in_memory: bool = False
-    expected_classes: int | None = None
+    expected_classes: NonNegativeInt | None = None
     source: Source | None = None
 
     def __post_init__(self) -> None:

@@ -27,7 +27,6 @@ class ArrayFile(Config, Source, frozen=True):
     "x" (also Keras' and MedMNIST's names), labels as integers [N] or one-hot rows under "labels" or
     "y". Objects (pickles) inside are never read."""
 
-    kind = "npz"
     path: str = ""
 
     @classmethod

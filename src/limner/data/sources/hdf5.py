@@ -49,7 +49,6 @@ class Hdf5File(Config, Source, frozen=True):
     chunks and compression: what is compressed together is decompressed once. Links to other files
     are not followed. Needs the extra "hdf5"."""
 
-    kind = "hdf5"
     path: str = ""
 
     @classmethod

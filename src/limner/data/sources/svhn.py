@@ -24,7 +24,6 @@ class Svhn(Config, Source, frozen=True):
     or train_1.pkl to train_3.pkl (pairs of pictures uint8 [N, 3, 32, 32] and digits), read without
     running anything. Ten classes. The extra and test pictures are left out."""
 
-    kind = "svhn"
     path: str = ""
 
     @classmethod

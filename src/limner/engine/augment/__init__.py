@@ -1,7 +1,8 @@
 """Augments of what the discriminator sees: one file each, one line here."""
 
+from limner.core.parts import table
 from limner.engine.augment.base import Augment
 
-AUGMENTS: dict[str, type[Augment]] = {}
+AUGMENTS: dict[str, type[Augment]] = table()
 
 __all__ = ["AUGMENTS", "Augment"]

@@ -165,6 +165,15 @@ def test_the_commands_print_it(place, file, words, capsys, tmp_path):
     assert line.count("\n") == 1, line
 
 
+def test_a_broken_config_to_train_is_one_line(tmp_path, capsys):
+    for damage, content in BROKEN.items():
+        (tmp_path / "own.json").write_bytes(content)
+        assert main(["train", str(tmp_path / "own.json"), "--device", "cpu"]) == 1, damage
+        line = capsys.readouterr().err
+        assert str(tmp_path / "own.json") in line, damage
+        assert line.count("\n") == 1, damage
+
+
 @pytest.mark.parametrize("file", ["config.json", "data.json"])
 def test_a_missing_file_is_written_anew_and_said(place, tmp_path, file):
     """The remedy that the line gives: remove it and start the run's own command again."""

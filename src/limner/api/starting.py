@@ -44,7 +44,7 @@ def default_run(preset: str, assignments: Sequence[str] = ()) -> Path | None:
     if preset in presets.PRESETS:
         return Path("runs") / preset
     if preset.endswith(".json"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             name = json.loads(Path(preset).read_bytes())["name"]
             return Path("runs") / name
     return None

@@ -44,11 +44,10 @@ def sync_directory(directory: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Flush a file's contents to the disk."""
+    """Flush a file's contents, or a directory's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        with named(path):
-            os.fsync(descriptor)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -104,7 +103,8 @@ def whole_file(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
     """
     with _placed(Path(path), num_bytes) as temporary:
         yield temporary
-        sync_file(temporary)
+        with named(temporary):
+            sync_file(temporary)
 
 
 @contextlib.contextmanager
@@ -114,9 +114,9 @@ def whole_directory(path: Path) -> Iterator[Path]:
         with named(temporary):
             temporary.mkdir()
         yield temporary
-        for entry in temporary.rglob("*"):
-            (sync_directory if entry.is_dir() else sync_file)(entry)
-        sync_directory(temporary)
+        with named(temporary):
+            for entry in (*temporary.rglob("*"), temporary):
+                sync_file(entry)
 
 
 @contextlib.contextmanager

@@ -58,7 +58,9 @@ def dtypes(value) -> set[torch.dtype]:
     return set().union(*map(dtypes, value)) if isinstance(value, (list, tuple)) else set()
 
 
-def test_a_step_keeps_everything_in_float32_and_computes_otherwise():
+@pytest.mark.parametrize("native", [False, True])
+def test_a_step_keeps_everything_in_float32_and_computes_otherwise(monkeypatch, native):
+    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: native)
     rounded, exact = trainer_of(), trainer_of("float32")
     for _ in range(2):
         rounded.step()

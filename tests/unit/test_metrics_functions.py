@@ -22,6 +22,7 @@ from limner.metrics import (
     neighbours,
     precision_recall_density_coverage,
 )
+from slow_scores import naive_manifold
 
 # --- Frechet ---------------------------------------------------------------
 
@@ -94,22 +95,6 @@ def test_frechet_refuses_what_has_no_distance():
 # --- kernel distance -------------------------------------------------------
 
 
-def naive_discrepancy(x, y):
-    def k(u, v):
-        return (float(u @ v) / len(u) + 1) ** 3
-
-    m = len(x)
-    within = sum(k(s[i], s[j]) for s in (x, y) for i in range(m) for j in range(m) if i != j)
-    return within / (m * (m - 1)) - 2 * sum(k(u, v) for u in x for v in y) / m**2
-
-
-def test_kernel_distance_is_the_naive_sum():
-    x, y = normal(6, 3), normal(6, 3, seed=1) + 0.5
-    mean, deviation = kernel_distance(x, y, num_subsets=3, subset_size=6)
-    assert mean == pytest.approx(naive_discrepancy(x, y), rel=1e-12)
-    assert deviation == pytest.approx(0.0, abs=1e-12)  # each subset is everything
-
-
 def test_kernel_distance_is_zero_for_one_distribution_and_not_for_two():
     a, b = normal(1000, 8), normal(1000, 8, seed=1)
     mean, deviation = kernel_distance(a, b, num_subsets=20, subset_size=200)
@@ -136,25 +121,6 @@ def test_kernel_distance_depends_on_its_seed_alone():
 
 
 # --- precision, recall, density, coverage ----------------------------------
-
-
-def naive_manifold(real, fake, k):
-    def distance(u, v):
-        return math.dist(u.tolist(), v.tolist())
-
-    def radius(i, points):
-        return sorted(distance(points[i], p) for j, p in enumerate(points) if j != i)[k - 1]
-
-    real_radii = [radius(i, real) for i in range(len(real))]
-    fake_radii = [radius(i, fake) for i in range(len(fake))]
-    held = [[distance(r, f) <= real_radii[i] for f in fake] for i, r in enumerate(real)]
-    recalled = [any(distance(r, f) <= fake_radii[j] for j, f in enumerate(fake)) for r in real]
-    return (
-        sum(any(row[j] for row in held) for j in range(len(fake))) / len(fake),
-        sum(recalled) / len(real),
-        sum(sum(row) for row in held) / (k * len(fake)),
-        sum(any(row) for row in held) / len(real),
-    )
 
 
 small_sets = st.lists(

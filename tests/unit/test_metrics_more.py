@@ -263,15 +263,6 @@ def test_the_path_length_in_pretrained_features_is_that_of_double_precision(digi
 # --- classes ---------------------------------------------------------------
 
 
-def test_the_distance_within_classes_is_the_mean_over_them():
-    real, fake = normal(60, 5), normal(50, 5, seed=1) + 1
-    of_real, of_fake = torch.arange(60) % 3, torch.arange(50) % 3
-    slow = [frechet_distance(fake[of_fake == c], real[of_real == c]) for c in range(3)]
-    mean, deviation = intra_class_distance(fake, of_fake, real, of_real)
-    assert mean == pytest.approx(np.mean(slow), rel=1e-12)
-    assert deviation == pytest.approx(np.std(slow), rel=1e-9)
-
-
 def test_swapped_classes_cost_within_classes_only():
     real = torch.cat([normal(200, 4), normal(200, 4, seed=1) + 9])
     labels = torch.arange(400) // 200

@@ -1,14 +1,12 @@
-"""Sliced Wasserstein distance and MS-SSIM against the public formulas, written again in plain loops."""
+"""Sliced Wasserstein distance and MS-SSIM against the public formulas in plain loops."""
 
 import importlib
-import math
 
 import numpy as np
 import pytest
 import torch
 
 from limner.core.errors import LimnerError
-from limner.core.streams import stream
 from limner.metrics import mean_ms_ssim, ms_ssim, sliced_wasserstein
 from limner.metrics.sliced_wasserstein import (
     doubled,
@@ -18,6 +16,7 @@ from limner.metrics.sliced_wasserstein import (
     normalized,
     projected_distance,
 )
+from slow_scores import slow_distance, slow_ms_ssim
 
 
 def pictures(num, channels=3, height=32, width=32, seed=0, smooth=True):
@@ -30,74 +29,7 @@ def pictures(num, channels=3, height=32, width=32, seed=0, smooth=True):
     return torch.from_numpy(images.round().clip(0, 255).astype(np.uint8))
 
 
-# --- the public formula of the distance, slowly -------------------------------
-
-FILTER = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256.0
-
-
-def mirrored(index, size):
-    index = abs(index)
-    return 2 * (size - 1) - index if index >= size else index
-
-
-def slow_filter(image, gain=1.0):
-    height, width = image.shape
-    out = np.zeros_like(image)
-    for y in range(height):
-        for x in range(width):
-            for i in range(-2, 3):
-                for j in range(-2, 3):
-                    pixel = image[mirrored(y + i, height), mirrored(x + j, width)]
-                    out[y, x] += gain * FILTER[i + 2, j + 2] * pixel
-    return out
-
-
-def slow_pyramid(image):
-    """Levels of one channel, as pyrDown and pyrUp of OpenCV make them."""
-    levels = [image.astype(np.float64)]
-    while min(levels[-1].shape) // 2 >= 16:
-        small = slow_filter(levels[-1])[::2, ::2]
-        apart = np.zeros_like(levels[-1])
-        apart[::2, ::2] = small
-        levels[-1] = levels[-1] - slow_filter(apart, 4.0)
-        levels.append(small)
-    return levels
-
-
-def slow_distance(a, b, seed):
-    """Every level's distance, with the places and directions that limner draws."""
-    found = {}
-    num, channels, height = len(a), a.shape[1], a.shape[2]
-    for level in range(len(slow_pyramid(a[0, 0]))):
-        sides = []
-        for side, images in (("a", a), ("b", b)):
-            draws = stream("sliced wasserstein", seed, level, side)
-            size = height >> level
-            top = torch.randint(size - 6, (num, 128), generator=draws)
-            left = torch.randint(size - 6, (num, 128), generator=draws)
-            rows = np.zeros((num * 128, channels, 7, 7))
-            for n in range(num):
-                for c in range(channels):
-                    picture = slow_pyramid(images[n, c])[level]
-                    for k in range(128):
-                        y, x = int(top[n, k]), int(left[n, k])
-                        rows[n * 128 + k, c] = picture[y : y + 7, x : x + 7]
-            for c in range(channels):
-                rows[:, c] = (rows[:, c] - rows[:, c].mean()) / rows[:, c].std()
-            sides.append(rows.reshape(num * 128, -1))
-        repeats = []
-        for repeat in range(4):
-            draws = stream("sliced wasserstein", seed, level, "directions", repeat)
-            shape = (channels * 49, 128)
-            directions = torch.randn(shape, generator=draws, dtype=torch.float64).numpy()
-            distances = []
-            for k in range(128):
-                direction = directions[:, k] / math.sqrt((directions[:, k] ** 2).sum())
-                ordered = [np.sort(rows @ direction) for rows in sides]
-                distances.append(np.abs(ordered[0] - ordered[1]).mean())
-            repeats.append(np.mean(distances))
-        found[str(height >> level)] = 1000 * np.mean(repeats)
-    return {**found, "avg": np.mean(list(found.values()))}
+# --- the distance ---------------------------------------------------------------
 
 
 def test_the_distance_is_that_of_the_public_formula():
@@ -171,54 +103,6 @@ def test_pictures_that_cannot_be_compared_are_refused():
 
 
 # --- MS-SSIM -------------------------------------------------------------------
-
-WEIGHTS = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333]
-
-
-def slow_window(size):
-    sigma = size * 1.5 / 11
-    start = -(size // 2) + (0.5 if size % 2 == 0 else 0.0)
-    y, x = np.mgrid[start : start + size, start : start + size]
-    window = np.exp(-(x**2 + y**2) / (2 * sigma**2))
-    return window / window.sum()
-
-
-def slow_means(image, window):
-    size = len(window)
-    rows, columns = image.shape[0] - size + 1, image.shape[1] - size + 1
-    return np.array(
-        [
-            [(image[y : y + size, x : x + size] * window).sum() for x in range(columns)]
-            for y in range(rows)
-        ]
-    )
-
-
-def slow_ms_ssim(x, y, num_levels=5):
-    """Of two pictures [c, h, w], channel by channel and window by window."""
-    x, y, parts = x.astype(np.float64), y.astype(np.float64), []
-    for _ in range(num_levels):
-        window = slow_window(min(11, *x.shape[1:]))
-        whole, contrast = [], []
-        for a, b in zip(x, y, strict=True):
-            mean_a, mean_b = slow_means(a, window), slow_means(b, window)
-            var_a = slow_means(a * a, window) - mean_a**2
-            var_b = slow_means(b * b, window) - mean_b**2
-            both = slow_means(a * b, window) - mean_a * mean_b
-            cs = (2 * both + 58.5225) / (var_a + var_b + 58.5225)
-            whole.append((2 * mean_a * mean_b + 6.5025) / (mean_a**2 + mean_b**2 + 6.5025) * cs)
-            contrast.append(cs)
-        parts.append((np.mean(whole), np.mean(contrast)))
-        if x.shape[1] > 1:
-            x, y = (
-                (p[:, ::2, ::2] + p[:, 1::2, ::2] + p[:, ::2, 1::2] + p[:, 1::2, 1::2]) / 4
-                for p in (x, y)
-            )
-    weights = [w * sum(WEIGHTS) / sum(WEIGHTS[:num_levels]) for w in WEIGHTS[:num_levels]]
-    product = max(parts[-1][0], 0) ** weights[-1]
-    for (_whole, contrast), weight in zip(parts[:-1], weights, strict=False):
-        product *= max(contrast, 0) ** weight
-    return product
 
 
 @pytest.mark.parametrize(("side", "num_levels"), [(64, 5), (32, 5), (16, 5), (8, 4)])

@@ -110,7 +110,7 @@ def import_run(
     from limner.core.files import write_atomically
     from limner.data import open_data
     from limner.engine import RunConfig
-    from limner.running.fit import Fit, data_facts
+    from limner.running.fit import Fit
 
     name, importer = _importer(name, source, settings)
     with _named(source):
@@ -129,7 +129,7 @@ def import_run(
         if directory.exists():
             raise CheckpointError(f"{run}: a run was begun here already; give another --run")
         directory.create()
-        write_atomically(directory.path / "data.json", data_facts(prepared, str(data)))
+        directory.write_data(prepared, str(data))
         write_atomically(directory.config, to_json(config))
         fit = Fit(config, prepared, directory, torch.device("cpu"))
         try:

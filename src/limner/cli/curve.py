@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
     asked = CurveOptions(
         truncations=parse_truncations(options.truncations),
         truncation_mode=options.truncation_mode,
-        metrics=scores.metric_names(options.metrics),
+        metrics=scores.metric_names(options.metrics, options.module),
         num=options.num,
         features=options.features,
         seed=options.seed,

@@ -44,7 +44,7 @@ class Evaluate:
 
     metrics: str = "fid,kid,prdc"
     """Names from fid, kid, is, prdc, swd, msssim, ppl, modes, modes-kl, and, for classes, accuracy,
-    cas, cas-network, intra-fid."""
+    cas, cas-network, intra-fid; or module:Class of your own (docs/scores.md)."""
 
     num: int | None = None
     """Images to score; by default as many as there are pictures, at most 10,000
@@ -77,7 +77,7 @@ class Evaluate:
     """auto, cpu, cuda or mps."""
 
     module: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Module or FILE.py with classes of your own that the model names; may be repeated."""
+    """Module or FILE.py with classes of your own that model or scores name; may be repeated."""
 
     json: bool = False
     """Print the results as one JSON object on stdout."""
@@ -147,7 +147,7 @@ def _checked(options: Evaluate) -> list[str]:
     ):
         if path is not None and path.suffix.lower() != suffix:
             raise LimnerError(f"{name} {path}: give FILE{suffix}")
-    return scores.metric_names(options.metrics)
+    return scores.metric_names(options.metrics, options.module)
 
 
 def _outcome(options: Evaluate, asked: "Asked", quiet: bool) -> Outcome:

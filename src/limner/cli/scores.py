@@ -1,6 +1,7 @@
 """Scores as a table, as JSON and as a plot."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,18 +23,21 @@ Features = Annotated[
 ]
 
 
-def metric_names(text: str) -> list[str]:
-    """The names of "fid,prdc".
+def metric_names(text: str, modules: Sequence[str]) -> list[str]:
+    """The names of "fid,prdc", among them those of the modules that the user named.
 
     Raises:
-        LimnerError: none, or an unknown one.
+        LimnerError: none, or an unknown one; no such module.
     """
     from limner.api import find_metric
+    from limner.core.config import load_module
     from limner.core.errors import LimnerError
 
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise LimnerError("--metrics is empty; give for example fid,prdc")
+    for module in modules:
+        load_module(module)
     for name in names:
         find_metric(name)
     return names

@@ -117,16 +117,10 @@ class Accumulator(Protocol):
 
 
 class Rows:
-    """The accumulator that keeps rows: of all images in their order, or of those at `places`.
-
-    Attributes:
-        labels: theirs.
-    """
+    """The accumulator that keeps rows: of all images in their order, or of those at `places`."""
 
     def __init__(self, side: Side, places: Tensor | None = None):
         self.side, self.places = side, places
-        labels = side.labels
-        self.labels = labels if labels is None or places is None else labels[places]
         self.rows = torch.zeros(0)
         self._target = torch.arange(side.num)
         if places is not None:
@@ -140,10 +134,22 @@ class Rows:
         if not len(self.rows):
             num = len(self._target) if self.places is None else len(self.places)
             self.rows = torch.zeros(num, *rows.shape[1:], dtype=rows.dtype)
-        self.rows[self._target[places]] = rows
+        self.rows[self.rows_at(places)] = rows
 
     def share(self) -> None:
         self.rows = distributed.summed(self.rows)
+
+    def rows_at(self, places: Tensor) -> Tensor:
+        """Where the rows of these images lie in `rows`; all must be there."""
+        found = self._target[places]
+        assert bool((found >= 0).all()), "a row was not kept"
+        return found
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 labels of `rows`, for a metric that needs them."""
+        assert self.side.labels is not None
+        return self.side.labels if self.places is None else self.side.labels[self.places]
 
 
 class Metric:

@@ -83,8 +83,6 @@ class IntraFid(Metric):
     inception_name = "intra-fid"
 
     def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
-        assert fake.labels is not None
-        assert real.labels is not None
         distance = intra_class_distance(fake.rows, fake.labels, real.rows, real.labels)
         return {"intra-fd": Figure(*distance)}
 
@@ -99,7 +97,6 @@ class Accuracy(Metric):
     alone = True
 
     def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
-        assert fake.labels is not None
         return {"accuracy": Figure(int((fake.rows == fake.labels).sum()) / len(fake.rows))}
 
     def known_floors(self, reference: "Reference") -> dict[str, float]:
@@ -118,7 +115,5 @@ class CasNetwork(Metric):
     num_floor_splits = 1
 
     def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
-        assert fake.labels is not None
-        assert real.labels is not None
         sides = fake.rows, fake.labels, real.rows, real.labels
         return {"cas-network": Figure(classification_accuracy(*sides, fake.side.seed))}

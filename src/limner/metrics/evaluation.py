@@ -55,8 +55,8 @@ def evaluate_images(
         fake_labels: the classes that were asked for; None for unconditional images.
         data: real images; see `Reference` for which of them are compared with.
         metrics: names in METRICS, or "module:Class".
-        extractor: name, "module:Class" or object; None takes `classifier` for labelled data and
-            `random-conv` for the rest. The results say which it was.
+        extractor: name, "module:Class" or object; None takes `default_features`. The
+            results say which it was.
         seed: of the reference's order and of subsets.
         held_out: real images that the generator has not seen, to compare with in place of `data`.
         moments: a file of mu and sigma in the place of the real images, for the Frechet distance;
@@ -89,7 +89,7 @@ def make_evaluator(
     """
     check_metrics(metrics, data, extractor)
     if num < 2:
-        raise LimnerError(f"{num} generated images are too few for any score")
+        raise LimnerError(f"{num} generated images are too few for any score; give 2")
     reference = functools.cache(lambda: Reference(data, extractor, seed, device=device))
 
     def evaluator(sample: Sample) -> list[Result]:

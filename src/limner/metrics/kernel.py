@@ -1,7 +1,6 @@
 """Kernel distance (Binkowski 2018): the unbiased squared maximum mean discrepancy over subsets."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,14 +8,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from limner.core.errors import LimnerError
-from limner.metrics import base
-from limner.metrics.base import Figure, Metric, Side
+from limner.metrics.base import Figure, Metric, Rows, Side
 from limner.metrics.frechet import checked_rows
 
 NUM_ROWS_OF_ONE_MATRIX = 4096  # a matrix takes 134 MB
 NUM_SUBSETS, SUBSET_SIZE = 100, 1000  # the paper's and torch-fidelity's
 
 Kernel = Callable[[Float[Tensor, "n d"], Float[Tensor, "m d"]], Float[Tensor, "n m"]]
+Subsets = list[tuple[Tensor, Tensor]]  # int64 [n] of either side
 
 
 def polynomial_kernel(degree: int = 3, gamma: float | None = None, offset: float = 1.0) -> Kernel:
@@ -52,29 +51,13 @@ def squared_discrepancy(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], kernel
     return within - 2.0 * float(kernel(x, y).mean())
 
 
-class Rows(NamedTuple):
-    """Some rows of `num`: the i-th of them is row places[i] of all."""
-
-    rows: Float[Tensor, "k d"]
-    places: Int[Tensor, " k"]
-    num: int
-
-    def at(self, places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """Where the rows of these places lie in `rows`; all must be there."""
-        found = torch.full((self.num,), -1)
-        found[self.places] = torch.arange(len(self.places))
-        found = found[places]
-        assert bool((found >= 0).all()), "a subset has rows that were not kept"
-        return found
-
-
 def kernel_subsets(
     num_a: int,
     num_b: int,
     num_subsets: int = NUM_SUBSETS,
     subset_size: int = SUBSET_SIZE,
     seed: int = 0,
-) -> list[tuple[Int[Tensor, " n"], Int[Tensor, " n"]]]:
+) -> Subsets:
     """The places of both sides' subsets, which the numbers and the seed alone decide.
 
     They are those of torch-fidelity's same seed (numpy's frozen legacy stream).
@@ -97,8 +80,8 @@ def rows_of_subsets(num_a: int, num_b: int, seed: int = 0) -> Int[Tensor, " k"]:
 
 
 def kernel_distance(
-    a: Float[Tensor, "n d"] | Rows,
-    b: Float[Tensor, "m d"] | Rows,
+    a: Float[Tensor, "n d"],
+    b: Float[Tensor, "m d"],
     num_subsets: int = NUM_SUBSETS,
     subset_size: int = SUBSET_SIZE,
     kernel: Kernel | None = None,
@@ -107,7 +90,6 @@ def kernel_distance(
     """Mean and standard deviation of the discrepancy over random subsets of both sides.
 
     Args:
-        a, b: all rows, or those `Rows` that the subsets have, or all in another order.
         subset_size: rows in a subset; no more than min(n, m) are taken.
         kernel: None is the polynomial of degree 3 of the paper.
         seed: see `kernel_subsets`.
@@ -115,33 +97,33 @@ def kernel_distance(
     Raises:
         LimnerError: see `checked`; different widths; no subset asked for.
     """
-    sides = [
-        Rows(checked_rows(side.rows), side.places, side.num)
-        if isinstance(side, Rows)
-        else Rows(checked_rows(side), torch.arange(len(side)), len(side))
-        for side in (a, b)
-    ]
-    rows_a, rows_b = (side.rows for side in sides)
-    if rows_a.shape[1] != rows_b.shape[1]:
-        raise LimnerError(
-            f"features have different widths: {rows_a.shape[1]} and {rows_b.shape[1]}"
-        )
     if num_subsets < 1 or subset_size < 2:
         raise LimnerError("kernel distance: give at least 1 subset of at least 2 images")
+    a, b = checked_rows(a), checked_rows(b)
+    return distance_of_subsets(
+        a, b, kernel_subsets(len(a), len(b), num_subsets, subset_size, seed), kernel
+    )
+
+
+def distance_of_subsets(
+    a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], subsets: Subsets, kernel: Kernel | None = None
+) -> tuple[float, float]:
+    """The same for the rows of given subsets."""
+    a, b = checked_rows(a), checked_rows(b)
+    if a.shape[1] != b.shape[1]:
+        raise LimnerError(f"features have different widths: {a.shape[1]} and {b.shape[1]}")
     kernel = polynomial_kernel() if kernel is None else kernel
-    drawn = kernel_subsets(sides[0].num, sides[1].num, num_subsets, subset_size, seed)
-    subsets = [tuple(side.at(of) for side, of in zip(sides, pair, strict=True)) for pair in drawn]
-    if max(len(rows_a), len(rows_b)) <= NUM_ROWS_OF_ONE_MATRIX:
-        values = _discrepancies(rows_a.double(), rows_b.double(), subsets, kernel)
+    if max(len(a), len(b)) <= NUM_ROWS_OF_ONE_MATRIX:
+        values = _discrepancies(a.double(), b.double(), subsets, kernel)
     else:
         values = [
-            squared_discrepancy(rows_a[of_a].double(), rows_b[of_b].double(), kernel)
+            squared_discrepancy(a[of_a].double(), b[of_b].double(), kernel)
             for of_a, of_b in subsets
         ]
     return float(np.mean(values)), float(np.std(values))
 
 
-def _discrepancies(a: Tensor, b: Tensor, subsets: list, kernel: Kernel) -> np.ndarray:
+def _discrepancies(a: Tensor, b: Tensor, subsets: Subsets, kernel: Kernel) -> np.ndarray:
     """All subsets' values from one kernel matrix a pair of sides, some 30 times as fast.
 
     A subset's sum over K is u^T K v, u and v being 1 at its rows and 0 elsewhere.
@@ -171,18 +153,16 @@ class Kid(Metric):
     named_by_features = True
     inception_name = "kid"
 
-    def begin(self, side: Side) -> base.Rows:
+    def begin(self, side: Side) -> Rows:
         if side.is_real:
-            return base.Rows(side)
+            return Rows(side)
         places = rows_of_subsets(side.num, side.num_other, side.seed)
-        return base.Rows(side, None if len(places) == side.num else places)
+        return Rows(side, None if len(places) == side.num else places)
 
-    def compare(self, fake: base.Rows, real: base.Rows) -> dict[str, Figure]:
-        a = _placed(fake.rows, fake.places, fake.side.num)
-        b = _placed(real.rows, real.side.ranks, real.side.num)
-        numbers = NUM_SUBSETS, SUBSET_SIZE
-        return {"kd": Figure(*kernel_distance(a, b, *numbers, seed=fake.side.seed))}
-
-
-def _placed(rows: Tensor, places: Tensor | None, num: int) -> Tensor | Rows:
-    return rows if places is None else Rows(rows, places, num)
+    def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
+        numbers = fake.side.num, real.side.num, NUM_SUBSETS, SUBSET_SIZE
+        ranks = real.side.ranks
+        row_of = torch.arange(real.side.num) if ranks is None else ranks.argsort()
+        drawn = kernel_subsets(*numbers, fake.side.seed)
+        subsets = [(fake.rows_at(of_fake), row_of[of_real]) for of_fake, of_real in drawn]
+        return {"kd": Figure(*distance_of_subsets(fake.rows, real.rows, subsets))}

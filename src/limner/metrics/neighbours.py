@@ -151,7 +151,5 @@ class Cas(Metric):
     num_max = NUM_IN_PIXELS_MAX
 
     def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
-        assert fake.labels is not None
-        assert real.labels is not None
         share = nearest_neighbour_score(fake.rows, fake.labels, real.rows, real.labels)
         return {"cas-1nn": Figure(share)}

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from limner.checkpoints import read_model, write_model
 from limner.checkpoints.importers import tfhub_biggan
 from limner.checkpoints.importers.tfhub_biggan import TfhubBiggan
-from limner.checkpoints.importers.variables import open_variables
 from limner.cli.main import main
 from limner.core.errors import CheckpointError, ConfigError, RefusedFile
+from limner.formats.variables import open_variables
 
 ATOL = 2e-5  # the fixture's own
 

@@ -85,7 +85,7 @@ class Hostile:
         (b"(cos\nsystem\nS'touch marker'\no.", "os.system"),
         (b"\x80\x02carray\narray\nU\x01u]\x86R.", "array.array"),
         (b"\x80\x02}cno.such.module\nthing\ns.", "no.such.module.thing"),
-        (b"Pmarker\n.", "refers to something outside"),
+        (b"\x80\x02Pmarker\n.", "refers to something outside"),
         (b"\x80\x02\x82\x01.", "the instruction EXT1"),
         (pickle.dumps({}, 2) + b"cos\nsystem\n(S'touch marker'\ntR.", "after its end"),
         (b"\x80\x02cnumpy.core.multiarray\n_reconstruct.system\n.", "_reconstruct.system"),
@@ -166,5 +166,5 @@ def test_cut_cifar(tmp_path: Path):
     for length in range(0, 9000, 500):
         content = (tmp_path / "c" / "data_batch_1").read_bytes()[:length]
         (tmp_path / "cut").write_bytes(content)
-        with pytest.raises(DataError, match="cut: not a CIFAR file"):
+        with pytest.raises(DataError, match="cut: (not a whole CIFAR file|an empty file)"):
             read_batch(tmp_path / "cut")

@@ -7,14 +7,15 @@ from pathlib import Path
 
 PICKLE, TORCH, OLD_TORCH = "a pickle", "a file of torch.save", "an old file of torch.save"
 CUT_ZIP, EMPTY = "a zip file without its end", "an empty file"
+HDF5, GZIP, NPZ = "an HDF5 file", "a gzip file", "an .npz of numpy"
 NUM_HEAD_BYTES = 512
 OLD_TORCH_HEAD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # its magic number, pickled
 NEW_PICKLE = re.compile(rb"\x80[\x02-\x05]")
 TEXT_PICKLE = re.compile(rb"\((dp?\d|lp?\d|[(cdlitIFLVSN])|c[\w.]+\n[\w.]+\n")  # protocols 0, 1
 HEADS = (
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"\x89HDF\r\n\x1a\n", HDF5),
     (b"\x93NUMPY", "an .npy of numpy"),
-    (b"\x1f\x8b", "a gzip file"),
+    (b"\x1f\x8b", GZIP),
     (b"BZh", "a bzip2 file"),
     (b"\xfd7zXZ\x00", "an xz file"),
     (b"7z\xbc\xaf", "a 7-zip archive"),
@@ -69,7 +70,7 @@ def _kind_of_zip(path: Path) -> str:
         return "a damaged zip file"
     if any(name.endswith("/data.pkl") for name in names):
         return TORCH
-    return "an .npz of numpy" if names and all(n.endswith(".npy") for n in names) else "a zip file"
+    return NPZ if names and all(n.endswith(".npy") for n in names) else "a zip file"
 
 
 def _is_text(head: bytes) -> bool:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from limner.core.errors import LimnerError
 from limner.core.files import sha256_of, write_atomically
-from limner.formats.npy import read_npy_header
-from limner.formats.zips import opened, problem_of_member, problems_as
+from limner.formats.npy import npz_array
+from limner.formats.zips import opened
 from limner.metrics.frechet import Gaussian
 
 NUM_FEATURES_MAX = 16_384
@@ -113,25 +113,11 @@ def _features(path: Path) -> str | None:
 
 def _array(path: Path, key: str, num_axes: int, kind: str = "f") -> np.ndarray:
     where = f"{path}: {key}"
-    with (
-        opened(str(path), "an .npz") as archive,
-        problems_as(LimnerError, where, "compute the moments again"),
-    ):
-        names = archive.namelist()
-        if f"{key}.npy" not in names:
-            raise LimnerError(f"{path}: no '{key}' in it; moments are 'mu' [D] and 'sigma' [D, D]")
-        member = archive.getinfo(f"{key}.npy")
-        problem = problem_of_member(member)
-        if problem:
-            raise LimnerError(f"{where}: {problem}")
-        with archive.open(member) as file:
-            header = read_npy_header(file, where)
-            shape = header.shape
-            if len(shape) != num_axes or header.dtype.kind != kind or 0 in shape:
-                raise LimnerError(f"{where}: {header.dtype} {shape}; mu is [D] and sigma [D, D]")
-            if max(shape) > NUM_FEATURES_MAX or member.file_size != header.num_bytes:
-                raise LimnerError(f"{where}: shape {shape} does not fit the file; compute it again")
-            values = np.frombuffer(file.read(), header.dtype)
-    order = "F" if header.is_fortran else "C"
-    wanted = np.float64 if kind == "f" else np.uint8
-    return np.array(values.reshape(shape, order=order), wanted, order="C")
+    with npz_array(str(path), key, "compute the moments again") as (file, header):
+        shape = header.shape
+        if len(shape) != num_axes or header.dtype.kind != kind or 0 in shape:
+            raise LimnerError(f"{where}: {header.dtype} {shape}; mu is [D] and sigma [D, D]")
+        if max(shape) > NUM_FEATURES_MAX:
+            raise LimnerError(f"{where}: shape {shape} is too large; compute it again")
+        values = header.values(file, where)
+    return np.array(values, np.float64 if kind == "f" else np.uint8, order="C")

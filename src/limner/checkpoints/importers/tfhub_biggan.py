@@ -25,11 +25,11 @@ from limner.checkpoints.importers.folding import (
     multiples,
 )
 from limner.checkpoints.importers.hub_names import ema_of, hub_block, number_of, outputs_first
-from limner.checkpoints.importers.variables import hashes_of, open_variables
 from limner.checkpoints.model_folder import ModelConfig, ModelRecord
 from limner.core.config import Config
 from limner.core.errors import CheckpointError, ConfigError
 from limner.core.protocols import NetworkConfig
+from limner.formats.variables import hashes_of, open_variables
 from limner.models.biggan import BigGanGenerator
 
 # Blocks -> the resolution after whose block the module has attention.

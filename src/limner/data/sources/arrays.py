@@ -2,9 +2,7 @@
 
 import math
 from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -14,8 +12,8 @@ from limner.core.limits import MAX_PIXELS
 from limner.data.labels import Label, finite
 from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.grouping import MAX_CLASSES, check_classes
-from limner.formats.npy import NpyHeader, read_npy_header
-from limner.formats.zips import opened, problem_of_member, problems_as
+from limner.formats.npy import NpyHeader, npz_array, read_blocks, read_rows
+from limner.formats.zips import opened
 
 IMAGE_KEYS = ("images", "x", "x_train", "train_images", "arr_0")
 LABEL_KEYS = ("labels", "y", "label", "y_train", "train_labels", "arr_1")
@@ -46,7 +44,7 @@ class ArrayFile(Config, Source, frozen=True):
                 f"{self.path}: no pictures in it (it holds {held}); "
                 f'store a uint8 array [N, H, W, C] as "images"'
             )
-        with self._array(image_key) as (_, header):
+        with npz_array(self.path, image_key) as (_, header):
             shape, order = header.shape, self._order(image_key, header)
         label_key = first_of(LABEL_KEYS, keys) if labels == "classes" else None
         numbers = None if label_key is None else self._labels(label_key, shape[0])
@@ -56,27 +54,6 @@ class ArrayFile(Config, Source, frozen=True):
             num_items=shape[0],
             class_names=[str(i) for i in range(num_classes)],
         )
-
-    @contextmanager
-    def _array(self, key: str) -> Iterator[tuple[IO[bytes], NpyHeader]]:
-        """An array's file, at its first value, and its header, which fits the file's length."""
-        where = f"{self.path}: {key}"
-        with (
-            opened(self.path, "an .npz") as archive,
-            problems_as(DataError, where, "write the file again"),
-        ):
-            member = archive.getinfo(f"{key}.npy")
-            problem = problem_of_member(member)
-            if problem:
-                raise DataError(f"{where}: {problem}")
-            with archive.open(member) as file:
-                header = read_npy_header(file, where)
-                if member.file_size != header.num_bytes:
-                    raise DataError(
-                        f"{where}: shape {header.shape} does not fit its length; "
-                        "write the file again"
-                    )
-                yield file, header
 
     def _order(self, key: str, header: NpyHeader) -> tuple[int, ...]:
         """The axes' order that makes a row [H, W, C]."""
@@ -95,15 +72,15 @@ class ArrayFile(Config, Source, frozen=True):
     def _items(
         self, key: str, order: tuple[int, ...], numbers: np.ndarray | None
     ) -> Iterator[Item]:
-        with self._array(key) as (file, header):
+        with npz_array(self.path, key) as (file, header):
             for i in range(header.shape[0]):
-                row = _read_rows(file, header, 1, f"{self.path}: {key}[{i}]")[0]
+                row = read_rows(file, header, 1, f"{self.path}: {key}[{i}]")[0]
                 label = None if numbers is None else int(numbers[i])
                 yield Item(f"{key}/{i}", label, row.transpose(order).copy)
 
     def _labels(self, key: str, num_images: int) -> np.ndarray:
         where = f"{self.path}: {key}"
-        with self._array(key) as (file, header):
+        with npz_array(self.path, key) as (file, header):
             blocks = read_blocks(file, header, where)
             turned = header.is_fortran and math.prod(header.shape[1:]) > 1
             labels = (
@@ -183,23 +160,6 @@ def label_of(labels: np.ndarray | None, place: int) -> Label:
     if labels is None:
         return None
     return int(labels[place]) if labels.ndim == 1 else labels[place]
-
-
-def read_blocks(file: IO[bytes], header: NpyHeader, where: str) -> Iterator[np.ndarray]:
-    """The rows of an array, a few megabytes at once."""
-    size = max(1, 2**19 // max(1, math.prod(header.shape[1:])))
-    for start in range(0, header.shape[0], size):
-        yield _read_rows(file, header, min(size, header.shape[0] - start), where)
-
-
-def _read_rows(file: IO[bytes], header: NpyHeader, count: int, where: str) -> np.ndarray:
-    """The next rows of an array, [count, ...]; the file must not end before them."""
-    shape = (count, *header.shape[1:])
-    num_bytes = math.prod(shape) * header.dtype.itemsize
-    content = file.read(num_bytes)
-    if len(content) != num_bytes:
-        raise DataError(f"{where}: the file ends early; copy it again")
-    return np.frombuffer(content, header.dtype).reshape(shape)
 
 
 def first_of(wanted: Iterable[str], keys: Container[str]) -> str | None:

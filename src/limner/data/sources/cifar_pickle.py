@@ -1,16 +1,14 @@
-"""Reads the pickles of CIFAR (and SVHN) without letting them run anything (core.pickle_machine)."""
+"""Reads the pickles of CIFAR (and SVHN) without letting them run anything (formats/pickle_machine.py)."""
 
-import io
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from limner.core.errors import DataError, RefusedFile, printable
-from limner.formats.pickle_arrays import BUILDERS
-from limner.formats.pickle_machine import DAMAGE, Machine, Name
+from limner.core.errors import DataError, RefusedFile
+from limner.formats.file_kinds import PICKLE
+from limner.formats.pickles import Name, read_pickle, reading
 
 Result = TypeVar("Result")
 MAX_BYTES = 2**28  # the largest published file has 155 MB
@@ -64,20 +62,9 @@ def read_arrays(path: Path, what: str, shaped: Callable[[Any], Result]) -> Resul
 
     def refuse(name: Name) -> None:
         if name != ARRAY_TYPE:
-            raise RefusedFile(f"names {name}, which {what}'s files do not")
+            raise RefusedFile(f"it names {name}, which {what}'s files do not")
 
-    content = path.read_bytes()
-    stream = io.BytesIO(content)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # escapes in texts that the pickle's author spelt oddly
-            machine = Machine(len(content), BUILDERS, allow=refuse, keep_bytes=True)
-            tree = machine.run(stream)
-        if stream.read(1):
-            raise RefusedFile("holds more after its end")
+    about: dict[str, Any] = {"kind": f"{what} file", "wanted": f"the {what} file of the archive"}
+    tree = read_pickle(path, allow=refuse, keep_bytes=True, error=DataError, **about)
+    with reading(path, own=(PICKLE,), error=DataError, **about):
         return shaped(tree)
-    except RefusedFile as error:
-        raise RefusedFile(f"{path}: {printable(str(error)[:200])}; not read") from None
-    except DAMAGE as error:
-        reason = printable(str(error)[:200]) or type(error).__name__
-        raise DataError(f"{path}: not a {what} file ({reason}); unpack the archive again") from None

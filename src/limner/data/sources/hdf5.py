@@ -23,11 +23,10 @@ from limner.data.sources.arrays import (
     label_rows,
     note_on_rows,
     order_of_axes,
-    read_blocks,
 )
 from limner.data.sources.base import Item, Labels, Listing, Source, with_beside
 from limner.data.sources.grouping import check_classes
-from limner.formats.npy import read_npy_header
+from limner.formats.npy import read_blocks, read_npy_header
 
 LEVEL = re.compile(r"data\d{1,5}x\d{1,5}")
 MAGIC = b"\x89HDF\r\n\x1a\n"

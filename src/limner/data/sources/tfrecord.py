@@ -12,11 +12,10 @@ from limner.data.sources.arrays import (
     label_of,
     label_rows,
     note_on_rows,
-    read_blocks,
 )
 from limner.data.sources.base import Item, Labels, Listing, Source, with_beside
 from limner.data.sources.grouping import MAX_CLASSES
-from limner.formats.npy import read_npy_header
+from limner.formats.npy import read_blocks, read_npy_header
 from limner.formats.tfrecords import (
     CHECKSUM_BYTES,
     HEADER_BYTES,

@@ -22,15 +22,15 @@ from torch import Tensor
 
 from limner.core.errors import CheckpointError, LimnerError, MissingExtra, RefusedFile
 from limner.core.files import sha256_of
-from limner.formats.file_kinds import CUT_ZIP, is_zipfile
-from limner.formats.npy import read_npy_header
+from limner.formats.file_kinds import CUT_ZIP, GZIP, HDF5, NPZ, kind_of
+from limner.formats.npy import npz_member
 from limner.formats.tensorflow_bundle import INDEX_SUFFIX, TensorflowBundle
 from limner.formats.torch_files import read_torch
 from limner.formats.zips import opened as opened_zip
-from limner.formats.zips import overlapping, problem_of_member, problems_as
+from limner.formats.zips import overlapping
 
-HDF5_MAGIC, GZIP_MAGIC, ZIP_MAGIC = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"PK\x03\x04"
 WANTED = "the module's folder or .tar.gz, an HDF5 or .npz dump of its variables, or a .pth"
+AGAIN = "write the dump again"
 PREFIX = "variables"  # of a module's checkpoint, and the folder that it lies in
 # Weights hardly compress: what grows more than this is built to fill memory.
 MAX_GROWTH, GROWTH_FROM_BYTES = 20, 2**24
@@ -107,17 +107,10 @@ def _reader_of(path: Path) -> Callable[[Path], contextlib.AbstractContextManager
         )
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or folder")
-    with open(path, "rb") as file:
-        start = file.read(8)
-    if start == HDF5_MAGIC:
-        return _hdf5
-    if start[:2] == GZIP_MAGIC:
-        return _tar
-    if start[:4] == ZIP_MAGIC and not is_zipfile(path):
+    kind = kind_of(path)
+    if kind == CUT_ZIP:
         raise CheckpointError(f"{path}: {CUT_ZIP}; fetch or write it again")
-    if start[:4] == ZIP_MAGIC and _is_npz(path):
-        return _npz
-    return _torch
+    return {HDF5: _hdf5, GZIP: _tar, NPZ: _npz}.get(kind or "", _torch)
 
 
 # --- TensorFlow --------------------------------------------------------------
@@ -259,11 +252,6 @@ def _dataset(file: Any, name: str, path: Path) -> np.ndarray:
         return np.asarray(file[name][()])
 
 
-def _is_npz(path: Path) -> bool:
-    with opened_zip(str(path), "an .npz") as archive:
-        return all(name.endswith(".npy") for name in archive.namelist())
-
-
 @contextlib.contextmanager
 def _npz(path: Path) -> Iterator[Variables]:
     with opened_zip(str(path), "an .npz") as archive:
@@ -275,32 +263,19 @@ def _npz(path: Path) -> Iterator[Variables]:
         shapes: dict[str, tuple[int, ...]] = {}
         for member in members:
             name = member.filename.removesuffix(".npy")
-            problem = problem_of_member(member)
-            if problem or name in found:
-                raise RefusedFile(f"{path}: '{name[:200]}': {problem or 'twice in the zip'}")
+            if name in found:
+                raise RefusedFile(f"{path}: '{name[:200]}': twice in the zip")
             budget.count(name, member.file_size)
-            with _npy(archive, member, path) as (_, header):
+            with npz_member(archive, member, f"{path}: '{name[:200]}'", AGAIN) as (_, header):
                 shapes[name] = header.shape
             found[name] = member
 
         def read(name: str) -> Tensor:
-            with _npy(archive, found[name], path) as (file, header):
-                content = file.read(header.num_bytes - header.num_header_bytes)
-                order = "F" if header.is_fortran else "C"
-                array = np.frombuffer(bytearray(content), header.dtype)
-                return _tensor(array.reshape(header.shape, order=order))
+            where = f"{path}: '{name[:200]}'"
+            with npz_member(archive, found[name], where, AGAIN) as (file, header):
+                return _tensor(header.values(file, where))
 
         yield _named(shapes, read, path)
-
-
-@contextlib.contextmanager
-def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Iterator[Any]:
-    where = f"{path}: '{member.filename[:200]}'"
-    with problems_as(CheckpointError, where, "write the dump again"), archive.open(member) as file:
-        header = read_npy_header(file, where)
-        if header.num_bytes != member.file_size:
-            raise CheckpointError(f"{where}: its shape {header.shape} does not fit its length")
-        yield file, header
 
 
 @contextlib.contextmanager

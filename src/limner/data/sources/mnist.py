@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from limner.core.config import Config
 from limner.core.errors import DataError
-from limner.core.images import MAX_PIXELS
+from limner.core.limits import MAX_PIXELS
 from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.grouping import check_classes
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from limner.core.config import Config
 from limner.core.errors import DataError
-from limner.core.images import MAX_PIXELS
+from limner.core.limits import MAX_PIXELS
 from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.cifar_pickle import built, read_arrays
 from limner.formats.matlab import variable

@@ -2,9 +2,8 @@
 
 A convolution y = x * w is linear in both, so d<u, dy/dx>/dw is an ordinary weight gradient: that of
 u * w under y's gradient. torch instead convolves with a kernel as large as the image, a shape that
-kernel libraries are not made for: 1.3 times slower in float32, 7 times in torch's bfloat16
-(measured on AVX2, torch 2.14), and the likely cause of wrong gradients on CPUs with AMX, see
-docs/log.md.
+kernel libraries are not made for: 1.3 times slower in float32, 7 times in bfloat16 (measured
+on AVX2, torch 2.14), and the likely cause of wrong gradients on CPUs with AMX, see docs/log.md.
 """
 
 from collections.abc import Sequence

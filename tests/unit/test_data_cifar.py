@@ -166,5 +166,5 @@ def test_cut_cifar(tmp_path: Path):
     for length in range(0, 9000, 500):
         content = (tmp_path / "c" / "data_batch_1").read_bytes()[:length]
         (tmp_path / "cut").write_bytes(content)
-        with pytest.raises(DataError, match="cut: (not a whole CIFAR file|an empty file)"):
+        with pytest.raises(DataError, match=r"cut: (not a whole CIFAR file|an empty file)"):
             read_batch(tmp_path / "cut")

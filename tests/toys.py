@@ -96,14 +96,22 @@ def toy_config(**changes) -> RunConfig:
 class ToyReals:
     """An endless stream of toy pictures: batch k is a function of k."""
 
-    def __init__(self, batch_size: int, num_classes: int = 0, rank: int = 0, world_size: int = 1):
+    def __init__(
+        self,
+        batch_size: int,
+        num_classes: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        side: int = 4,
+    ):
         self.batch_size, self.num_classes, self.drawn = batch_size, num_classes, 0
+        self.side = side
         self.rank, self.world_size = rank, world_size
 
     def __call__(self):
         generator = torch.Generator().manual_seed(self.drawn)
         self.drawn += 1
-        size = (self.batch_size, 1, 4, 4)
+        size = (self.batch_size, 1, self.side, self.side)
         self.images = torch.randint(0, 256, size, generator=generator).to(torch.uint8)
         self.labels = torch.randint(0, max(1, self.num_classes), (self.batch_size,))
         self.indices = torch.arange(self.batch_size)

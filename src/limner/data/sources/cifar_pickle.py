@@ -1,4 +1,4 @@
-"""Reads the pickles of CIFAR (and SVHN); the machine of formats/pickle_machine.py runs nothing."""
+"""Reads the pickles of CIFAR (and SVHN) without letting them run anything."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,35 +1,27 @@
 """MNIST in its own files (idx, gzipped or not), and digits stacked into colors (MNIST-RGB).
 
-The format is that of yann.lecun.com/exdb/mnist: a magic number, the sizes, the bytes, big endian.
 Fashion-MNIST, KMNIST and QMNIST come in the same files.
 """
 
-import gzip
 import math
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
 import numpy as np
 from msgspec import Meta
 
 from limner.core.config import Config
 from limner.core.errors import DataError
-from limner.core.limits import MAX_PIXELS
 from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.grouping import check_classes
+from limner.formats.idx import AGAIN, MAX_ITEMS, idx_file
 
 FOLDERS = ("", "raw", "MNIST/raw")  # torchvision's are below its root
 IMAGE_FILES = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
 LABEL_FILES = ("train-labels-idx1-ubyte", "train-labels.idx1-ubyte")
-UNSIGNED_BYTES = 0x08
-MAX_ITEMS = 10**8
 MAX_STACKED_BYTES = 2**29
 Pad = Annotated[int, Meta(ge=0, le=1024)]
-IDX_ERRORS = (OSError, EOFError, zlib.error)
-AGAIN = "download the file again"
 LEFT_OUT = "the test pictures are left out"
 
 
@@ -133,36 +125,14 @@ def _required(path: str, names: tuple[str, ...]) -> Path:
 # --- idx files -----------------------------------------------------------------
 
 
-@contextmanager
-def _opened(
-    path: Path, num_axes: int
-) -> Iterator[tuple[IO[bytes] | gzip.GzipFile, tuple[int, ...]]]:
-    """The file at its first value, and its sizes.
-
-    Raises:
-        DataError: it is no idx file of bytes with so many axes, or ends early.
-    """
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            start = file.read(4)
-            sizes = tuple(int.from_bytes(file.read(4), "big") for _ in range(num_axes))
-            if start != bytes((0, 0, UNSIGNED_BYTES, num_axes)):
-                raise DataError(f"{path}: not an idx file of bytes with {num_axes} axes; {AGAIN}")
-            if 0 in sizes or sizes[0] > MAX_ITEMS or math.prod(sizes[1:]) > MAX_PIXELS:
-                raise DataError(f"{path}: sizes {list(sizes)} are not those of pictures; {AGAIN}")
-            yield file, sizes
-    except IDX_ERRORS as error:
-        raise DataError(f"{path}: cannot be read ({error}); {AGAIN}") from None
-
-
 def _image_sizes(path: Path) -> tuple[int, ...]:
-    with _opened(path, 3) as (_, sizes):
+    with idx_file(path, 3) as (_, sizes):
         return sizes
 
 
 def _scans(path: Path, pad: int) -> Iterator[np.ndarray]:
     """Pictures uint8 [H + 2 pad, W + 2 pad], one after the other."""
-    with _opened(path, 3) as (file, (num_images, height, width)):
+    with idx_file(path, 3) as (file, (num_images, height, width)):
         for number in range(num_images):
             content = file.read(height * width)
             if len(content) != height * width:
@@ -174,7 +144,7 @@ def _scans(path: Path, pad: int) -> Iterator[np.ndarray]:
 
 
 def _labels(path: Path, num_images: int) -> np.ndarray:
-    with _opened(path, 1) as (file, (num_labels,)):
+    with idx_file(path, 1) as (file, (num_labels,)):
         if num_labels != num_images:
             raise DataError(f"{path}: {num_labels} labels for {num_images} pictures; {AGAIN}")
         content = file.read(num_labels + 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from limner.core.errors import DataError
-from limner.core.images import MAX_PIXELS
+from limner.core.limits import MAX_PIXELS
 
 UNSIGNED_BYTES = 0x08
 MAX_ITEMS = 10**8

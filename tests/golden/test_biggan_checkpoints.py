@@ -361,7 +361,7 @@ def test_what_cannot_become_a_run_says_why(golden, tmp_path, pictures):
     np.savez(grey, images=np.zeros((4, 32, 32, 3), np.uint8), labels=np.arange(4))
     with pytest.raises(ConfigError, match="it has 4 classes, the weights 10"):
         imported_run(source.path, tmp_path / "run", grey)
-    with pytest.raises(ConfigError, match="z_var"):
+    with pytest.raises(CheckpointError, match="big32_zip: z_var"):
         imported_run(source.path, tmp_path / "run", pictures, settings={"z_var": 0.5})
     assert not RunDirectory(tmp_path / "run").exists()
     imported_run(source.path, tmp_path / "run", pictures)

@@ -10,8 +10,7 @@ from types import ModuleType
 import pytest
 
 import limner
-from limner.api import TrainedRun, TrainOptions
-from limner.cli.train import load_config
+from limner.api import TrainedRun, TrainOptions, load_config
 from limner.core.config import from_json, override
 from limner.core.errors import ConfigError
 from limner.core.parts import Part, resolve_part, table

@@ -8,8 +8,8 @@ import torch
 
 from limner.checkpoints import RunDirectory, load_state
 from limner.cli.main import main
-from limner.engine import fit as fit_module
 from limner.engine import trainer as trainer_module
+from limner.running import fit as fit_module
 from limner.running.health import nonfinite_in_state
 from planted import PLACES, Plant, planted_command, planted_config
 from runs import fit_of, toy_data

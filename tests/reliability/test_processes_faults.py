@@ -21,8 +21,9 @@ from limner import api
 from limner.checkpoints import RunDirectory, list_states, load_rank_state, load_state
 from limner.cli.main import main
 from limner.core.config import to_json
-from limner.engine import Intervals, RunConfig, rollback
+from limner.engine import Intervals, RunConfig
 from limner.engine.trainer import Trainer
+from limner.running import rollback
 from limner.running.fit import Fit
 from planted import Plant, planted_config
 from processes import in_processes

@@ -19,7 +19,7 @@ from limner import api
 from limner.checkpoints import RunDirectory, list_states, load_rank_state
 from limner.cli.main import main
 from limner.data import Loader, PreparedData, indices
-from limner.engine import fit
+from limner.running import fit
 from mortal import KILLS, MARKS, SAVE_EVERY, STEPS, Plan
 from processes import in_processes
 from runs import digest, result, toy_data, toy_pictures

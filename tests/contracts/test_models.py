@@ -47,12 +47,14 @@ def at_all_levels(*networks):
         yield level
 
 
-def twins(name):
-    """Two equal copies of a conditional pair in training mode."""
-    return zip(build(name), build(name), strict=True)
+def twins(name, num_classes):
+    """Two equal copies of a pair in training mode."""
+    pairs = (build(name, num_classes=num_classes) for _ in range(2))
+    return zip(*pairs, strict=True)
 
 
 every = pytest.mark.parametrize("name", ARCHITECTURES)
+both = pytest.mark.parametrize("num_classes", [0, NUM_CLASSES], ids=["unconditional", "classes"])
 
 
 def test_tables_agree():
@@ -134,8 +136,13 @@ def test_wrong_labels_are_named(name, y, message):
 
 
 @every
-def test_state_dict_round_trip(name):
-    for one, other in zip(build(name, seed=0), build(name, seed=1), strict=True):
+@both
+def test_state_dict_round_trip(name, num_classes):
+    for one, other in zip(
+        build(name, num_classes=num_classes, seed=0),
+        build(name, num_classes=num_classes, seed=1),
+        strict=True,
+    ):
         assert any(not torch.equal(v, other.state_dict()[k]) for k, v in one.state_dict().items())
         other.load_state_dict(one.state_dict())
         state = other.state_dict()
@@ -143,24 +150,29 @@ def test_state_dict_round_trip(name):
 
 
 @every
-def test_build_is_a_function_of_the_seed(name):
-    for one, other in twins(name):
+@both
+def test_build_is_a_function_of_the_seed(name, num_classes):
+    for one, other in twins(name, num_classes):
         state = other.state_dict()
         assert all(torch.equal(v, state[k]) for k, v in one.state_dict().items())
 
 
 @every
-def test_builds_on_the_meta_device(name):
+@both
+def test_builds_on_the_meta_device(name, num_classes):
     with torch.device("meta"):
-        for net, real in zip(build(name), build(name), strict=True):
+        for net, real in zip(
+            build(name, num_classes=num_classes), build(name, num_classes=num_classes), strict=True
+        ):
             assert all(t.is_meta for t in net.state_dict().values())
             assert list(net.state_dict()) == list(real.state_dict())
 
 
 @every
-def test_every_parameter_gets_a_gradient(name):
-    g, d = build(name)
-    y = labels_of(6, NUM_CLASSES)
+@both
+def test_every_parameter_gets_a_gradient(name, num_classes):
+    g, d = build(name, num_classes=num_classes)
+    y = labels_of(6, num_classes)
     for _ in at_all_levels(g, d):
         d(g(torch.randn(6, g.z_dim), y), y).logits.square().mean().backward()
     for net in (g, d):
@@ -204,11 +216,12 @@ def test_double_backward_against_finite_differences(name):
 
 
 @every
-def test_float64(name):
-    for single, net in twins(name):
+@both
+def test_float64(name, num_classes):
+    for single, net in twins(name, num_classes):
         double = net.double().eval()
         single.eval()
-        y = labels_of(4, NUM_CLASSES)
+        y = labels_of(4, num_classes)
         size = (4, single.z_dim) if hasattr(single, "z_dim") else (4, 3, 16, 16)
         x = torch.randn(size)
         got, expected = single(x, y), double(x.double(), y)
@@ -219,9 +232,10 @@ def test_float64(name):
 
 
 @every
-def test_inputs_and_state_are_left_alone_in_evaluation(name):
-    y = labels_of(4, NUM_CLASSES)
-    for net in build(name):
+@both
+def test_inputs_and_state_are_left_alone_in_evaluation(name, num_classes):
+    y = labels_of(4, num_classes)
+    for net in build(name, num_classes=num_classes):
         net.eval()
         size = (4, net.z_dim) if hasattr(net, "z_dim") else (4, 3, 16, 16)
         x = torch.randn(size)
@@ -246,9 +260,10 @@ def test_shapes_that_cannot_be_built(name, shape):
 
 
 @every
-def test_channels_last_changes_no_result(name):
-    y = labels_of(4, NUM_CLASSES)
-    for plain, net in twins(name):
+@both
+def test_channels_last_changes_no_result(name, num_classes):
+    y = labels_of(4, num_classes)
+    for plain, net in twins(name, num_classes):
         net = net.to(memory_format=torch.channels_last)
         size = (4, net.z_dim) if hasattr(net, "z_dim") else (4, 3, 16, 16)
         x = torch.randn(size)

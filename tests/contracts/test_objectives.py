@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from safetensors.torch import load, save
 from torch import nn
 
 from limner.core.config import Config, decode, encode
 from limner.core.protocols import Scores
 from limner.objectives import DIRECTS, TERMS, Direct, Memory, Term
+from runs import Centred
 
 NUM_CLASSES = 2
 
@@ -33,6 +35,15 @@ class Noise:
         return torch.ones(shape)
 
 
+def generated(rows):
+    """Styles [n, 3, 4] out of these rows, and pictures in their shape that depend on them."""
+    styles = rows.flatten(1)[:, :12].reshape(-1, 3, 4)
+    styles = styles if styles.requires_grad else styles.requires_grad_(True)
+    places = torch.arange(rows[0].numel(), dtype=rows.dtype)
+    mixed = styles.flatten(1) @ torch.sin(torch.outer(torch.arange(1.0, 13.0).to(rows), places))
+    return styles, torch.tanh(mixed).reshape(rows.shape)
+
+
 class Batch:
     """A Pass over fixed tensors that records what a term reads."""
 
@@ -42,6 +53,8 @@ class Batch:
         self.noise, self.network, self.read = Noise(), critic, set()
         self.latents = torch.zeros(len(fake), 3)
         self._real = real.detach().requires_grad_(True) if term.real_grad else real
+        if "styles" in term.reads:
+            self._styles, fake = generated(fake)
         fake = fake.detach().requires_grad_(True) if term.fake_grad else fake
         self._fake = fake
         if labels is None:
@@ -51,6 +64,11 @@ class Batch:
 
     def critic(self, images, labels):
         return self.network(images, labels)
+
+    @property
+    def styles(self):
+        self.read.add("styles")
+        return self._styles
 
     def __getattr__(self, name):
         side, _, what = name.partition("_")
@@ -63,9 +81,23 @@ class Batch:
         return scores.logits if what == "logits" else scores
 
 
-@pytest.fixture(params=TERMS)
+class Fixed(Memory):
+    """A memory that stays as it is, so that a value is a function of the weights alone."""
+
+    def __setitem__(self, name, value):
+        pass
+
+
+ALL_TERMS = {**TERMS, "Centred": Centred}  # a toy that keeps a running mean
+
+
+@pytest.fixture(params=ALL_TERMS)
 def term(request):
-    return TERMS[request.param]()
+    return ALL_TERMS[request.param]()
+
+
+def is_of_generator(term):
+    return type(term).__name__.endswith("G") or "styles" in term.reads
 
 
 def batch_for(term, dtype=torch.float32, generator_weight=None):
@@ -80,8 +112,8 @@ def batch_for(term, dtype=torch.float32, generator_weight=None):
 def test_table_holds_terms(term):
     assert isinstance(term, Term)
     assert type(term).__doc__
-    assert set(term.reads) <= {"real", "fake"}
-    assert TERMS[next(k for k, v in TERMS.items() if v is type(term))] is type(term)
+    assert set(term.reads) <= {"real", "fake", "styles"}
+    assert ALL_TERMS[type(term).__name__] is type(term)
 
 
 def test_config_round_trip(term):
@@ -105,7 +137,7 @@ def test_value_is_a_finite_scalar_and_reads_what_it_says(term, dtype):
 
 def test_gradient_reaches_the_player(term):
     """A generator's term moves the generator; a discriminator's moves the critic alone."""
-    if type(term).__name__.endswith("G"):
+    if is_of_generator(term):
         weight = torch.ones((), requires_grad=True)
         _, batch = batch_for(term, generator_weight=weight)
         term(batch, Memory()).backward()
@@ -118,20 +150,51 @@ def test_gradient_reaches_the_player(term):
 
 
 def test_gradient_is_that_of_finite_differences(term):
-    critic, batch = batch_for(term, torch.float64)
-    term(batch, Memory()).backward()
-    weight = critic.conv.weight
-    direction = weight.grad.sign()
+    torch.manual_seed(0)
+    critic = Critic().double()
+    real, fake = (torch.randn(4, 2, 5, 5, dtype=torch.float64) for _ in range(2))
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    weight = scale if is_of_generator(term) else critic.conv.weight
+
+    def value(memory):
+        return term(Batch(critic, real, fake * scale, term), memory)
+
+    value(memory := Memory())
+    memory = Fixed(memory)
+    (gradient,) = torch.autograd.grad(value(memory), weight)
     values = []
     for step in (1e-6, -1e-6):
         with torch.no_grad():
-            weight.add_(direction, alpha=step)
-        again = Batch(critic, batch._real.detach(), batch._fake.detach(), term)
-        values.append(term(again, Memory()).item())
+            weight.add_(gradient.sign(), alpha=step)
+        values.append(value(memory).item())
         with torch.no_grad():
-            weight.sub_(direction, alpha=step)
+            weight.sub_(gradient.sign(), alpha=step)
     expected = (values[0] - values[1]) / 2e-6
-    assert (weight.grad * direction).sum().item() == pytest.approx(expected, rel=1e-5)
+    assert gradient.abs().sum().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_memory_is_all_that_a_term_keeps(term):
+    """Value, gradient and memory of the third batch from what was saved after the second one."""
+
+    def step(term, memory, seed):
+        torch.manual_seed(seed)
+        critic = Critic()
+        real, fake = (torch.randn(4, 2, 5, 5) for _ in range(2))
+        value = term(Batch(critic, real, fake, term), memory)
+        value.backward()
+        gradients = [weight.grad for weight in critic.parameters() if weight.grad is not None]
+        return [value.detach(), *gradients, *(memory[name] for name in sorted(memory))]
+
+    memory = Memory()
+    for seed in (0, 1):
+        step(term, memory, seed)
+    saved = load(save(dict(memory)))
+    assert all(not tensor.requires_grad for tensor in memory.values())
+    again = type(term)(**{name: getattr(term, name) for name in term.__struct_fields__})
+    expected, found = step(term, memory, 2), step(again, Memory(saved), 2)
+    assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
+    if saved:
+        assert not torch.equal(expected[0], step(again, Memory(), 2)[0])
 
 
 def test_value_is_a_mean_over_the_batch(term):

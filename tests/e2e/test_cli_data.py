@@ -149,13 +149,14 @@ def test_a_source_named_by_read_as(limner, photos, tmp_path):
     assert "6 pictures 3x4x4, 2 classes" in answer.out
     whole = np.asarray(Image.open(photos / "cat" / "0.png"))
     assert (PreparedData(tmp_path / "p").images[0] == whole[4:8, 4:8]).all()
-    answer = limner("data", "report", photos, "--read-as", "folder")
+    answer = limner("data", "report", photos, "--read-as", "ImageFolder")
     assert "6 pictures, 2 classes" in answer.out
     for words, problem in (
-        ("celebs", "--read-as 'celebs' is unknown; nearest is 'celeba'"),
+        ("CelebsCrop", "source: unknown type 'CelebsCrop'; nearest is 'CelebaCrop'"),
         ('{"type": "Celeb"}', "nearest is 'CelebaCrop'"),
+        ("nothing_here:Scans", "needs the module 'nothing_here'"),
         ("{", "--read-as {: "),
-        ("mnist-rgb", "no train-images-idx3-ubyte"),
+        ("MnistRgb", "no train-images-idx3-ubyte"),
     ):
         answer = limner("data", "prepare", photos, "--out", tmp_path / "q", "--read-as", words)
         assert answer.code != 0

@@ -4,9 +4,10 @@ import math
 from typing import Any
 
 import pytest
+from torch import nn
 
 from limner.core.config import Config, decode, encode, to_json
-from limner.core.errors import ConfigError
+from limner.core.errors import ConfigError, shown
 from limner.core.ranges import (
     BelowOne,
     NonNegative,
@@ -14,9 +15,10 @@ from limner.core.ranges import (
     Positive,
     PositiveInt,
     Share,
-    shown,
 )
 from limner.core.schedules import Linear, Schedule
+from limner.engine import Adam
+from limner.engine.optimizers import adam
 
 
 class Inner(Config, frozen=True):
@@ -112,6 +114,14 @@ def test_numbers_and_lists_are_what_json_makes_of_them():
     assert hash(given) == hash(decode(Outer, encode(given)))
     with pytest.raises(ConfigError, match="rate: an integer of 3322 bits is no float"):
         Outer(rate=10**1000)
+
+
+def test_an_integer_for_a_rate_of_adam_trains():
+    """torch refuses betas of which one is an integer."""
+    config = Adam(lr=1, betas=(0, 0.9))
+    group = adam(nn.Linear(1, 1), config).param_groups[0]
+    assert (group["lr"], group["betas"]) == (1.0, (0.0, 0.9))
+    assert '"lr": 1.0' in to_json(config)
 
 
 def test_values_in_messages_stay_short():

@@ -9,7 +9,7 @@ from PIL import Image
 from test_data_loader import equal, take
 
 from limner.core.errors import ConfigError, DataError
-from limner.core.images import MAX_PIXELS
+from limner.core.limits import MAX_PIXELS
 from limner.data import (
     Crop,
     DataConfig,

@@ -294,7 +294,7 @@ def test_lsun_crops_resizes_and_counts_the_bad(tmp_path: Path):
     good = [encoded(24, 16, "WEBP"), encoded(16, 20)]
     folder = lsun(tmp_path / "bedroom_train_lmdb", [good[0], b"no picture", good[1], b""])
     data = prepare(folder, tmp_path / "p", DataConfig(resolution=16))
-    assert data.info["source"] == {"kind": "lsun", "name": "bedroom_train_lmdb"}
+    assert data.info["source"] == {"kind": "Lsun", "name": "bedroom_train_lmdb"}
     assert (len(data), data.info["num_refused"], data.num_classes) == (2, 2, 0)
     assert data.info["refused"][0]["name"] == f"{1:040x}"
     wide, tall = (np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in good)

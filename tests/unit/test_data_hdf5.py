@@ -61,7 +61,7 @@ def test_any_chunks_and_compression(tmp_path: Path, layout: str):
     assert (data.images == IMAGES.transpose(0, 2, 3, 1)).all()
     assert (data.labels == LABELS).all()
     assert data.class_names == ["0", "1", "2", "3", "4"]
-    assert data.info["source"] == {"kind": "hdf5", "name": "a.hdf5"}
+    assert data.info["source"] == {"kind": "Hdf5File", "name": "a.hdf5"}
     assert data.names()[3] == "imgs/3"
 
 

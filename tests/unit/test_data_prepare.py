@@ -61,7 +61,7 @@ def test_prepared_form(source: Path, tmp_path: Path):
     assert info["classes"] == [
         {"name": "ant", "count": 4}, {"name": "bee", "count": 3}, {"name": "cow", "count": 2},
     ]  # fmt: skip
-    assert info["source"] == {"kind": "folder", "name": "source"}
+    assert info["source"] == {"kind": "ImageFolder", "name": "source"}
     assert info["settings"] == {
         "resolution": 8, "channels": 3, "labels": "classes", "fit": "crop", "filter": "lanczos",
     }  # fmt: skip

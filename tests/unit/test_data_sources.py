@@ -34,7 +34,6 @@ def listed(data, labels: Labels = "classes") -> tuple[dict[str, int | None], Lis
 def test_table(name: str):
     source = SOURCES[name]
     assert issubclass(source, Source)
-    assert source.kind != "custom"
     config = DataConfig(resolution=4, source=source(path="x"))  # type: ignore[call-arg]
     assert decode(DataConfig, encode(config)) == config
 

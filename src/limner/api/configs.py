@@ -1,7 +1,5 @@
 """Configs of runs by name: presets, files, and functions of the user's own."""
 
-import ast
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,19 +14,7 @@ if TYPE_CHECKING:
 
 def list_presets() -> dict[str, str]:
     """The name of each preset -> what it is, in a line; no preset is built."""
-    return {name: _summary(target) for name, target in presets.PRESETS.items()}
-
-
-def _summary(target: str) -> str:
-    """The first line of the docstring of "module:function", read without importing the module."""
-    module, _, function = target.partition(":")
-    spec = importlib.util.find_spec(module)
-    assert spec is not None, target
-    assert spec.origin is not None, target
-    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            return (ast.get_docstring(node) or "").partition("\n")[0]
-    return ""
+    return {name: presets.summary(name) for name in presets.PRESETS}
 
 
 def preset_config(name: str) -> "RunConfig":

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from limner import data
-from limner.core.config import decode, nearest
+from limner.core.config import decode
 from limner.core.errors import LimnerError
 from limner.core.files import temporary_name
 from limner.data import DataConfig, DataReport, PreparedData, Source
@@ -228,13 +228,9 @@ def source_as(source: str, read_as: str | None = None) -> str | Source:
     """
     if read_as is None:
         return source
-    if not read_as.lstrip().startswith("{"):
-        kind = data.SOURCES.get(read_as)
-        if kind is None:
-            raise LimnerError(f"--read-as '{read_as}' is unknown{nearest(read_as, data.SOURCES)}")
-        return kind(path=source)  # pyright: ignore[reportCallIssue]
     try:
-        settings = {"resolution": 1, "source": json.loads(read_as)}
+        plain = json.loads(read_as) if read_as.lstrip().startswith("{") else {"type": read_as}
+        settings = {"resolution": 1, "source": plain}
         given = decode(DataConfig, settings, import_modules=True).source
     except (ValueError, RecursionError) as error:
         raise LimnerError(f"--read-as {read_as[:200]}: {error}") from None

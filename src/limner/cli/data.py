@@ -72,8 +72,9 @@ class Prepare:
     """Keep the first so many columns of labels, one-hot or rows of numbers (as PGGAN's option)."""
 
     read_as: ReadAs = None
-    """How to read SOURCE where its look does not tell, or with settings: a name (mnist-rgb, celeba,
-    lsun ...) or an object such as '{"type": "CelebaCrop", "center": [89, 121], "size": 128}'."""
+    """How to read SOURCE where its look does not tell, or with settings: a name (MnistRgb,
+    CelebaCrop, your "module:Class") or an object such as
+    '{"type": "CelebaCrop", "center": [89, 121], "size": 128}'."""
 
     format: Literal["prepared", "hdf5", "zip", "tfrecord"] = "prepared"
     """prepared; hdf5 (BigGAN-PyTorch's layout); zip (StyleGAN's: PNGs and dataset.json); tfrecord

@@ -4,8 +4,6 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-MAX_PIXELS = 50_000_000  # of a picture; more is refused before it is decoded
-
 
 def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     """[-1, 1] to 0..255: clamp(round_half_even(127.5 x + 127.5), 0, 255)."""

@@ -3,17 +3,24 @@
 import importlib
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
 from limner.core.errors import ConfigError, nearest
+
+PartType = TypeVar("PartType", bound="Part")
 
 
 class Part:
     """Base of the markers of replaceable nodes; `table` is "module:DICT" of limner's classes."""
 
     table: ClassVar[str] = ""
+
+
+def table(*classes: type[PartType]) -> dict[str, type[PartType]]:
+    """limner's parts of one kind, by their names in JSON."""
+    return {tag_of(cls): cls for cls in classes}
 
 
 def tag_of(cls: type) -> str:
@@ -55,8 +62,7 @@ def resolve_part(
     module_name, _, class_name = tag.partition(":")
     if not class_name:
         table_module, _, table_name = marker.table.partition(":")
-        table = getattr(importlib.import_module(table_module), table_name)
-        known = {cls.__name__: cls for cls in table.values()}
+        known = getattr(importlib.import_module(table_module), table_name)
         if tag not in known:
             raise ConfigError(f"{path}: unknown type '{tag}'{nearest(tag, known)}")
         return known[tag]

@@ -5,6 +5,7 @@ import math
 
 from limner.core.config import Config, Part
 from limner.core.errors import ConfigError
+from limner.core.parts import table
 from limner.core.ranges import NonNegativeInt, Positive
 
 
@@ -102,7 +103,7 @@ class Steps(Config, Schedule, frozen=True):
         return value
 
 
-SCHEDULES = {cls.__name__: cls for cls in (Linear, Cosine, Exponential, Steps)}
+SCHEDULES = table(Linear, Cosine, Exponential, Steps)
 
 
 def value_at(value: float | Schedule, nimg: int) -> float:

@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from limner.core.images import MAX_PIXELS
+from limner.core.limits import MAX_PIXELS
 
 # Pillow logs what it also raises; without a handler Python prints that, a line beside the reason.
 logging.getLogger("PIL").addHandler(logging.NullHandler())

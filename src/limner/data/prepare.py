@@ -11,6 +11,7 @@ import numpy as np
 
 from limner.core.errors import DataError, printable
 from limner.core.files import sha256_of, whole_directory
+from limner.core.parts import tag_of
 from limner.data.config import DataConfig
 from limner.data.labels import Label, class_counts, stacked
 from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
@@ -27,7 +28,7 @@ from limner.data.prepared import (
     PreparedData,
     identity_of_content,
 )
-from limner.data.sources import Item, Listing, Source, find_source, kind_of
+from limner.data.sources import Item, Listing, Source, find_source
 
 Progress = Callable[[int, int | None], None]
 MAX_REFUSED_LISTED = 10_000
@@ -135,7 +136,7 @@ def _version(labels: np.ndarray, keeps: bool) -> int:
 
 def _origin(source: Source, listing: Listing, refused: list[dict[str, str]]) -> dict[str, Any]:
     return {
-        "source": {"kind": kind_of(source), "name": _own_name(source)},
+        "source": {"kind": tag_of(type(source)), "name": _own_name(source)},
         "num_refused": len(refused),
         "refused": refused[:MAX_REFUSED_LISTED],
         "skipped": listing.skipped,

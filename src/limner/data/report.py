@@ -13,6 +13,8 @@ from limner.data.survey import Data, Survey, survey
 
 __all__ = ["DataReport", "Finding", "picture_sheet", "report"]
 
+# What pictures came from; older prepared data call it by the second name.
+FOLDER, ZIP = ("ImageFolder", "folder"), ("ImageZip", "zip")
 FEW_IMAGES = 500  # below it a discriminator learns the pictures by heart within minutes
 TINY_CLASS, TINY_SHARE = 10, 1 / 20  # fewer pictures, or less than this share of the median class
 MIXED_ASPECTS = 1.1  # the widest over the narrowest aspect
@@ -130,11 +132,11 @@ def _few(made: DataReport, _: Survey) -> list[Finding]:
 
 def _parts(seen: Survey) -> list[list[str]]:
     """The components of the names of files, without a folder that wraps a whole zip."""
-    if seen.kind not in ("folder", "zip") or seen.labels_mode == "none":
+    if seen.kind not in (*FOLDER, *ZIP) or seen.labels_mode == "none":
         return []
     parts = [name.split("/") for name in seen.names]
     firsts = {part[0] for part in parts}
-    if seen.kind == "zip" and len(firsts) == 1 and all(len(part) > 1 for part in parts):
+    if seen.kind in ZIP and len(firsts) == 1 and all(len(part) > 1 for part in parts):
         return [part[1:] for part in parts]
     return parts
 

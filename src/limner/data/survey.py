@@ -11,12 +11,13 @@ import numpy as np
 from PIL import Image
 
 from limner.core.errors import DataError
+from limner.core.parts import tag_of
 from limner.data.labels import Label, Labels, stacked
 from limner.data.pictures import DECODE_ERRORS, is_gray, to_eight_bits
 from limner.data.prepare import Progress, reason_of, summary_of_sizes
 from limner.data.prepared import PreparedData, is_prepared
 from limner.data.sources import Labels as LabelsMode
-from limner.data.sources import Source, find_source, kind_of
+from limner.data.sources import Source, find_source
 
 Data = str | os.PathLike[str] | Source | PreparedData
 
@@ -63,7 +64,7 @@ def survey(data: Data, labels: LabelsMode = "classes", progress: Progress | None
 
 def _survey_source(source: Source, labels: LabelsMode, progress: Progress | None) -> Survey:
     listing, labels_seen = source.listing(labels), list[Label]()
-    seen = Survey(source.path, kind_of(source), labels, listing.class_names)
+    seen = Survey(source.path, tag_of(type(source)), labels, listing.class_names)
     seen.refused, seen.skipped, seen.notes = list(listing.refused), listing.skipped, listing.notes
     sizes: Counter[tuple[int, int]] = Counter()
     prints = _Prints()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from limner.core.errors import DataError
-from limner.core.images import MAX_PIXELS
+from limner.core.limits import MAX_PIXELS
 from limner.formats.crc32c import masked_crc32c
 from limner.formats.protobuf import (
     MessageError,

@@ -1,5 +1,9 @@
 """Architectures: each a generator config and a discriminator config."""
 
+import itertools
+
+from limner.core.parts import table
+from limner.core.protocols import NetworkConfig
 from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
 from limner.models.biggan_deep import BigGanDeepDiscriminator, BigGanDeepGenerator
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
@@ -7,7 +11,8 @@ from limner.models.pggan import PgganDiscriminator, PgganGenerator
 from limner.models.sagan import SaganDiscriminator, SaganGenerator
 from limner.models.sngan import SnganDiscriminator, SnganGenerator
 
-ARCHITECTURES: dict[str, tuple[type, type]] = {
+# Which generator and discriminator belong together; configs name each by its class.
+ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
     "dcgan": (DcganGenerator, DcganDiscriminator),
     "sngan": (SnganGenerator, SnganDiscriminator),
     "sagan": (SaganGenerator, SaganDiscriminator),
@@ -16,7 +21,7 @@ ARCHITECTURES: dict[str, tuple[type, type]] = {
     "pggan": (PgganGenerator, PgganDiscriminator),
 }
 
-NETWORKS: dict[str, type] = {cls.__name__: cls for pair in ARCHITECTURES.values() for cls in pair}
+NETWORKS = table(*itertools.chain(*ARCHITECTURES.values()))
 
 __all__ = [
     "ARCHITECTURES",

@@ -1,5 +1,6 @@
 """Loss terms, penalties and direct gradients: frozen, pure, they know no network."""
 
+from limner.core.parts import table
 from limner.objectives.adversarial import (
     HingeD,
     HingeG,
@@ -20,32 +21,32 @@ from limner.objectives.path_length import PathLength
 from limner.objectives.penalties import R1, R2, Drift, GradientPenalty
 from limner.objectives.relativistic import RelativisticD, RelativisticG
 
-TERMS: dict[str, type] = {
-    "non-saturating-d": NonSaturatingD,
-    "non-saturating-g": NonSaturatingG,
-    "minimax-d": MinimaxD,
-    "minimax-g": MinimaxG,
-    "hinge-d": HingeD,
-    "hinge-g": HingeG,
-    "wasserstein-d": WassersteinD,
-    "wasserstein-g": WassersteinG,
-    "least-squares-d": LeastSquaresD,
-    "least-squares-g": LeastSquaresG,
-    "auxiliary-classifier-d": AuxiliaryClassifierD,
-    "auxiliary-classifier-g": AuxiliaryClassifierG,
-    "gradient-penalty": GradientPenalty,
-    "r1": R1,
-    "r2": R2,
-    "drift": Drift,
-    "lecam": LeCam,
-    "path-length": PathLength,
-    "relativistic-d": RelativisticD,
-    "relativistic-g": RelativisticG,
-}
+TERMS = table(
+    NonSaturatingD,
+    NonSaturatingG,
+    MinimaxD,
+    MinimaxG,
+    HingeD,
+    HingeG,
+    WassersteinD,
+    WassersteinG,
+    LeastSquaresD,
+    LeastSquaresG,
+    AuxiliaryClassifierD,
+    AuxiliaryClassifierG,
+    GradientPenalty,
+    R1,
+    R2,
+    Drift,
+    LeCam,
+    PathLength,
+    RelativisticD,
+    RelativisticG,
+)
 
-DIRECTS: dict[str, type] = {
-    "orthogonal": Orthogonal,
-}
+DIRECTS = table(
+    Orthogonal,
+)
 
 __all__ = [
     "DIRECTS",

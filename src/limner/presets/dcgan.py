@@ -31,18 +31,3 @@ def dcgan_celeba64() -> RunConfig:
         steps=300_002,
         intervals=Intervals(log=100, sample=1000, save=10_000),
     )
-
-
-def dcgan_mnist() -> RunConfig:
-    """MMGeneration's dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k: one channel, unlabelled."""
-    celeba = dcgan_celeba64()
-    return celeba.replace(
-        name="dcgan-mnist",
-        data=celeba.data.replace(channels=1),
-        optim=Players(
-            g=Adam(lr=4e-4, betas=(0.5, 0.999)),
-            d=Adam(lr=1e-4, betas=(0.5, 0.999)),
-        ),
-        steps=5000,
-        intervals=Intervals(log=100, sample=100, save=500),
-    )

@@ -41,26 +41,6 @@ def sagan_imagenet128() -> RunConfig:
     )
 
 
-def sagan_imagenet128_mmgen() -> RunConfig:
-    """MMGeneration's sagan_128_woReLUinplace_noaug_bigGAN_..._ndisc1_imagenet1k_b32x8.
-
-    One batch of 256 instead of two halves, fake before real, a faster average; 1,000,000 steps.
-    """
-    config = sagan_imagenet128()
-    return config.replace(
-        name="sagan-imagenet128-mmgen",
-        updates=(
-            Update(player="d", terms=(HingeD(),), forwards="fake_then_real"),
-            Update(player="g", terms=(HingeG(),)),
-        ),
-        controllers=(Ema(decay=0.999, start_step=2000, buffers="copy"),),
-        batch_size=256,
-        steps=1_000_000,
-        intervals=Intervals(log=100, sample=1000, save=10_000, evaluate=10_000),
-        keep_best=1,
-    )
-
-
 def sagan_cifar10_mmgen() -> RunConfig:
     """MMGeneration's sagan_32_woReLUinplace_lr-2e-4_ndisc5_cifar10_b64x1: attention at 16 px.
 

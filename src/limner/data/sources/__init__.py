@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from limner.core.config import tag_of
 from limner.core.errors import DataError
+from limner.core.parts import table
 from limner.data.sources.archive import ImageZip
 from limner.data.sources.arrays import ArrayFile
 from limner.data.sources.base import Item, Labels, Listing, Source
@@ -22,20 +22,20 @@ __all__ = ["BUILT_IN", "SOURCES", "Item", "Labels", "Listing", "Source", "find_s
 
 BUILT_IN: dict[str, type[Source]] = {"digits": Digits}
 
-SOURCES: dict[str, type[Source]] = {
-    "digits": Digits,
-    "npz": ArrayFile,
-    "hdf5": Hdf5File,
-    "zip": ImageZip,
-    "cifar": Cifar,
-    "tfrecord": TfrecordSet,
-    "mnist": Mnist,
-    "mnist-rgb": MnistRgb,
-    "svhn": Svhn,
-    "lsun": Lsun,
-    "celeba": CelebaCrop,
-    "folder": ImageFolder,
-}
+SOURCES = table(
+    Digits,
+    ArrayFile,
+    Hdf5File,
+    ImageZip,
+    Cifar,
+    TfrecordSet,
+    Mnist,
+    MnistRgb,
+    Svhn,
+    Lsun,
+    CelebaCrop,
+    ImageFolder,
+)
 
 UNDERSTOOD = (
     "limner reads: a folder of pictures (flat or one folder per class), a zip of pictures, an .npz "
@@ -69,8 +69,3 @@ def find_source(data: str | os.PathLike[str] | Source, given: Source | None = No
         if source.reads(path):
             return source(path=str(path))  # pyright: ignore[reportCallIssue]
     raise DataError(f"{path}: not understood as pictures; {UNDERSTOOD}")
-
-
-def kind_of(source: Source) -> str:
-    """What dataset.json calls the kind: "folder", "zip" ..., or a user's "module:Class"."""
-    return source.kind if source.kind != "custom" else tag_of(type(source))

@@ -45,7 +45,6 @@ class ImageZip(Config, Source, frozen=True):
     """Pictures in a zip file. Classes stand in its dataset.json, or are its first-level folders; a
     single folder around everything is looked through."""
 
-    kind = "zip"
     path: str = ""
 
     @classmethod

@@ -10,7 +10,7 @@ import numpy as np
 
 from limner.core.config import Config
 from limner.core.errors import DataError, printable
-from limner.core.images import MAX_PIXELS
+from limner.core.limits import MAX_PIXELS
 from limner.data.labels import Label, finite
 from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.grouping import MAX_CLASSES, check_classes
@@ -27,7 +27,6 @@ class ArrayFile(Config, Source, frozen=True):
     "x" (also Keras' and MedMNIST's names), labels as integers [N] or one-hot rows under "labels" or
     "y". Objects (pickles) inside are never read."""
 
-    kind = "npz"
     path: str = ""
 
     @classmethod

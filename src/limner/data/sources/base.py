@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -63,7 +63,6 @@ class Source(Part):
     """
 
     table = "limner.data.sources:SOURCES"
-    kind: ClassVar[str] = "custom"
     path: str
 
     @classmethod

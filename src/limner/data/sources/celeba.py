@@ -24,7 +24,6 @@ class CelebaCrop(Config, Source, frozen=True):
         size: side of the square in pixels, even.
     """
 
-    kind = "celeba"
     path: str = ""
     center: tuple[int, int] = (89, 121)
     size: int = 128

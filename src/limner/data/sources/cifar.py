@@ -20,7 +20,6 @@ class Cifar(Config, Source, frozen=True):
     """The training pictures of CIFAR-10 (data_batch_1 ... 5) or CIFAR-100 (train, fine labels);
     the test pictures are left out. The folder itself or the one around it may be given."""
 
-    kind = "cifar"
     path: str = ""
 
     @classmethod

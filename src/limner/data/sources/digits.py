@@ -19,7 +19,6 @@ FILE = Path(__file__).resolve().parents[1] / "builtin" / "digits.csv.gz"
 class Digits(Config, Source, frozen=True):
     """The scans; their values 0..16 are spread over 0..255. Ten classes, "0" to "9"."""
 
-    kind = "built-in"
     path: str = "digits"
 
     def listing(self, labels: Labels) -> Listing:

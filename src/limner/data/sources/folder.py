@@ -38,7 +38,6 @@ class ImageFolder(Config, Source, frozen=True):
     """Pictures below a folder, found recursively. Classes are the first-level folders, or stand in
     a dataset.json at the root (StyleGAN's form)."""
 
-    kind = "folder"
     path: str = ""
 
     @classmethod

@@ -11,7 +11,7 @@ import numpy as np
 
 from limner.core.config import Config
 from limner.core.errors import DataError, MissingExtra, printable
-from limner.core.images import MAX_PIXELS
+from limner.core.limits import MAX_PIXELS
 from limner.data.sources.arrays import (
     IMAGE_KEYS,
     LABEL_KEYS,
@@ -49,7 +49,6 @@ class Hdf5File(Config, Source, frozen=True):
     chunks and compression: what is compressed together is decompressed once. Links to other files
     are not followed. Needs the extra "hdf5"."""
 
-    kind = "hdf5"
     path: str = ""
 
     @classmethod

@@ -30,7 +30,6 @@ class Lsun(Config, Source, frozen=True):
         max_images: stop after so many pictures that could be read; None takes all.
     """
 
-    kind = "lsun"
     path: str = ""
     max_images: PositiveInt | None = None
 

@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from limner.core.config import Config
 from limner.core.errors import DataError
-from limner.core.images import MAX_PIXELS
+from limner.core.limits import MAX_PIXELS
 from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.grouping import check_classes
 
@@ -42,7 +42,6 @@ class Mnist(Config, Source, frozen=True):
         pad: black pixels on each side; 2 makes 28x28 to 32x32, as PGGAN's dataset_tool does.
     """
 
-    kind = "mnist"
     path: str = ""
     pad: Pad = 2
 
@@ -87,7 +86,6 @@ class MnistRgb(Config, Source, frozen=True):
         pad: as for `Mnist`.
     """
 
-    kind = "mnist-rgb"
     path: str = ""
     num_images: Annotated[int, Meta(ge=1, le=MAX_ITEMS)] = 1_000_000
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 123

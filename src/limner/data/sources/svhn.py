@@ -8,7 +8,7 @@ import numpy as np
 
 from limner.core.config import Config
 from limner.core.errors import DataError
-from limner.core.images import MAX_PIXELS
+from limner.core.limits import MAX_PIXELS
 from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.cifar_pickle import built, read_arrays
 from limner.formats.matlab import variable
@@ -24,7 +24,6 @@ class Svhn(Config, Source, frozen=True):
     or train_1.pkl to train_3.pkl (pairs of pictures uint8 [N, 3, 32, 32] and digits), read without
     running anything. Ten classes. The extra and test pictures are left out."""
 
-    kind = "svhn"
     path: str = ""
 
     @classmethod

@@ -34,7 +34,6 @@ class TfrecordSet(Config, Source, frozen=True):
     .tfrecords file; classes are the one-hot rows of NAME-rxx.labels beside it, and rows that are
     not one-hot (attributes) stay rows. Checksums are verified. Needs the extra "tfrecord"."""
 
-    kind = "tfrecord"
     path: str = ""
 
     @classmethod

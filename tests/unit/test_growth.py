@@ -100,7 +100,7 @@ def test_a_growing_config_comes_back_from_json():
     assert decode(RunConfig, encode(config), import_modules=True) == config
     changed = override(config, ["controllers.0.schedule.batch_sizes=[[4, 16]]"])
     assert changed.controllers[0].schedule.batch_sizes == ((4, 16),)  # pyright: ignore
-    with pytest.raises(ConfigError, match="read_every.* 1"):
+    with pytest.raises(ConfigError, match=r"read_every.* 1"):
         override(config, ["controllers.0.read_every=0"])
 
 

@@ -10,7 +10,9 @@ from types import ModuleType
 import pytest
 
 import limner
-from limner.api import TrainedRun, TrainOptions, load_config
+from limner.api import TrainedRun, TrainOptions
+from limner.api.configs import load_config
+from limner.api.preparing import source_as
 from limner.core.config import from_json, override
 from limner.core.errors import ConfigError
 from limner.core.parts import Part, resolve_part, table
@@ -85,9 +87,7 @@ def test_a_preset_is_a_function_in_a_file(own: ModuleType, tmp_path: Path):
 
 
 def test_a_source_is_named_where_data_is_prepared(own: ModuleType, tmp_path: Path):
-    from limner.cli.data import source_of
-
-    source = source_of(str(tmp_path / "scans.raw"), "own_gan:MySource")
+    source = source_as(str(tmp_path / "scans.raw"), "own_gan:MySource")
     assert source == own.MySource(path=str(tmp_path / "scans.raw"))
     data = prepare(source, tmp_path / "prepared", own.config().data.replace(source=None))
     assert data.images.shape == (32, 4, 4, 1)

@@ -231,7 +231,8 @@ def source_as(source: str, read_as: str | None = None) -> str | Source:
         return source
     try:
         plain = json.loads(read_as) if read_as.lstrip().startswith("{") else {"type": read_as}
-        given = decode(DataConfig, {"resolution": 1, "source": plain}, import_modules=True).source
+        settings = {"resolution": 1, "source": plain}
+        given = decode(DataConfig, settings, import_modules=True).source
     except (ValueError, RecursionError) as error:
         raise LimnerError(f"--read-as {read_as[:200]}: {error}") from None
     return source if given is None else given.replace(path=source)  # pyright: ignore[reportAttributeAccessIssue]

@@ -50,12 +50,9 @@ def sheet(
     num = len(images)
     columns = min(columns or math.ceil(math.sqrt(num)), num)
     rows = math.ceil(num / columns)
-    if labels is not None and len(labels) != num:
-        raise LimnerError(f"{len(labels)} labels for {num} images; give one for each")
-    if headings is not None and len(headings) != columns:
-        raise LimnerError(f"{len(headings)} headings for {columns} columns; give one for each")
-    if row_headings is not None and len(row_headings) != rows:
-        raise LimnerError(f"{len(row_headings)} row headings for {rows} rows; give one for each")
+    _check_texts(labels, num, "labels for {} images")
+    _check_texts(headings, columns, "headings for {} columns")
+    _check_texts(row_headings, rows, "row headings for {} rows")
     scale = scale or _fitting_scale(images.shape[1:3], rows, columns)
     pictures = visible(images).repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = pictures.shape[1:3]
@@ -93,6 +90,11 @@ def class_sheet(
     order = np.arange(len(images)).reshape(num_classes, rows).T.reshape(-1)
     names = [class_names[index] if class_names else str(index) for index in classes]
     return sheet(images[order], columns=num_classes, headings=names)
+
+
+def _check_texts(texts: Sequence[str] | None, num: int, what: str) -> None:
+    if texts is not None and len(texts) != num:
+        raise LimnerError(f"{len(texts)} {what.format(num)}; give one for each")
 
 
 def _check_pictures(images: np.ndarray) -> None:

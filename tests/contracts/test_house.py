@@ -29,7 +29,18 @@ SOURCES = sorted(SOURCE.rglob("*.py"))
 ENGINE = sorted(
     path
     for pattern in (
-        "engine/*.py",
+        "engine/finite.py",
+        "engine/frozen.py",
+        "engine/naming.py",
+        "engine/noise.py",
+        "engine/optimizers.py",
+        "engine/passes.py",
+        "engine/progress.py",
+        "engine/reals.py",
+        "engine/state.py",
+        "engine/trainer.py",
+        "engine/update.py",
+        "engine/watch.py",
         "engine/augment/base.py",
         "engine/controllers/base.py",
         "objectives/base.py",

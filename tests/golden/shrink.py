@@ -45,6 +45,7 @@ ARCHIVES: dict[str, tuple[str, ...]] = {
     "pggan_schedule": ("pggan/training_schedule.json",),
     "pggan_records": ("pggan/tfrecords_8/*",),
     "pggan_training": ("pggan/pggan16_train.*",),
+    "r3gan": ("r3gan/r3gan16.*",),
     "sagan": ("biggan/sagan32.*",),
     "sngan": ("biggan/sngan32_thin.*",),
 }

@@ -18,12 +18,16 @@ from limner.objectives import (
     HingeG,
     LeastSquaresD,
     LeastSquaresG,
+    LeCam,
     Memory,
     MinimaxD,
     MinimaxG,
     NonSaturatingD,
     NonSaturatingG,
     Orthogonal,
+    PathLength,
+    RelativisticD,
+    RelativisticG,
     WassersteinD,
     WassersteinG,
 )
@@ -210,3 +214,72 @@ def test_orthogonal_leaves_orthogonal_rows_alone():
         nn.init.orthogonal_(net.conv.weight)
     Orthogonal(strength=1.0)(net, Memory())
     torch.testing.assert_close(net.conv.weight.grad, torch.ones_like(net.conv.weight))
+
+
+# --- terms that remember -------------------------------------------------------
+
+
+def test_lecam_pulls_each_side_to_the_other_ones_average():
+    """E D(real) = 1.5, E D(fake) = -1; anchors keep 0.9 of what they were (Tseng et al. 2021)."""
+    term, memory = LeCam(weight=2.0, decay=0.9), Memory()
+    first = term(Logits(), memory)  # type: ignore[arg-type]
+    over, under = (1.0 + 16.0) / 2, (2.25 + 12.25) / 2  # relu(real + 1)^2, relu(1.5 - fake)^2
+    assert first.item() == pytest.approx(2.0 * (over + under))
+
+    class Later(Logits):
+        real_logits = torch.tensor([5.0])
+        fake_logits = torch.tensor([1.0])
+
+    second = term(Later(), memory)  # type: ignore[arg-type]
+    real, fake = 0.9 * 1.5 + 0.1 * 5.0, 0.9 * -1.0 + 0.1 * 1.0
+    assert memory["means"].tolist() == pytest.approx([real, fake])
+    assert second.item() == pytest.approx(2.0 * ((5.0 - fake) ** 2 + (real - 1.0) ** 2))
+
+
+def test_lecam_without_bias_and_before_it_begins():
+    debiased, memory = LeCam(decay=0.99, debias=True), Memory()
+    for _ in range(3):  # the same means again and again are their average from the first call on
+        value = debiased(Logits(), memory)  # type: ignore[arg-type]
+        assert value.item() == pytest.approx(0.3 * (8.5 + 7.25), rel=1e-5)
+    assert memory["share"].item() == pytest.approx(1 - 0.99**3, rel=1e-5)
+    assert LeCam(from_nimg=1)(Logits(), Memory()).item() == 0.0  # type: ignore[arg-type]
+
+
+def test_path_lengths_are_those_of_each_image_alone():
+    """l = |J^T y| by one product a sample and layer; m moves by a hundredth and is differentiated
+    (Karras et al. 2020, eq. 4)."""
+    torch.manual_seed(0)
+    weight = torch.randn(12, 18, dtype=torch.float64, requires_grad=True)
+    styles = torch.randn(5, 3, 4, dtype=torch.float64, requires_grad=True)
+    noise = torch.randn(5, 2, 3, 3, dtype=torch.float64)
+
+    def made(styles):
+        return torch.tanh(styles.flatten(1) @ weight).reshape(-1, 2, 3, 3)
+
+    class Made:
+        fake = made(styles)
+
+        class noise:  # noqa: N801 - stands for an attribute
+            @staticmethod
+            def normal(purpose, shape):
+                return noise
+
+    Made.styles = styles
+    term, memory = PathLength(weight=2.0, decay=0.01), Memory({"mean": torch.tensor(0.5).double()})
+    value = term(Made(), memory)  # type: ignore[arg-type]
+    lengths = []
+    for k in range(5):
+        jacobian = torch.autograd.functional.jacobian(made, styles[k : k + 1].detach())
+        product = torch.einsum("chw,chwlf->lf", noise[k] / 3.0, jacobian[0, :, :, :, 0])
+        lengths.append(product.square().sum(1).mean().sqrt())
+    lengths = torch.stack(lengths)
+    mean = 0.5 + 0.01 * (lengths.mean() - 0.5)
+    torch.testing.assert_close(memory["mean"], mean)
+    torch.testing.assert_close(value, 2.0 * (lengths - mean).square().mean())
+
+
+def test_relativistic_losses_look_at_pairs():
+    value = RelativisticD()(Logits(), Memory())  # type: ignore[arg-type]
+    assert value.item() == pytest.approx((math.log(2) + softplus(-5)) / 2)
+    value = RelativisticG()(Logits(), Memory())  # type: ignore[arg-type]
+    assert value.item() == pytest.approx((math.log(2) + softplus(5)) / 2)

@@ -15,7 +15,7 @@ BY_PLACE = re.compile(r"(term|direct|controller)((?:\.\d+)+)")  # how limner 0.1
 
 
 def numbered(names: Iterable[str]) -> list[str]:
-    """The names in their order, each once: the second "R1" is "R1.2"."""
+    """The names in their order, each once: the second "d" is "d.2"."""
     seen: Counter[str] = Counter()
     found = []
     for name in names:
@@ -30,8 +30,8 @@ class Names:
 
     Attributes:
         updates: "d", "g"; a player's second update is "d.2". The first one is its main update.
-        terms, directs: of each update, "term.d.R1"; another of the class and player "term.d.R1.2".
-        controllers, augments: "controller.Ema", "augment.Blur".
+        terms, directs: of each update, "term.PLAYER.CLASS"; another one "term.PLAYER.CLASS.2".
+        controllers, augments: "controller.CLASS", "augment.CLASS".
     """
 
     updates: list[str]

@@ -17,7 +17,7 @@ from limner.engine import RunConfig
 
 FIELDS = {
     *("metric", "name", "value", "std", "extractor", "weights_sha256", "num", "floor", "seed"),
-    *("num_real", "resize", "data_sha256"),
+    *("num_real", "resize", "data_sha256", "higher_is_better"),
 }
 FAST = ("--features", "random-conv", "--json")
 

@@ -13,7 +13,6 @@ from limner.core.devices import seed_device, widest
 from limner.core.errors import ConfigError
 from limner.core.protocols import NetworkConfig
 from limner.core.streams import stream
-from limner.engine import state
 from limner.engine.config import RunConfig
 from limner.engine.controllers.base import Controller
 from limner.engine.finite import checked_norm
@@ -25,12 +24,13 @@ from limner.engine.passes import Pass
 from limner.engine.precision import DTYPES, Forwards
 from limner.engine.progress import Meters, Progress, rate_factor, salted
 from limner.engine.reals import RealBatch, Shown, flipped, on_device
+from limner.engine.state import State
 from limner.engine.update import Update, require_styles
 from limner.engine.watch import Watch
 from limner.objectives.base import Memory
 
 
-class Trainer:
+class Trainer(State):
     """Both players, their optimizers, and everything else that evolves.
 
     Args:
@@ -251,18 +251,6 @@ class Trainer:
 
     # --- state -------------------------------------------------------------
 
-    def memory(self, name: str) -> Memory:
-        """The tensors that the part of a name keeps (see `Names`); made empty on first use."""
-        return self.memories.setdefault(name, Memory())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that evolves and is equal on all processes; plain values and tensors."""
-        return state.state_of(self)
-
-    def rank_state_dict(self) -> dict[str, Any] | None:
-        """What differs between processes; None for a single one."""
-        return state.rank_state_of(self)
-
     def load_state_dict(
         self,
         saved: dict[str, Any],
@@ -284,7 +272,7 @@ class Trainer:
             CheckpointError: the state does not fit this config; nothing of it may be trained on.
         """
         self._rates = {}
-        left = state.take(self, saved, rank_state, saved_by)
+        left = self.take(saved, rank_state, saved_by)
         self.set_rollbacks(self.progress.rollbacks)
         self._begin()
         return left

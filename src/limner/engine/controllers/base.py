@@ -1,7 +1,7 @@
 """Controllers change something over time. They are frozen: what they keep stands in a Memory."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -10,14 +10,40 @@ from limner.core.config import Part
 from limner.engine.progress import Progress
 from limner.objectives.base import Memory, Pass
 
-if TYPE_CHECKING:
-    from limner.engine.config import RunConfig
+
+class OptimizerView(Protocol):
+    """A player's optimizer in the run's config."""
+
+    @property
+    def lr(self) -> float: ...
+
+
+class PlayersView(Protocol):
+    """Both of them."""
+
+    @property
+    def g(self) -> OptimizerView: ...
+
+    @property
+    def d(self) -> OptimizerView: ...
+
+
+class RunView(Protocol):
+    """What a controller may read of the run's config, which holds controllers itself."""
+
+    @property
+    def optim(self) -> PlayersView: ...
+
+    @property
+    def batch_size(self) -> int: ...
 
 
 class TrainerView(Protocol):
     """What a controller may see and change of the trainer."""
 
-    config: "RunConfig"
+    @property
+    def config(self) -> RunView: ...
+
     image_shape: tuple[int, int, int]
     progress: Progress
     generator_ema: nn.Module | None

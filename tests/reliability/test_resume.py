@@ -223,7 +223,6 @@ def end_without(whole: Whole, step: int, part: str, path: Path) -> tuple[dict, l
         "optimizer_g",
         "optimizer_d",
         "memories.term.d.Centred",
-        "memories.controller.Ema",
         "memories.controller.LearningRate",
         "memories.controller.Countdown",
         "meters",

@@ -50,7 +50,7 @@ def pggan(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 def test_the_events_are_where_this_file_says(growing: Whole):
     trees = {step: load_state(growing.checkpoint(step)) for step in range(1, 35)}
-    lods = {step: float(tree["memories"]["controller.0"]["lod"]) for step, tree in trees.items()}
+    lods = {step: float(tree["memories"]["controller.Growth"]["lod"]) for step, tree in trees.items()}
     assert [step for step in range(1, 34) if lods[step] != lods[step + 1]] == [12, 16, 24, 28]
     assert 1 < lods[13] < 2
     assert 0 < lods[26] < 1
@@ -99,7 +99,7 @@ def test_a_run_of_many_interruptions_is_exact(growing: Whole, tmp_path: Path):
     assert result(tmp_path) == result(growing.path)
 
 
-@pytest.mark.parametrize("part", ["memories.controller.0", "progress.nimg", "optimizer_g"])
+@pytest.mark.parametrize("part", ["memories.controller.Growth", "progress.nimg", "optimizer_g"])
 def test_a_dropped_part_of_the_state_is_seen(growing: Whole, tmp_path: Path, part: str):
     assert end_without(growing, 14, part, tmp_path) != result(growing.path)
 
@@ -109,7 +109,7 @@ def test_a_dropped_reading_is_seen(growing: Whole, tmp_path: Path, key: str):
     """Set to what it was at the beginning, as a state that forgot it would have it."""
     fit = resumed_at(growing, 26, tmp_path)
     state = copy.deepcopy(load_state(growing.checkpoint(26)))
-    memory = state["memories"]["controller.0"]
+    memory = state["memories"]["controller.Growth"]
     memory[key] = torch.full_like(memory[key], 2 if key == "lod" else 0)
     fit.trainer.load_state_dict(state)
     fit()

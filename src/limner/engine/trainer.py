@@ -69,6 +69,7 @@ class Trainer(State):
         self.names = Names.of(config)
         self._next_reals, self._calls = next_reals, 0
         self._shown: list[Shown] = []  # by the newest update of the step that drew
+        self._indices = torch.empty(0, dtype=torch.int64)  # of the newest, also of a step before
         self.image_shape, self.batch_size = image_shape, config.batch_size
         self.networks: dict[str, nn.Module] = {
             "g": self._built(config.generator, "generator", image_shape),
@@ -175,19 +176,19 @@ class Trainer(State):
             controller.after_update(self, update.player, memory)
 
     def _accumulate(self, index: int, update: Update, chunk: int) -> Tensor:
-        batch, shown = self._pass(update, chunk)
+        batch = self._pass(update, chunk)
         loss = torch.zeros((), dtype=self.dtype, device=self.device)
         values: dict[str, Tensor] = {}
         for name, term in zip(self.names.terms[index], update.terms, strict=True):
             value = term(batch, self.memory(name))
             self.meters.add(name, value)
-            values[name] = value
+            values[name.split(".", 2)[-1]] = value
             loss = loss + value
         loss = loss * (update.every / update.accumulate)
         if loss.requires_grad:
             loss.backward()
         loss = loss.detach().to(widest(self.device))
-        self.watch.see(batch, shown, loss, values)
+        self.watch.see(batch, self._indices, loss, values)
         if self.names.updates[index] == update.player:
             self.watch.count(update.player, batch, self.meters)
         for controller, memory in self._controllers():
@@ -207,12 +208,13 @@ class Trainer(State):
         if scale > 1:
             torch._foreach_mul_([p.grad for p in trained if p.grad is not None], scale)
 
-    def _pass(self, update: Update, chunk: int) -> tuple[Pass, Tensor]:
+    def _pass(self, update: Update, chunk: int) -> Pass:
         draw, shown = self._draw(), None
         if update.draws_real:
             self._shown.append(self._reals(draw, update.counts))
         if update.reads_real:
             shown = self._shown[chunk]
+            self._indices = shown.indices
         num_fakes = _share(self.batch_size, "batch_size")
         if update.num_latents is not None:
             num_fakes = _share(update.num_latents, "num_latents")
@@ -226,7 +228,7 @@ class Trainer(State):
             num_classes=self.num_classes,
             augment=lambda images, purpose: self._augmented(images, draw, purpose),
         )
-        return batch, torch.empty(0, dtype=torch.int64) if shown is None else shown.indices
+        return batch
 
     def _augmented(self, images: Tensor, draw: Draw, purpose: str) -> Tensor:
         for name, augment in zip(self.names.augments, self.config.augments, strict=True):

@@ -200,7 +200,7 @@ def test_what_is_not_cut_keeps_its_identity():
     assert EIGHT.replace(max_label_size=0).settings() == none.settings()
     assert none.replace(max_label_size=2).settings() == none.settings()
     assert EIGHT.replace(max_label_size=2).settings() != EIGHT.settings()
-    with pytest.raises(ConfigError, match="max_label_size: -1 columns"):
+    with pytest.raises(ConfigError, match="max_label_size: -1 is out of range"):
         EIGHT.replace(max_label_size=-1)
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 import zipfile
 
 import numpy as np
@@ -210,6 +211,39 @@ def test_a_curve_tells_floors_origins_and_notes(limner, tiny_run, tmp_path):
     assert len(held["notes"]) == 1
     with open(tmp_path / "c" / "curve.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 2
+
+
+def test_figures_are_told_even_where_no_picture_of_them_can_be_made(
+    limner, tiny_run, places, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    words = ("evaluate", tiny_run, "--data", places / "gray", "--num", 20, *FID)
+    answer = limner(*words, "--plot", tmp_path / "p.png")
+    assert answer.code == 1
+    assert "fd-random-conv" in answer.out
+    assert "limner[report]" in answer.err
+    held = json.loads(limner(*words, "--plot", tmp_path / "p.png", "--json").out)
+    assert [result["name"] for result in held["results"]] == ["fd-random-conv"]
+    assert "plot" not in held
+
+    words = ("curve", tiny_run, "--data", "digits", "--num", 60, "--truncations", "1", *FID)
+    answer = limner(*words, "--out", tmp_path / "c")
+    assert answer.code == 1
+    assert "fd-random-conv" in answer.out
+    assert "fid of 60 images is larger" in answer.err
+    assert "limner[report]" in answer.err
+    assert len(json.loads(limner(*words, "--out", tmp_path / "c", "--json").out)["points"]) == 1
+
+
+def test_figures_are_told_before_nearest_pictures_are_refused(limner, tiny_run, places, tmp_path):
+    words = (*FID, "--write-statistics", tmp_path / "s.npz")
+    words = ("evaluate", tiny_run, "--data", places / "gray", "--num", 20, *words)
+    assert limner(*words).code == 0
+    words = ("evaluate", tiny_run, "--statistics", tmp_path / "s.npz", "--num", 20, *FID)
+    answer = limner(*words, "--neighbours", tmp_path / "n.png")
+    assert answer.code == 1
+    assert "fd-random-conv" in answer.out
+    assert "nearest real images: give real pictures" in answer.err
 
 
 def test_a_curve_holds_a_part_of_its_images(limner, tiny_run, tmp_path, monkeypatch):

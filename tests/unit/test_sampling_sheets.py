@@ -16,10 +16,10 @@ from limner.sampling import (
     latents_from_seeds,
     parse_endpoint,
     save_animation,
-    save_npz,
     save_png,
     sheet,
 )
+from limner.sampling.writing import write_npz
 
 
 def flat(num, size=64, channels=3):
@@ -127,9 +127,7 @@ def test_five_channels_are_no_png(tmp_path):
 def test_an_npz_reproduces_the_samples(tmp_path):
     model = toy_model(3)
     plan = model.plan(num=4, classes="all")
-    save_npz(
-        tmp_path / "s.npz", model.draw(plan), plan.y.numpy(), plan.z.numpy(), model.draw_float(plan)
-    )
+    write_npz(model, plan, tmp_path / "s.npz", with_floats=True)
     with np.load(tmp_path / "s.npz", allow_pickle=False) as read:
         assert {name: (read[name].dtype.name, read[name].shape) for name in read} == {
             "images": ("uint8", (12, 8, 8, 3)),
@@ -143,7 +141,8 @@ def test_an_npz_reproduces_the_samples(tmp_path):
 
 
 def test_an_npz_without_classes_has_zeros_and_the_name_given(tmp_path):
-    save_npz(tmp_path / "plain", flat(2), None, np.zeros((2, 6), np.float32))
+    model = toy_model()
+    write_npz(model, model.plan(num=2), tmp_path / "plain")
     with np.load(tmp_path / "plain") as read:
         assert sorted(read) == ["images", "y", "z"]
         assert read["y"].tolist() == [0, 0]

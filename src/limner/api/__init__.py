@@ -8,9 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from limner.api.arrays import read_array
     from limner.api.configs import list_presets, load_config
-    from limner.api.pictures import Pictures, read_pictures
     from limner.api.preparing import PrepareOptions, prepare_data, report_data
     from limner.api.samples import SampleOptions, save_samples
     from limner.api.scoring import evaluate, evaluation_sampler, recipe_of
@@ -19,17 +17,13 @@ if TYPE_CHECKING:
     from limner.api.training import TrainedRun, TrainOptions, resolved, train
     from limner.api.videos import save_drift, save_training_video
     from limner.api.walks import WalkOptions, save_walk
-    from limner.data import DataConfig, PreparedData
-    from limner.data.prepared import is_prepared
     from limner.engine import RunConfig
-    from limner.metrics import ImageStream, Result, find_metric, notes
+    from limner.metrics import Result, find_metric, notes
     from limner.reports import write_report
-    from limner.sampling import Drift, Model, SamplePlan, StandingPlan, load, save_png, sheet
+    from limner.sampling import Drift, Model, StandingPlan, load, save_png, sheet
 
 _HOMES = {
-    "limner.api.arrays": ("read_array",),
     "limner.api.configs": ("list_presets", "load_config"),
-    "limner.api.pictures": ("Pictures", "read_pictures"),
     "limner.api.preparing": ("PrepareOptions", "prepare_data", "report_data"),
     "limner.api.samples": ("SampleOptions", "save_samples"),
     "limner.api.scoring": ("evaluate", "evaluation_sampler", "recipe_of"),
@@ -38,34 +32,19 @@ _HOMES = {
     "limner.api.training": ("TrainOptions", "TrainedRun", "resolved", "train"),
     "limner.api.videos": ("save_drift", "save_training_video"),
     "limner.api.walks": ("WalkOptions", "save_walk"),
-    "limner.data": ("DataConfig", "PreparedData"),
-    "limner.data.prepared": ("is_prepared",),
     "limner.engine": ("RunConfig",),
-    "limner.metrics": ("ImageStream", "Result", "find_metric", "notes"),
+    "limner.metrics": ("Result", "find_metric", "notes"),
     "limner.reports": ("write_report",),
-    "limner.sampling": (
-        "Drift",
-        "Model",
-        "SamplePlan",
-        "StandingPlan",
-        "load",
-        "save_png",
-        "sheet",
-    ),
+    "limner.sampling": ("Drift", "Model", "StandingPlan", "load", "save_png", "sheet"),
 }
 
 __all__ = [
-    "DataConfig",
     "Drift",
-    "ImageStream",
     "Model",
-    "Pictures",
     "PrepareOptions",
-    "PreparedData",
     "Result",
     "RunConfig",
     "SampleOptions",
-    "SamplePlan",
     "Sizes",
     "StandingPlan",
     "TrainOptions",
@@ -74,14 +53,11 @@ __all__ = [
     "evaluate",
     "evaluation_sampler",
     "find_metric",
-    "is_prepared",
     "list_presets",
     "load",
     "load_config",
     "notes",
     "prepare_data",
-    "read_array",
-    "read_pictures",
     "recipe_of",
     "report_data",
     "resolved",

@@ -18,20 +18,12 @@ def list_presets() -> dict[str, str]:
 
 
 def preset_config(name: str) -> "RunConfig":
-    """The config of a preset.
-
-    Raises:
-        ConfigError: there is no such preset; names the nearest.
-    """
+    """The config of a preset; without one a ConfigError that names the nearest."""
     return presets.get(name)()
 
 
 def check_config(name: str) -> None:
-    """Refuse what names no config, before a run directory is made for it.
-
-    Raises:
-        ConfigError: no such preset (names the nearest), or no such JSON file.
-    """
+    """Refuse a preset or JSON file that is not there, before a run directory is made for it."""
     if name.endswith(".json"):
         if not Path(name).is_file():
             raise ConfigError(f"{name}: no such file")
@@ -84,7 +76,6 @@ def composed(
         name: see `load_config`.
         assignments: "dotted.key=value", as for --set.
         steps, kimg: the length, in steps or thousands of real images; at most one of them.
-        seed: of weights, order and noise.
 
     Raises:
         ConfigError: an unknown key (names the nearest), a value out of range, two lengths.

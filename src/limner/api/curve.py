@@ -37,12 +37,9 @@ class CurveOptions:
     Attributes:
         truncations: ascending.
         truncation_mode: see `latents_from_seeds`; "statistics" takes the model's stored sets.
-        metrics: names in METRICS.
+        metrics, features, seed: as for `evaluate`.
         num: generated images a point; by default as many as there are pictures, at most 10,000.
-        features: extractor's name.
-        seed: first seed of the latents.
         standing: standing statistics are accumulated for each point, or once at `standing_at`.
-        standing_at: see above.
         batch_size: images a forward pass.
     """
 

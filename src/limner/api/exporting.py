@@ -15,15 +15,12 @@ __all__ = ["EXPORTERS", "export"]
 
 
 def export(model: str | Path, name: str, out: str | Path) -> list[Path]:
-    """Write a model or run in another program's files.
+    """Write a model or run in another program's files, and name them.
 
     Args:
         model: a run ("RUN", "RUN@step-400") or a model folder.
         name: of the format: one of `EXPORTERS`, or the "module:Class" of one outside of it.
         out: the folder to write; files of the same names in it are replaced.
-
-    Returns:
-        the files.
 
     Raises:
         LimnerError: there is no such format, or the model does not go into it.

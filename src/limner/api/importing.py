@@ -31,8 +31,7 @@ def format_named(
 
     Args:
         marker: Importer or Exporter.
-        table: of limner's own.
-        name: one of the table, "module:Class" or "FILE.py:Class".
+        name: one of the table (limner's own), "module:Class" or "FILE.py:Class".
 
     Raises:
         LimnerError: there is no such format, module or class.
@@ -63,7 +62,6 @@ def import_model(
         name: of the format: one of `IMPORTERS`, or the "module:Class" of one outside of it.
         source: the checkpoint, a file or folder as the importer's docstring says.
         out: the folder to write; one that holds a model is replaced.
-        settings: the importer's options.
 
     Raises:
         LimnerError: there is no such format or option, a file is missing or damaged, or the folder
@@ -86,19 +84,14 @@ def import_run(
     settings: Mapping[str, Any] | None = None,
     on_prepare: Callable[[int, int | None], None] | None = None,
 ) -> "ModelRecord":
-    """A run that goes on where another program's training stopped.
+    """A run that goes on where another program's training stopped; its model.
 
     It begins with that training's networks, average, Adam moments and counters. Its noise, and the
     order of its pictures, are limner's own.
 
     Args:
         name, source, settings: as for `import_model`.
-        run: a new run directory.
-        data: the pictures, as `train` takes them.
-        on_prepare: called with (pictures prepared, their number or None).
-
-    Returns:
-        the run's model.
+        data, on_prepare: as for `train`.
 
     Raises:
         LimnerError: as `import_model`; the data does not fit, or the run exists.

@@ -1,8 +1,10 @@
 """Several models or sets of pictures against one reference; its statistics, and what is near."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from limner.api.scoring import sampler_for
+from limner.api.pictures import Pictures, read_pictures
+from limner.api.scoring import data_for, pictures_for, recipe_of, sampler_for, standing_of
 from limner.checkpoints import RunDirectory, list_states
 from limner.core import distributed
 from limner.core.config import encode
 from limner.core.errors import CheckpointError, LimnerError
 from limner.data import PreparedData
+from limner.data.prepare import Progress
+from limner.data.prepared import is_prepared
 from limner.metrics import (
     Distribution,
     Gaussian,
@@ -35,7 +40,9 @@ from limner.metrics import (
 from limner.metrics.arrays import ArrayData, ImageSet
 from limner.metrics.features.base import CPU, images_at
 from limner.metrics.streams import Wanted, read
-from limner.sampling import Model, StandingPlan, sheet
+from limner.sampling import Model, StandingPlan, load, save_png, sheet
+
+Stage = Callable[[str], AbstractContextManager[Progress]]  # of "preparing", say: its counter
 
 NUM_SHOWN, NUM_NEIGHBOURS = 12, 7
 NUM_PROBED = 1000  # real images whose own nearest neighbours say what is near
@@ -43,17 +50,13 @@ NUM_PROBED = 1000  # real images whose own nearest neighbours say what is near
 
 @dataclass(frozen=True)
 class Asked:
-    """What is measured and how.
+    """What is measured and how; metrics, num and features as for `evaluate`.
 
     Attributes:
-        metrics: names in METRICS.
-        num: generated images; None takes as many as there are real ones, at most 10,000 or what
-            the metrics usually take.
-        features: extractor's name; None takes the data's usual one.
         seed: first seed of the latents, and of the choice of real images.
         statistics: an .npz of mu and sigma in the place of the real images, where that is enough.
         standing: standing statistics that models accumulate before.
-        device: where pretrained features are computed.
+        device: where models and pretrained features compute.
     """
 
     metrics: Sequence[str]
@@ -110,13 +113,8 @@ class Judge:
         return score(self.reference, images, labels, self.asked.metrics)
 
     def write_statistics(self, path: str | Path) -> dict[str, Any]:
-        """Mean and covariance of the features of all real images, as an .npz of mu and sigma.
-
-        All processes call it, and the first one writes.
-
-        Returns:
-            the facts: whose features of what they are.
-        """
+        """Mean and covariance of the features of all real images, as an .npz of mu and sigma, and
+        its facts; all processes call it, and the first one writes."""
         reference = self.reference
         extractor = reference.extractor
         features = features_id(extractor.name, extractor.weights_sha256)
@@ -135,14 +133,12 @@ class Judge:
     def neighbours(
         self, images: Tensor | ImageStream, num: int = NUM_SHOWN, k: int = NUM_NEIGHBOURS
     ) -> tuple[Image.Image, dict[str, Any]]:
-        """Generated images, each with the real ones that are nearest by features, as a sheet.
+        """A sheet of generated images, each with the real ones that are nearest by features; the
+        distances, and their unit.
 
         Under each stands its distance in units of the usual one: the median distance of a real
         image to the nearest other real image. Copies are near 0, and look it; what is not copied
         is near 1 or beyond.
-
-        Returns:
-            the sheet; the distances, and the unit.
         """
         reference = self.reference
         if len(reference) < 2:
@@ -168,6 +164,16 @@ class Judge:
         )
         return picture, {"unit": unit, "distances": shares, "places": places}
 
+    def write_neighbours(self, images: Tensor | ImageStream, path: Path) -> dict[str, Any]:
+        """The sheet of `neighbours` as a PNG, and its facts; all processes call it, the first one
+        writes and has the facts."""
+        if distributed.rank() != 0:
+            return {}
+        with distributed.alone():
+            picture, facts = self.neighbours(images)
+        save_png(picture, path, {"Software": "limner", "features": self.reference.extractor.name})
+        return {"file": str(path), **facts}
+
 
 def _gaussian_of_all(reference: Reference) -> Gaussian:
     """Moments of all real images, where they are more than scores look at; by all processes."""
@@ -186,6 +192,150 @@ def no_images(image_shape: tuple[int, int, int]) -> ArrayData:
     return ArrayData(
         np.zeros((0, height, width, channels), np.uint8), np.zeros(0, np.int64), 0, "none"
     )
+
+
+# --- models, images, or the real pictures alone ------------------------------
+
+
+@dataclass
+class Outcome:
+    """What an evaluation leaves.
+
+    Attributes:
+        images: those scored last; None where there were none.
+        by_step: results by step, 0 where there are no steps.
+    """
+
+    judge: Judge
+    images: ImageStream | None = None
+    by_step: dict[int, list[Result]] = field(default_factory=dict)
+
+
+def _silent(verb: str) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda done, total: None)
+
+
+def judge_of_data(data: str | Path, asked: Asked) -> Judge:
+    """A judge that scores nothing, for the statistics of a prepared directory.
+
+    Raises:
+        LimnerError: not prepared, or one picture alone.
+    """
+    if not is_prepared(Path(data)):
+        raise LimnerError(
+            f"{data}: no prepared directory, and without a model no size to prepare it in; "
+            "run limner data prepare first"
+        )
+    prepared = PreparedData(data)
+    if len(prepared) < 2:
+        raise LimnerError(f"{data}: 1 picture; a covariance needs at least 2")
+    return Judge(prepared, replace(asked, metrics=()), prepared.image_shape)
+
+
+def score_models(
+    spec: str, data: str | None, asked: Asked, every: bool = False, stage: Stage = _silent
+) -> Outcome:
+    """Score a model, or every checkpoint of a run; damaged ones but the newest are left out.
+
+    Args:
+        data: the real pictures; None where the statistics alone are compared with.
+        stage: shows the progress of "preparing" and "scoring".
+
+    Raises:
+        LimnerError: no model there, or see `data_for` and `Judge`.
+    """
+    own = standing_of(spec)
+    if own is not None and asked.standing != own:
+        warnings.warn(
+            f"the run's own scores were taken with standing statistics; --standing {own} takes "
+            "these as they were",
+            stacklevel=2,
+        )
+    specs = checkpoints_of(spec) if every else {0: spec}
+    outcome: Outcome | None = None
+    for step, each in specs.items():
+        try:
+            model = load(each, str(asked.device))
+        except CheckpointError as error:
+            if not every or (outcome is None and step == max(specs)):
+                raise
+            warnings.warn(f"{error}; it is left out", stacklevel=2)
+            continue
+        if outcome is None:
+            recipe = recipe_of(spec)
+            with stage("preparing") as progress:
+                real = None if data is None else data_for(model, data, recipe, progress)
+            outcome = Outcome(Judge(real, asked, model.image_shape))
+        outcome.images, labels = outcome.judge.stream_of(model)
+        with stage("scoring") as progress:
+            images = _counted(outcome.images, progress)
+            outcome.by_step[step] = outcome.judge.score(images, labels)
+    assert outcome is not None
+    return outcome
+
+
+def _counted(images: ImageStream, progress: Progress) -> ImageStream:
+    """The same images; the progress follows them."""
+
+    def part(begin: int, end: int) -> Tensor:
+        made = images.part(begin, end)
+        progress(end, images.num)
+        return made
+
+    return replace(images, part=part)
+
+
+def score_images(place: str, data: str | None, asked: Asked, stage: Stage = _silent) -> Outcome:
+    """Score images made elsewhere, see `read_pictures`; gray ones beside colored pictures, too.
+
+    Args:
+        data: as for `score_models`.
+        stage: shows the progress of "reading" and "preparing".
+
+    Raises:
+        LimnerError: one image alone, or see `read_pictures`, `pictures_for` and `Judge`.
+    """
+    with stage("reading") as progress:
+        pictures = read_pictures(place, asked.num, progress)
+    if len(pictures.images) < 2:
+        raise LimnerError(f"{place}: 1 image; scores need at least 2")
+    channels, height, width = pictures.image_shape
+    real = None
+    if data is not None:
+        # gray images may stand beside colored pictures, but no picture loses its color for them
+        shape = (None if channels == 1 else channels, height, width)
+        with stage("preparing") as progress:
+            real = pictures_for(shape, "classes", data, None, progress)
+    wanted = channels if real is None else real.image_shape[0]
+
+    def part(begin: int, end: int) -> Tensor:
+        images = torch.tensor(pictures.images[begin:end]).permute(0, 3, 1, 2)
+        return images.expand(-1, wanted, -1, -1) if channels == 1 else images
+
+    images = ImageStream(len(pictures.images), (wanted, height, width), part)
+    labels = None if real is None else _labels_in(real, pictures)
+    judge = Judge(real, asked, images.image_shape)
+    given = None if labels is None else torch.tensor(labels)
+    return Outcome(judge, images, {0: judge.score(images, given)})
+
+
+def _labels_in(data: PreparedData, pictures: Pictures) -> list[int] | None:
+    """The images' labels as classes of the data: by name, else by number where the counts agree."""
+    labels, names = pictures.labels, pictures.class_names
+    if labels is None or data.num_classes == 0 or data.label_rows is not None:
+        return None
+    if set(names) <= set(data.class_names):
+        return [data.class_names.index(names[label]) for label in labels]
+    if len(names) == data.num_classes or (
+        names == [str(i) for i in range(len(names))] and len(names) <= data.num_classes
+    ):
+        return labels
+    warnings.warn(
+        f"the images' classes are not those of the data ({', '.join(names[:3])} ... and "
+        f"{', '.join(data.class_names[:3])} ...); their labels are not used",
+        stacklevel=2,
+    )
+    return None
 
 
 # --- the checkpoints of a run ----------------------------------------------

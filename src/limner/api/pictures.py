@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from limner.core.errors import DataError, LimnerError
 from limner.data import Item, PreparedData
 from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
+from limner.data.prepare import Progress
 from limner.data.prepared import is_prepared
 from limner.data.sources import Listing, find_source
 from limner.data.sources.arrays import ArrayFile
@@ -18,7 +19,6 @@ from limner.formats.npy import read_npy_header
 from limner.formats.zips import opened, problems_as
 
 BYTES_IN_MEMORY = 1 << 28  # more lie in a file that goes with the process
-Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,6 @@ def read_pictures(
     """Pictures of a folder, zip, .npz or prepared directory, all of one size, none resized.
 
     Args:
-        place: the file or folder.
         num: so many, spread evenly over all; None takes all.
         progress: called with (pictures read, their number).
 

@@ -16,26 +16,23 @@ from limner.core.errors import LimnerError
 from limner.core.files import temporary_name
 from limner.data import DataConfig, DataReport, PreparedData, Source
 from limner.data.pictures import DECODE_ERRORS
+from limner.data.prepare import Progress
 from limner.data.prepared import is_prepared
 from limner.data.sources import find_source
 from limner.formats.tfrecords import level_of
-
-Progress = Callable[[int, int | None], None]
 
 NUM_LOOKED_AT = 100  # pictures whose size decides where no resolution is given
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How pictures are prepared, and in whose files they are written.
+    """How pictures are prepared (see DataConfig), and in whose files they are written.
 
     Attributes:
         resolution: height and width in pixels; None takes the pictures' own square size.
         keep_aspect: store pictures whole, the short side at the resolution.
-        fit, filter, channels, labels, max_label_size: see DataConfig.
-        read_as: how to read the source, see `source_as`.
-        format: "prepared", or a file of "hdf5" (BigGAN-PyTorch), "zip" (StyleGAN) or "tfrecord"
-            (PGGAN).
+        read_as: see `source_as`.
+        format: "hdf5" is BigGAN-PyTorch's, "zip" StyleGAN's, "tfrecord" PGGAN's.
         shuffle: of tfrecord: in the order of numpy's RandomState(123).
         chunk, compression: of hdf5: pictures stored together, and how.
     """
@@ -65,14 +62,12 @@ class PreparedFacts:
     """What was prepared and where it lies.
 
     Attributes:
-        out: the directory or file.
         image_shape: (C, H, W).
         num_classes: 0 without labels; with `has_rows` the numbers of a label.
         has_rows: labels are rows of numbers, and no image has one class.
         classes: {"name", "count"} of each class.
-        num_refused, refused: pictures left out; the first of them as {"name", "reason"}.
+        refused: the first pictures left out, as {"name", "reason"}.
         notes: what a reader of the source should know.
-        sha256: of the content.
     """
 
     out: Path
@@ -100,7 +95,6 @@ def prepare_data(
     Args:
         source: built-in name, or path of anything that `limner train --data` takes.
         out: the directory to make, or the file with another format; it must not exist.
-        options: see PrepareOptions.
         on_prepare, on_write: called with (pictures done, their number or None).
         on_refused: called with (name, reason) of each picture left out, before a file is written.
 
@@ -197,7 +191,6 @@ def report_data(
 
     Args:
         source: as for `prepare_data`, or a prepared directory.
-        labels: "classes" as the source has them, or "none".
         read_as: see `source_as`.
         sheet: FILE.png of example pictures to write, a row a class.
         progress: called with (pictures looked at, their number or None).
@@ -220,7 +213,6 @@ def source_as(source: str, read_as: str | None = None) -> str | Source:
     """A source as it stands, or what `read_as` makes of it.
 
     Args:
-        source: the path.
         read_as: name of a kind of source ("MnistRgb", "module:Class"), or its settings as JSON:
             '{"type": "CelebaCrop", ...}'.
 

@@ -1,7 +1,6 @@
 """Samples of a model in files: a PNG, a sheet or wall of them, an .npz or a folder."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,7 @@ from PIL import Image
 from limner.api.arrays import read_array
 from limner.core.errors import LimnerError
 from limner.core.grids import grid_size
+from limner.data.prepare import Progress
 from limner.sampling import (
     Model,
     SamplePlan,
@@ -27,7 +27,6 @@ from limner.sampling.model import Classes, Seeds
 from limner.sampling.writing import drawn, write_folder, write_npz
 
 Given = np.ndarray | torch.Tensor | str | Path
-Progress = Callable[[int, int | None], None]
 Kind = Literal["png", "npz", "folder"]
 
 MOST_SHEET_PIXELS = 89_000_000  # beyond it Pillow warns, or refuses, when the file is opened
@@ -46,8 +45,7 @@ class SampleOptions:
             "PASSES" or "PASSESxBATCH".
         grid: "sheet" lays out even one image; "1080p", "4k" or "COLUMNSxROWS" shows so many side
             by side without gaps, with `classes` a class a row. Only for a PNG.
-        npz_layout: "limner" stores images, y and z, "float" also the network's unclipped output,
-            "biggan-pytorch" x and y; see NpzWriter.
+        npz_layout: see NpzWriter; "float" is "limner" with floats.
         batch_size: images a forward pass.
     """
 
@@ -88,20 +86,15 @@ def save_samples(
     options: SampleOptions | None = None,
     progress: Progress = lambda done, total: None,
 ) -> SamplePlan:
-    """Make images and write them: all that `limner sample` does.
+    """Make images and write them, as `limner sample` does; what was written, in its order.
 
     Args:
-        model: a loaded Model, a run or a model folder.
         out: FILE.png (one image, or several as a sheet), FILE.npz, or a folder (a name without
             suffix) that gets CLASS/seed-00000007.png and so on.
-        options: see SampleOptions; seeds 0 to 15 by default.
         progress: called with (images made, their number).
 
-    Returns:
-        the plan: latents, labels and seeds of what was written, in its order.
-
     Raises:
-        LimnerError: another suffix, options that do not fit it, or see `Model.sample`.
+        LimnerError: see `kind_of_output` and `Model.sample`.
     """
     options = options or SampleOptions()
     kind = kind_of_output(out, options)
@@ -153,11 +146,7 @@ def kind_of_output(out: str | Path, options: SampleOptions) -> Kind:
 
 
 def plan_of(model: Model, options: SampleOptions) -> SamplePlan:
-    """Which images the options ask for.
-
-    Raises:
-        LimnerError: see `Model.plan` and `read_array`.
-    """
+    """Which images the options ask for."""
     if not options.is_wall:
         return model.plan(
             num=options.num,

@@ -19,7 +19,7 @@ ROOM = 3.0  # heights of a curve: a floor that is farther away would make it fla
 
 
 def plotted(by_step: dict[int, list[Result]], title: str) -> Image.Image:
-    """A panel a figure: value and deviation beside the floor, or both along the steps.
+    """A panel a figure: a bar beside its floor, or a line along the steps with the floor dashed.
 
     Raises:
         MissingExtra: matplotlib is not installed.

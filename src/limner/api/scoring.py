@@ -17,6 +17,7 @@ from limner.core.images import to_uint8
 from limner.core.protocols import z_dim_of
 from limner.core.streams import stream
 from limner.data import DataConfig, PreparedData, open_alike
+from limner.data.prepare import Progress
 from limner.data.sources import Labels
 from limner.sampling import (
     Model,
@@ -88,17 +89,16 @@ def evaluate(
     features: str | None = None,
     seed: int = 0,
     recipe: DataConfig | None = None,
-    on_prepare: Callable[[int, int | None], None] | None = None,
+    on_prepare: Progress | None = None,
 ) -> list[Any]:
     """Score a model against pictures; see limner.metrics for what each name gives.
 
     Args:
-        model: a loaded Model, a run, or a model folder.
         data: as for `train`; brought to the model's size where it is not prepared.
         metrics: names in limner.metrics.METRICS.
         num: generated images; by default as many as there are pictures, at most 10,000 (16,384
             for "swd" alone, 20,000 for "msssim" alone).
-        features: extractor's name, or "module:Class" of your own.
+        features: extractor's name, or "module:Class" of your own; None takes the data's usual one.
         seed: first seed of the latents.
         recipe: how pictures are prepared; by default as for the training of a run, see `recipe_of`.
         on_prepare: called with (pictures prepared, their number or None).
@@ -122,13 +122,9 @@ def data_for(
     model: Model,
     data: str | Path,
     recipe: DataConfig | None = None,
-    on_prepare: Callable[[int, int | None], None] | None = None,
+    on_prepare: Progress | None = None,
 ) -> PreparedData:
-    """The pictures in the model's size; a warning where their classes are not the model's.
-
-    Raises:
-        LimnerError: see `pictures_for`.
-    """
+    """`pictures_for` a model; a warning where their classes are not the model's."""
     labels = "classes" if model.num_classes else "none"
     prepared = pictures_for(model.image_shape, labels, data, recipe, on_prepare)
     if prepared.num_classes not in (0, model.num_classes):
@@ -160,7 +156,7 @@ def pictures_for(
     labels: Labels,
     data: str | Path,
     recipe: DataConfig | None = None,
-    on_prepare: Callable[[int, int | None], None] | None = None,
+    on_prepare: Progress | None = None,
 ) -> PreparedData:
     """Pictures to score images of a shape (C, H, W) against; C None takes the data's.
 

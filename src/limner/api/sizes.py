@@ -13,14 +13,11 @@ USUAL_CHANNELS, USUAL_CLASSES = 3, 10  # where the data decide, and the config e
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of one config.
+    """Of one config, for an image shape (C, H, W) and a number of classes.
 
     Attributes:
         num_generator, num_discriminator: their parameters.
-        memory: bytes of weights, gradients, Adam's two moments and averages; activations come on
-            top.
-        image_shape: (C, H, W) that it was counted for.
-        num_classes: that it was counted for.
+        memory: bytes, see `memory_bytes`; activations come on top.
         assumed: which of channels and classes the data will decide: "3 channels", "10 classes".
     """
 

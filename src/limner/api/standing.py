@@ -54,11 +54,8 @@ def store_statistics(
     """Write a model with `with_standing_statistics` to a folder: all that `limner statistics` does.
 
     Args:
-        model: a run or a model folder.
         out: the model folder to write; one that holds a model is replaced.
-        plan: passes, latents a pass, and the seed of both.
-        truncations: above 0, in rising order; none replaces the running statistics.
-        device: "auto", "cpu", "cuda" or "mps".
+        truncations: above 0, in rising order.
 
     Raises:
         LimnerError: truncations of another kind, another thing at `out`, a generator without batch

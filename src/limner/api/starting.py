@@ -19,9 +19,7 @@ def early_lock(
     Under torchrun process 0 holds it.
 
     Args:
-        run: the directory; by default that of the name.
-        preset: a preset, CONFIG.json or FILE.py:FUNCTION.
-        assignments: the KEY=VALUE of --set, which may change the name.
+        run: the directory; by default `default_run`.
 
     Raises:
         LimnerError: another process holds it.

@@ -31,6 +31,7 @@ from limner.core.config import decode, differences, encode, to_json
 from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import read_json, write_atomically
 from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
+from limner.data.prepare import Progress
 from limner.engine.config import CHANGEABLE, RunConfig
 from limner.engine.naming import Names
 from limner.running.fit import Fit, Outcome
@@ -48,7 +49,6 @@ class TrainOptions:
 
     Attributes:
         device: "auto", "cpu", "cuda", "mps".
-        num_workers: loader processes.
         on_divergence: "stop" at a number that is not finite, or "rollback" to the newest
             checkpoint, at most twice, with another seed and half the learning rates.
         worker_timeout: seconds without a batch after which one of them counts as hung, and is
@@ -57,7 +57,7 @@ class TrainOptions:
         origin: "RUN@best-fid" to continue with that run's whole state.
         init: a model whose weights the new run starts from.
         lock: of the run directory, where the caller holds it already (through the whole call).
-        on_step, on_log, on_scores, on_event, on_prepare: called for a display.
+        on_prepare: called with (pictures prepared, their number or None).
     """
 
     device: str = "auto"
@@ -72,7 +72,7 @@ class TrainOptions:
     on_log: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
     on_scores: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
     on_event: Notice = field(default=lambda event, message: None)
-    on_prepare: Callable[[int, int | None], None] | None = None
+    on_prepare: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,6 @@ class TrainedRun:
     """Where a run is and how the call ended.
 
     Attributes:
-        path: the run directory.
-        outcome: last step, images shown, and the signal that stopped it (0: none).
         began_at: the step at which this call began.
         sheet, report, model: the newest sample sheet, the page, the model folder; None where
             there is none yet.
@@ -112,7 +110,6 @@ def train(
         config: a preset's RunConfig, or one of your own.
         data: built-in name, prepared directory, or any source that `limner data prepare` takes.
         run: the run directory; runs/NAME by default.
-        options: see TrainOptions.
 
     Raises:
         LimnerError: bad data or config, a run directory in use, or a run that diverged.

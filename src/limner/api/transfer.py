@@ -38,7 +38,6 @@ def initialize(
 
     Args:
         trainer: at its first step.
-        image_shape: of the run's pictures.
         spec: see checkpoints.find_model.
         note: gets (event, message): what was taken, and each tensor that was made anew.
 

@@ -1,15 +1,14 @@
 """Videos in files: a model's drifting samples, or how a run's sheets changed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from limner.checkpoints import RunDirectory
 from limner.core.errors import LimnerError
+from limner.data.prepare import Progress
 from limner.sampling import Drift, Model, check_video, load, progress_frames, write_video
-
-Progress = Callable[[int, int | None], None]
 
 
 def save_drift(
@@ -19,17 +18,13 @@ def save_drift(
     bit_rate: int = 16_000_000,
     progress: Progress = lambda done, total: None,
 ) -> int:
-    """Write a loop of drifting samples: what `limner video MODEL` does.
+    """Write a loop of drifting samples, as `limner video MODEL` does; the number of its frames.
 
     Args:
-        model: a loaded Model, a run or a model folder.
         out: FILE.mp4, FILE.gif, FILE.webp or animated FILE.png.
-        drift: length, grid, speed and classes; a minute of one picture by default.
+        drift: a minute of one picture by default.
         bit_rate: of an .mp4, in bits a second.
         progress: called with (frames drawn, their number).
-
-    Returns:
-        the number of frames.
 
     Raises:
         LimnerError: see `check_video` and `Drift`; MissingExtra: .mp4 without PyAV.
@@ -50,15 +45,12 @@ def save_training_video(
     bit_rate: int = 16_000_000,
     progress: Progress = lambda done, total: None,
 ) -> int:
-    """Write a run's sample sheets over time: what `limner video RUN --training` does.
+    """Write a run's sample sheets over time, as `limner video RUN --training` does; the number of
+    frames.
 
     Args:
-        run: the run directory.
         seconds, frames_per_second, time_warp: see `progress_frames`.
         out, bit_rate, progress: see `save_drift`.
-
-    Returns:
-        the number of frames.
 
     Raises:
         LimnerError: no run, no sheets in it, or see `check_video`.

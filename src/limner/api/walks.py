@@ -53,11 +53,7 @@ class WalkOptions:
 
 
 def check_walk(out: str | Path, options: WalkOptions) -> None:
-    """Refuse what cannot be written, before a model is loaded.
-
-    Raises:
-        LimnerError: another suffix, or rows that move or have an end.
-    """
+    """Refuse another suffix, or rows that move or have an end, before a model is loaded."""
     suffix = Path(out).suffix.lower()
     if suffix != ".png" and suffix not in MOVING:
         raise LimnerError(
@@ -72,15 +68,10 @@ def check_walk(out: str | Path, options: WalkOptions) -> None:
 def save_walk(
     model: Model | str | Path, out: str | Path, options: WalkOptions | None = None
 ) -> int:
-    """Walk and write the images: all that `limner interpolate` does.
+    """Walk and write the images, as `limner interpolate` does; the number of those of the walk.
 
     Args:
-        model: a loaded Model, a run or a model folder.
         out: FILE.png (a sheet), or FILE.gif, FILE.webp or FILE.mp4, which go there and back.
-        options: see WalkOptions.
-
-    Returns:
-        the number of images of the walk.
 
     Raises:
         LimnerError: see `check_walk` and `interpolate`; MissingExtra: .mp4 without PyAV.

@@ -17,6 +17,7 @@ from limner.core.errors import LimnerError
 
 if TYPE_CHECKING:
     from limner.api import Result
+    from limner.api.curve import Curve
 
 EXAMPLE = "limner curve runs/digits --data digits --truncations 0.25:2:0.25 --out curve/"
 
@@ -77,13 +78,7 @@ def main(argv: Sequence[str]) -> int:
         raise LimnerError(f"--out {options.out}: it is a file; give a folder")
 
     from limner.api import StandingPlan, recipe_of
-    from limner.api.curve import (
-        CurveOptions,
-        figures,
-        parse_truncations,
-        truncation_curve,
-        write_curve,
-    )
+    from limner.api.curve import CurveOptions, parse_truncations, truncation_curve, write_curve
 
     asked = CurveOptions(
         truncations=parse_truncations(options.truncations),
@@ -97,20 +92,28 @@ def main(argv: Sequence[str]) -> int:
     )
     model = load_model(options.model, options.device, options.module, "curve")
     recipe = recipe_of(options.model)
-    with (
-        warnings_as_lines("curve"),
-        Counter("measuring", quiet=options.json, unit="truncations") as counter,
-    ):
-        curve = truncation_curve(model, options.data, asked, recipe, counter)
-        paths = write_curve(curve, options.out, f"{options.model} against {options.data}")
+    with warnings_as_lines("curve"):
+        with Counter("measuring", quiet=options.json, unit="truncations") as counter:
+            curve = truncation_curve(model, options.data, asked, recipe, counter)
+        paths: dict[str, Path] = {}
+        try:
+            paths = write_curve(curve, options.out, f"{options.model} against {options.data}")
+        finally:  # the points are told even where a file cannot be written
+            _tell(options, curve, paths)
+    return 0
+
+
+def _tell(options: CurveCommand, curve: "Curve", paths: dict[str, Path]) -> None:
+    from limner.api.curve import figures
+
     lines = scores.say_notes(curve.first, "curve")
     if options.json:
         files = [str(path) for path in paths.values()]
         print(json.dumps({"points": curve.points, "files": files, "notes": lines}))
     else:
         _show(figures(curve), curve.first)
-        print(f"{len(curve.points)} points: {options.out}")
-    return 0
+        if paths:
+            print(f"{len(curve.points)} points: {options.out}")
 
 
 def _show(columns: dict[str, list[float]], first: "list[Result]") -> None:

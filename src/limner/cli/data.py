@@ -170,11 +170,7 @@ def report(argv: Sequence[str]) -> int:
 
 
 def labels_of(text: str) -> Literal["classes", "none"]:
-    """The setting behind --labels.
-
-    Raises:
-        LimnerError: neither of the two; a file of labels is told where it has to stand.
-    """
+    """The setting behind --labels; a file of labels is told where it has to stand."""
     if text in ("classes", "folders"):
         return "classes"
     if text == "none":

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,16 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from limner.cli import scores
-from limner.cli.loading import load_model, warnings_as_lines
+from limner.cli.loading import warnings_as_lines
 from limner.cli.parsing import parse
 from limner.cli.progress import Counter
-from limner.core.errors import CheckpointError, LimnerError
+from limner.core.errors import LimnerError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from limner.api import DataConfig, ImageStream, Model, PreparedData, Result
-    from limner.api.judging import Asked, Judge
+    from limner.api import Result
+    from limner.api.judging import Asked, Outcome
 
 EXAMPLE = "limner evaluate runs/digits --data digits --metrics fid,prdc --json"
 
@@ -83,14 +80,6 @@ class Evaluate:
     """Print the results as one JSON object on stdout."""
 
 
-@dataclasses.dataclass
-class Outcome:
-    """What an evaluation leaves: results by step (0 where there are no steps), files, facts."""
-
-    by_step: "dict[int, list[Result]]" = dataclasses.field(default_factory=dict)
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
 def main(argv: Sequence[str]) -> int:
     """Score and show; 0."""
     options = parse(Evaluate, argv, "evaluate", EXAMPLE)
@@ -122,8 +111,12 @@ def main(argv: Sequence[str]) -> int:
         is_first = distributed.rank() == 0
         with warnings_as_lines("evaluate"):
             outcome = _outcome(options, asked, quiet=options.json or not is_first)
-        if is_first:
-            _tell(options, outcome)
+            facts: dict[str, Any] = {}
+            try:
+                _write_files(options, outcome, facts)
+            finally:  # the scores are told even where a file cannot be written
+                if is_first:
+                    _tell(options, outcome.by_step, facts)
         distributed.barrier()
     finally:
         distributed.stop()
@@ -150,141 +143,36 @@ def _checked(options: Evaluate) -> list[str]:
     return scores.metric_names(options.metrics, options.module)
 
 
-def _outcome(options: Evaluate, asked: "Asked", quiet: bool) -> Outcome:
-    if options.model is None:
-        judge, outcome = _judge_of_data(options, asked), Outcome()
-    elif _is_pictures(options.model):
-        judge, outcome = _score_images(options, asked, quiet)
-    else:
-        judge, outcome = _score_models(options, asked, quiet)
-    if options.write_statistics is not None:
-        outcome.facts["statistics"] = judge.write_statistics(options.write_statistics)
-    return outcome
+def _outcome(options: Evaluate, asked: "Asked", quiet: bool) -> "Outcome":
+    from limner.api.judging import Outcome, judge_of_data, score_images, score_models
 
+    def stage(verb: str) -> Counter:
+        return Counter(verb, quiet=quiet)
 
-def _judge_of_data(options: Evaluate, asked: "Asked") -> "Judge":
-    from limner.api import PreparedData, is_prepared
-    from limner.api.judging import Judge
-
-    assert options.data is not None
-    if not is_prepared(Path(options.data)):
-        raise LimnerError(
-            f"{options.data}: no prepared directory, and without a model no size to prepare it in; "
-            "run limner data prepare first"
-        )
-    data = PreparedData(options.data)
-    if len(data) < 2:
-        raise LimnerError(f"{options.data}: 1 picture; a covariance needs at least 2")
-    return Judge(data, dataclasses.replace(asked, metrics=()), data.image_shape)
-
-
-def _score_models(options: Evaluate, asked: "Asked", quiet: bool) -> "tuple[Judge, Outcome]":
-    from limner import api
-    from limner.api.judging import Judge, checkpoints_of
-    from limner.api.scoring import standing_of
-
-    assert options.model is not None
-    own = standing_of(options.model)
-    if own is not None and asked.standing != own:
-        warnings.warn(
-            f"the run's own scores were taken with standing statistics; --standing {own} takes "
-            "these as they were",
-            stacklevel=2,
-        )
-    specs = checkpoints_of(options.model) if options.all else {0: options.model}
-    judge, images, outcome = None, None, Outcome()
-    for step, spec in specs.items():
-        try:
-            model = load_model(spec, options.device, options.module, "evaluate")
-        except CheckpointError as error:
-            if not options.all or (judge is None and step == max(specs)):
-                raise
-            warnings.warn(f"{error}; it is left out", stacklevel=2)
-            continue
-        if judge is None:
-            recipe = api.recipe_of(options.model)
-            with Counter("preparing", quiet=quiet) as counter:
-                data = _data_for(options, model, recipe, counter)
-            judge = Judge(data, asked, model.image_shape)
-        images, labels = judge.stream_of(model)
-        with Counter("scoring", quiet=quiet) as counter:
-            outcome.by_step[step] = judge.score(counted(images, counter), labels)
-    assert judge is not None
-    assert images is not None
-    if options.neighbours is not None:
-        _write_neighbours(options.neighbours, judge, images, outcome)
-    return judge, outcome
-
-
-def _data_for(
-    options: Evaluate, model: "Model", recipe: "DataConfig | None", counter: Counter
-) -> "PreparedData | None":
-    from limner.api.scoring import data_for
-
-    return None if options.data is None else data_for(model, options.data, recipe, counter)
-
-
-def counted(images: "ImageStream", counter: Counter) -> "ImageStream":
-    """The same images; the counter follows them."""
-
-    def part(begin: int, end: int) -> "Tensor":
-        made = images.part(begin, end)
-        counter(end, images.num)
-        return made
-
-    return dataclasses.replace(images, part=part)
-
-
-def _score_images(options: Evaluate, asked: "Asked", quiet: bool) -> "tuple[Judge, Outcome]":
-    import torch
-
-    from limner.api import ImageStream
-    from limner.api.judging import Judge
-    from limner.api.pictures import read_pictures
-    from limner.api.scoring import pictures_for
-
-    assert options.model is not None
+    model = options.model
+    if model is None:
+        assert options.data is not None
+        return Outcome(judge_of_data(options.data, asked))
+    if not _is_pictures(model):
+        return score_models(model, options.data, asked, options.all, stage)
     if options.all:
-        raise LimnerError(f"{options.model}: --all takes a run directory, and these are images")
+        raise LimnerError(f"{model}: --all takes a run directory, and these are images")
     if options.standing is not None:
-        raise LimnerError(f"{options.model}: --standing takes a model, and these are images")
-    with Counter("reading", quiet=quiet) as counter:
-        pictures = read_pictures(options.model, options.num, counter)
-    if len(pictures.images) < 2:
-        raise LimnerError(f"{options.model}: 1 image; scores need at least 2")
-    channels, height, width = pictures.image_shape
-    data = None
-    if options.data is not None:
-        # gray images may stand beside colored pictures, but no picture loses its color for them
-        shape = (None if channels == 1 else channels, height, width)
-        with Counter("preparing", quiet=quiet) as counter:
-            data = pictures_for(shape, "classes", options.data, None, counter)
-    wanted = channels if data is None else data.image_shape[0]
-
-    def part(begin: int, end: int) -> torch.Tensor:
-        images = torch.tensor(pictures.images[begin:end]).permute(0, 3, 1, 2)
-        return images.expand(-1, wanted, -1, -1) if channels == 1 else images
-
-    images = ImageStream(len(pictures.images), (wanted, height, width), part)
-    labels = None if data is None else _labels_in(data, pictures.labels, pictures.class_names)
-    judge = Judge(data, asked, images.image_shape)
-    given = None if labels is None else torch.tensor(labels)
-    outcome = Outcome({0: judge.score(images, given)})
-    if options.neighbours is not None:
-        _write_neighbours(options.neighbours, judge, images, outcome)
-    return judge, outcome
+        raise LimnerError(f"{model}: --standing takes a model, and these are images")
+    return score_images(model, options.data, asked, stage)
 
 
-def _write_neighbours(path: Path, judge: "Judge", images: "ImageStream", outcome: Outcome) -> None:
-    from limner.api import save_png
+def _write_files(options: Evaluate, outcome: "Outcome", facts: dict[str, Any]) -> None:
+    """Put what was written into the facts; all processes call it, the first one writes."""
     from limner.core import distributed
 
-    if distributed.rank() != 0:
-        return
-    with distributed.alone():
-        picture, facts = judge.neighbours(images)
-    save_png(picture, path, {"Software": "limner", "features": judge.reference.extractor.name})
-    outcome.facts["neighbours"] = {"file": str(path), **facts}
+    if options.neighbours is not None and outcome.images is not None:
+        facts["neighbours"] = outcome.judge.write_neighbours(outcome.images, options.neighbours)
+    if options.write_statistics is not None:
+        facts["statistics"] = outcome.judge.write_statistics(options.write_statistics)
+    if options.plot is not None and outcome.by_step and distributed.rank() == 0:
+        scores.write_plot(options.plot, outcome.by_step, _title(options))
+        facts["plot"] = str(options.plot)
 
 
 def _is_pictures(spec: str) -> bool:
@@ -293,41 +181,18 @@ def _is_pictures(spec: str) -> bool:
     return path.is_file() or (path.is_dir() and not (path / "config.json").is_file())
 
 
-def _labels_in(
-    data: "PreparedData", labels: list[int] | None, class_names: list[str]
-) -> list[int] | None:
-    """The images' labels as classes of the data: by name, else by number where the counts agree."""
-    if labels is None or data.num_classes == 0 or data.label_rows is not None:
-        return None
-    if set(class_names) <= set(data.class_names):
-        return [data.class_names.index(class_names[label]) for label in labels]
-    if len(class_names) == data.num_classes or (
-        class_names == [str(i) for i in range(len(class_names))]
-        and len(class_names) <= data.num_classes
-    ):
-        return labels
-    print(
-        "limner evaluate: warning: the images' classes are not those of the data "
-        f"({', '.join(class_names[:3])} ... and {', '.join(data.class_names[:3])} ...); "
-        "their labels are not used",
-        file=sys.stderr,
-    )
-    return None
+def _title(options: Evaluate) -> str:
+    return f"{options.model} against {options.data or options.statistics}"
 
 
-def _tell(options: Evaluate, outcome: Outcome) -> None:
-    """Lines on stderr, files, and the table or the JSON."""
-    results = outcome.by_step.get(max(outcome.by_step, default=0), [])
-    lines = scores.say_notes(results, "evaluate")
-    title = f"{options.model} against {options.data or options.statistics}"
-    if options.plot is not None and outcome.by_step:
-        scores.write_plot(options.plot, outcome.by_step, title)
-        outcome.facts["plot"] = str(options.plot)
+def _tell(options: Evaluate, by_step: "dict[int, list[Result]]", facts: dict[str, Any]) -> None:
+    """Notes on stderr, and the table or the JSON."""
+    lines = scores.say_notes(by_step.get(max(by_step, default=0), []), "evaluate")
     if options.json:
-        print(json.dumps(scores.as_json(outcome.by_step, options.all, lines) | outcome.facts))
+        print(json.dumps(scores.as_json(by_step, options.all, lines) | facts))
     else:
-        scores.show(outcome.by_step, options.all, title)
-        for name, fact in outcome.facts.items():
+        scores.show(by_step, options.all, _title(options))
+        for name, fact in facts.items():
             print(_words(name, fact))
 
 

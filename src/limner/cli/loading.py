@@ -11,11 +11,7 @@ if TYPE_CHECKING:
 
 
 def load_model(spec: str, device: str, modules: Sequence[str], command: str) -> "Model":
-    """The model that the user named; only modules named on the command line are imported.
-
-    Raises:
-        LimnerError: no such module or model, or a config whose classes are not imported.
-    """
+    """The model that the user named; only modules named on the command line are imported."""
     from limner.api import load
     from limner.core.config import load_module
 

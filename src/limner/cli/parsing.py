@@ -10,14 +10,8 @@ Options = TypeVar("Options")
 
 
 def parse(kind: type[Options], argv: Sequence[str], command: str, example: str) -> Options:
-    """Options of a command; --help and usage errors leave through SystemExit 0 and 2.
-
-    Args:
-        kind: dataclass of the options; its docstring describes the command.
-        argv: the arguments after the command's name.
-        command: for example "train".
-        example: a line shown below the description.
-    """
+    """Options of a command, which the docstring of their dataclass describes; --help and usage
+    errors leave through SystemExit 0 and 2."""
     return tyro.cli(
         kind,
         args=list(argv),

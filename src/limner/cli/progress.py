@@ -12,12 +12,8 @@ PLAIN_SECONDS = 5.0  # between two plain lines
 
 
 class Live:
-    """A console, and on a terminal a live line, shown while the context is entered.
-
-    Args:
-        facts: whether the line ends in a column "facts" of its tasks.
-        transient: whether it is wiped off at the end.
-    """
+    """A console, and on a terminal a live line, shown while the context is entered; with `facts`
+    it ends in a column "facts" of its tasks."""
 
     def __init__(self, console: Console, facts: bool = False, transient: bool = False):
         self._console = console

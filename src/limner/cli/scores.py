@@ -24,11 +24,7 @@ Features = Annotated[
 
 
 def metric_names(text: str, modules: Sequence[str]) -> list[str]:
-    """The names of "fid,prdc", among them those of the modules that the user named.
-
-    Raises:
-        LimnerError: none, or an unknown one; no such module.
-    """
+    """The names of "fid,prdc", among them those of the modules that the user named."""
     from limner.api import find_metric
     from limner.core.config import load_module
     from limner.core.errors import LimnerError
@@ -143,11 +139,7 @@ def shown(value: float | None) -> str:
 
 
 def write_plot(path: Path, by_step: "dict[int, list[Result]]", title: str) -> None:
-    """A panel a figure: a bar beside its floor, or a line along the steps with the floor dashed.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
+    """See `plotted`."""
     from limner.api import save_png
     from limner.api.score_plot import plotted
 

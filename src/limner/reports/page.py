@@ -50,11 +50,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     Works for a run at any stage; what is not there yet is left out.
 
     Args:
-        run: the run directory.
-        out: the file; None writes RUN/report.html.
-
-    Returns:
-        the file written, whole or not at all.
+        out: the file, which is written whole or not at all; None takes RUN/report.html.
 
     Raises:
         CheckpointError: no run there, or a file of it that cannot be read.

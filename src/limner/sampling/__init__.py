@@ -6,7 +6,7 @@ from limner.sampling.animate import (
     parse_endpoint,
     save_animation,
 )
-from limner.sampling.archives import NpzWriter, save_npz
+from limner.sampling.archives import NpzWriter
 from limner.sampling.drifting import Drift, smoothed_noise
 from limner.sampling.fixed import FixedSamples, TrainingSheets
 from limner.sampling.generate import generate, generate_batches
@@ -18,12 +18,11 @@ from limner.sampling.standing import (
     StandingPlan,
     StandingSets,
     accumulate,
-    put_statistics,
     standing_statistics,
     using_statistics,
 )
 from limner.sampling.videos import check_video, write_video
-from limner.sampling.walks import Walk, WalkStyle, walk
+from limner.sampling.walks import WalkStyle
 from limner.sampling.walls import Wall, wall, wall_places
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "StandingPlan",
     "StandingSets",
     "TrainingSheets",
-    "Walk",
     "WalkStyle",
     "Wall",
     "accumulate",
@@ -51,16 +49,13 @@ __all__ = [
     "parse_endpoint",
     "parse_seeds",
     "progress_frames",
-    "put_statistics",
     "save_animation",
-    "save_npz",
     "save_png",
     "sheet",
     "smoothed_noise",
     "snapshots",
     "standing_statistics",
     "using_statistics",
-    "walk",
     "wall",
     "wall_places",
     "write_video",

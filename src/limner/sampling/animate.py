@@ -43,17 +43,12 @@ def interpolate(
     truncation: float | None = None,
     truncation_mode: TruncationMode = "resample",
 ) -> np.ndarray:
-    """Images on the way from one (seed, class) to another, both ends included.
+    """uint8 images [steps, H, W, C] on the way from one (seed, class) to another, ends included.
 
     Args:
-        model: with or without classes.
         from_, to: (seed, class) or "SEED:CLASS". Without a class: seed % num_classes at the start,
             the start's class at the end.
-        steps, along, slerp: see WalkStyle.
-        truncation, truncation_mode: as in Model.sample.
-
-    Returns:
-        uint8 [steps, H, W, C].
+        steps, along, slerp, truncation, truncation_mode: see WalkStyle.
 
     Raises:
         LimnerError: fewer than 2 steps, an unknown path, classes for a model without them.
@@ -112,12 +107,10 @@ def save_animation(
 
     Args:
         images: uint8 [N, H, W, C] (small pictures are enlarged), or frames of one size.
-        path: its suffix names the format.
-        frames_per_second: 1 to 50 for .gif, whose clock counts hundredths of a second.
         back_and_forth: add the way back, so that the repeat does not jump.
 
     Raises:
-        LimnerError: another suffix; MissingExtra: .mp4 without PyAV.
+        LimnerError, MissingExtra: see `check_video`.
     """
     check_video(path, frames_per_second)
     if isinstance(images, np.ndarray):

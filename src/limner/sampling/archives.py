@@ -2,7 +2,6 @@
 
 import tempfile
 import zipfile
-from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Literal
@@ -22,7 +21,8 @@ class NpzWriter:
 
     Of the images only the batch at hand is in memory. "limner" holds `images` uint8 [N, H, W, C],
     `z`, `y` and, with floats, `images_float` float32 [N, C, H, W]; "biggan-pytorch" holds `x`
-    uint8 [N, C, H, W] and `y` int64 [N], as its sample.py writes them.
+    uint8 [N, C, H, W] and `y` int64 [N], as its sample.py writes them; floats and labels that mix
+    classes are refused there.
     """
 
     def __init__(
@@ -33,15 +33,7 @@ class NpzWriter:
         with_floats: bool = False,
         layout: NpzLayout = "limner",
     ):
-        """Nothing is written yet.
-
-        Args:
-            path: the file; its folder is made.
-            num: images that will be added.
-            image_shape: (C, H, W).
-            with_floats: every batch comes with the network's output.
-            layout: see the class.
-        """
+        """Nothing is written yet; `num` images of a shape (C, H, W) will be added."""
         if with_floats and layout != "limner":
             raise LimnerError(f"the layout '{layout}' of an .npz has no place for floats")
         self.path, self.num, self.image_shape = Path(path), num, image_shape
@@ -89,7 +81,10 @@ class NpzWriter:
         if self.with_floats:
             self._floats.seek(0)
             chunks = iter(lambda: self._floats.read(CHUNK), b"")
-            self._copied("images_float", (self.num, *self.image_shape), np.float32, chunks)
+            shape = (self.num, *self.image_shape)
+            with self._begun("images_float", shape, np.float32) as member:
+                for chunk in chunks:
+                    member.write(chunk)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None and self.num_added < self.num:  # left before the last batch
@@ -107,25 +102,3 @@ class NpzWriter:
     def _whole(self, name: str, array: np.ndarray) -> None:
         with self._zip.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
             npy.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-
-    def _copied(
-        self, name: str, shape: tuple[int, ...], kind: type, chunks: Iterable[bytes]
-    ) -> None:
-        with self._begun(name, shape, kind) as member:
-            for chunk in chunks:
-                member.write(chunk)
-
-
-def save_npz(
-    path: Path,
-    images: np.ndarray,
-    y: np.ndarray | None,
-    z: np.ndarray,
-    images_float: np.ndarray | None = None,
-) -> None:
-    """Write samples that are in memory; see NpzWriter."""
-    num, height, width, channels = images.shape
-    floats = images_float is not None
-    with NpzWriter(path, num, (channels, height, width), floats) as file:
-        file.add(images, images_float)
-        file.finish(y, z)

@@ -37,8 +37,6 @@ class FixedSamples:
         seed: int = 0,
         class_names: Sequence[str] = (),
     ):
-        assert columns > 0
-        assert rows > 0
         self.classes: list[int] = []
         if num_classes:
             columns = min(columns, num_classes, MOST_CLASS_COLUMNS)

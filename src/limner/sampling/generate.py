@@ -37,7 +37,6 @@ def generate_batches(
     Args:
         generator: forward(z, y) -> images; it is not moved.
         y: None without classes; rows may mix classes.
-        batch_size: images a forward pass.
         device: where to compute; None takes the device of the generator's parameters.
 
     Yields:
@@ -50,7 +49,7 @@ def generate_batches(
     for start in range(0, len(z), batch_size):
         z_part = z[start : start + batch_size].to(target, like.dtype)
         y_part = None if y is None else _labels(y[start : start + batch_size], target, like.dtype)
-        with _random_state_kept(target), evaluating(generator), torch.inference_mode():
+        with random_state_kept(target), evaluating(generator), torch.inference_mode():
             images = generator(z_part, y_part).float()
         yield images.clone()  # made outside inference mode: an ordinary tensor
 
@@ -73,7 +72,7 @@ def _labels(y: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 @contextmanager
-def _random_state_kept(device: torch.device) -> Iterator[None]:
+def random_state_kept(device: torch.device) -> Iterator[None]:
     """A network that draws noise in eval mode must not move the stream that training reads."""
     mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
     cuda_devices = [device] if device.type == "cuda" else []

@@ -30,7 +30,6 @@ def latents_from_seeds(
 
     Args:
         seeds: integers >= 0, in any order, repeats allowed.
-        z_dim: width of a row.
         truncation: None, or a threshold > 0.
         mode: "resample" draws the values beyond +-truncation again until they are inside (Brock et
             al. 2018, section 3.1) and leaves the others as they were; "scale" multiplies all of z;

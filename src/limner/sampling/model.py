@@ -56,18 +56,12 @@ class SamplePlan:
 
 
 class Model:
-    """A generator with its description.
+    """A generator with its description; a loaded one is in eval mode and wants no gradient.
 
     Attributes:
-        config: the model folder's config.json.
-        generator: the module; a loaded one is in eval mode and wants no gradient.
-        discriminator: the module, or None where the file has none.
         num_classes: 0 for a model without classes; class_names has one name a class, or is empty.
         image_shape: (C, H, W).
-        z_dim: width of a latent.
-        sha256: of model.safetensors, as hexadecimal digits; of what that file would be where the
-            model was not read from one.
-        standing: batch norm statistics for several truncations, or None.
+        standing: batch norm statistics for several truncations.
     """
 
     def __init__(
@@ -118,7 +112,7 @@ class Model:
 
     @cached_property
     def sha256(self) -> str:
-        """See the class."""
+        """Of model.safetensors, in hexadecimal digits, or of what that file would be."""
         if self._sha256 is not None:
             return self._sha256
         other = None if self.discriminator is None else self.discriminator.state_dict()
@@ -143,11 +137,7 @@ class Model:
         z: np.ndarray | Tensor | None = None,
         y: np.ndarray | Tensor | None = None,
     ) -> SamplePlan:
-        """What `sample` with the same arguments makes, before it is made.
-
-        Raises:
-            LimnerError: see `sample`.
-        """
+        """What `sample` with the same arguments makes, before it is made."""
         if y is not None and classes is not None:
             raise LimnerError("give either y or classes, not both")
         labels = None if y is None else self._given_labels(y)
@@ -320,7 +310,6 @@ class Model:
                 i % num_classes.
             y: labels, one a latent: integers [N], or numbers [N, classes] that may mix classes.
             batch_size: images a forward pass; floats agree within 1e-5 between batch sizes.
-            as_float: return the network's output, unclipped.
 
         Raises:
             LimnerError: a class out of range or unknown, labels for a model without classes, z or
@@ -395,7 +384,6 @@ def load(spec: str | Path, device: str = "auto", import_modules: bool = False) -
     """Load a model from a run ("RUN", "RUN@best-fid", "RUN@step-400:raw") or a model folder.
 
     Args:
-        spec: see checkpoints.find_model.
         device: "auto" (cuda, mps or cpu), or a torch device.
         import_modules: also import the module of the user's own that the file names; leave it off
             for files of others.

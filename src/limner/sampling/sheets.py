@@ -28,7 +28,7 @@ def sheet(
     scale: int | None = None,
     row_headings: Sequence[str] | None = None,
 ) -> Image.Image:
-    """Lay pictures out in rows on white, in the order given.
+    """Pictures in rows on white, in the order given; of mode L where they are gray, else RGB.
 
     Args:
         images: uint8 [N, H, W, C]. 1 channel is gray, 2 gray with alpha, 3 RGB, 4 RGB with alpha
@@ -39,9 +39,6 @@ def sheet(
         headings: one text a column, written above it.
         scale: each pixel becomes scale x scale; None enlarges small pictures to about 64 pixels.
         row_headings: one text a row, written left of it.
-
-    Returns:
-        An image of mode L (gray pictures) or RGB.
 
     Raises:
         LimnerError: images of another shape or type, or a number of texts that does not fit.
@@ -160,12 +157,9 @@ def save_png(
     """Write a PNG, whole or not at all, with text chunks that any image program can show.
 
     Args:
-        image: a picture, or uint8 [H, W, C] with 1 to 4 channels.
-        path: the file; its folder is made.
+        image: a picture, or uint8 [H, W, C] with 1 to 4 channels; a LimnerError with others.
+        path: its folder is made.
         text: keyword -> value; see Model.describe.
-
-    Raises:
-        LimnerError: an array that no PNG can hold.
     """
     picture = image if isinstance(image, Image.Image) else _picture(image)
     chunks = PngInfo()

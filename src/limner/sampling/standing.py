@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from limner.core.errors import LimnerError
 from limner.core.protocols import z_dim_of
 from limner.core.streams import stream
+from limner.sampling.generate import evaluating, random_state_kept
 from limner.sampling.latents import TruncationMode, latents_from_seeds
 
 Statistics = dict[str, Tensor]  # name of a running buffer -> its values
@@ -32,7 +33,7 @@ class StandingSets:
     Attributes:
         truncations: ascending, one a row.
         tensors: name of a running buffer -> [rows, *shape of the buffer].
-        rule: "linear" or "huggingface".
+        rule: see `at`.
     """
 
     truncations: tuple[float, ...]
@@ -45,11 +46,7 @@ class StandingSets:
         return self.truncations[0], self.truncations[-1]
 
     def check(self, truncation: float | None) -> float:
-        """The truncation itself.
-
-        Raises:
-            LimnerError: none, or outside the bounds; names them.
-        """
+        """The truncation itself, or a LimnerError with the bounds that it is outside of."""
         low, high = self.bounds
         if truncation is None or truncation <= 0 or not low <= truncation <= high:
             given = "none was given" if truncation is None else f"{truncation:g} is outside"
@@ -67,9 +64,6 @@ class StandingSets:
         truncation / step in floating point, the weights are w and 1 - w, and row i alone is taken
         where w is 0; so between two rows it interpolates towards the wrong one, and at 0.14, 0.28,
         0.56, 0.58 and 0.94 on the grid of 0.02 rounding makes it take a neighbour's row.
-
-        Raises:
-            LimnerError: see `check`.
         """
         truncation = self.check(truncation)
         if self.rule == "huggingface":
@@ -237,14 +231,11 @@ def _running(norms: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
 @contextmanager
 def _undisturbed(generator: nn.Module, device: torch.device) -> Iterator[None]:
     buffers = {name: buffer.clone() for name, buffer in generator.named_buffers()}
-    modes = [(module, module.training) for module in generator.modules()]
     momenta = [(norm, norm.momentum) for norm in _norms(generator).values()]
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with evaluating(generator), random_state_kept(device):
             yield
     finally:
-        for module, mode in modes:
-            module.training = mode
         for norm, momentum in momenta:
             norm.momentum = momentum
         put_statistics(generator, buffers)

@@ -39,17 +39,14 @@ def check_video(path: Path, frames_per_second: float = 30.0) -> None:
 def write_video(
     frames: Iterable[Frame], path: Path, frames_per_second: float, bit_rate: int | None = None
 ) -> int:
-    """Write frames of one size as .mp4 (H.264), .gif, .webp or animated .png, whole or not at all.
+    """Write frames of one size as .mp4 (H.264), .gif, .webp or animated .png, whole or not at all;
+    their number.
 
     An .mp4 is written as the frames come. The others are held in memory until the last one, at
     most a gigabyte, and repeat for ever.
 
     Args:
         bit_rate: of the .mp4, in bits a second; None keeps the quality (CRF 18) instead.
-        frames_per_second: at most 50 for .gif, whose clock counts hundredths of a second.
-
-    Returns:
-        the number of frames.
 
     Raises:
         LimnerError: see `check_video`; no frame; too many for another format than .mp4.

@@ -2,18 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from limner.core.images import to_uint8
+from limner.data.prepare import Progress
 from limner.sampling.archives import NpzLayout, NpzWriter
 from limner.sampling.model import Model, SamplePlan
 from limner.sampling.sheets import save_png
-
-Progress = Callable[[int, int | None], None]
 
 
 def drawn(
@@ -36,11 +35,7 @@ def write_npz(
     batch_size: int = 64,
     progress: Progress = lambda done, total: None,
 ) -> None:
-    """The plan's images, labels and latents in one file; see NpzWriter.
-
-    Raises:
-        LimnerError: floats, or labels that mix classes, in the layout "biggan-pytorch".
-    """
+    """The plan's images, labels and latents in one file; see NpzWriter."""
     with NpzWriter(path, len(plan), model.image_shape, with_floats, layout) as file:
         for output, images in drawn(model, plan, batch_size, progress):
             file.add(images, output.numpy() if with_floats else None)

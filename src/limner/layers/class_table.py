@@ -50,7 +50,6 @@ class ClassTable(nn.Embedding):
     per_class = ("weight",)  # what fine-tuning with other classes makes anew
 
     def forward(self, input: Labels) -> Float[Tensor, "n d"]:
-        """See `lookup`."""
         return lookup(input, self.weight)
 
 

@@ -25,11 +25,7 @@ from limner.metrics.streams import ImageStream, as_stream
 if TYPE_CHECKING:
     from limner.metrics.arrays import ImageSet
 
-OWN_CLASSES = (
-    "classifier",
-    "random-conv",
-    "pixels",
-)  # extractors that know no others than the data's
+OWN_CLASSES = ("classifier", "random-conv", "pixels")  # they know no others than the data's
 INCEPTION = "inception"  # the network of 2015 with the published weights, and nothing else
 
 Images = UInt8[Tensor, "n c h w"] | ImageStream
@@ -53,14 +49,10 @@ def evaluate_images(
     Args:
         fake_images: of the data's shape.
         fake_labels: the classes that were asked for; None for unconditional images.
-        data: real images; see `Reference` for which of them are compared with.
-        metrics: names in METRICS, or "module:Class".
-        extractor: name, "module:Class" or object; None takes `default_features`. The
-            results say which it was.
+        metrics: see `find_metric`.
+        data, extractor, held_out, moments: see `Reference`; a figure against moments has a name
+            that ends in their hash.
         seed: of the reference's order and of subsets.
-        held_out: real images that the generator has not seen, to compare with in place of `data`.
-        moments: a file of mu and sigma in the place of the real images, for the Frechet distance;
-            the figure's name ends in the file's hash.
 
     Returns:
         one Result a figure, in the order of `metrics`.
@@ -152,11 +144,9 @@ def _results(
     used = reference.used_by(metric.reads)
     moments = reference.moments_for(metric)
     num_real = 0 if metric.alone or moments is not None else len(reference)
-    if used is None:
-        shrinks = metric.reads == "pixels" and max(reference.data.image_shape[1:]) > PIXELS_MAX
-        resize = f"area-{PIXELS_MAX}" if shrinks else None
-    else:
-        resize = getattr(used, "resize", None)
+    resize = getattr(used, "resize", None)
+    if metric.reads == "pixels" and max(reference.data.image_shape[1:]) > PIXELS_MAX:
+        resize = f"area-{PIXELS_MAX}"
     return [
         Result(
             metric=name,
@@ -207,11 +197,7 @@ def find_metric(name: str) -> Metric:
 def check_metrics(
     names: Sequence[str], data: "ImageSet", extractor: str | Extractor | None = None
 ) -> None:
-    """Refuse metrics that are unknown or that the data cannot have with this extractor.
-
-    Raises:
-        LimnerError: names the metric and the reason.
-    """
+    """Refuse metrics that are unknown or that the data cannot have with this extractor."""
     extractor = default_features(cast(Any, data)) if extractor is None else extractor
     for name in names:
         metric = find_metric(name)

@@ -34,11 +34,7 @@ class RunningMoments:
         self.scatter = torch.zeros(width, width, dtype=torch.float64)
 
     def add(self, features: Float[Tensor, "n d"]) -> None:
-        """More rows.
-
-        Raises:
-            LimnerError: another width than before, or values that are not finite.
-        """
+        """Raises LimnerError for another width than before, or values that are not finite."""
         for block in features.split(ROWS_PER_BLOCK) if len(features) else ():
             rows = checked(block, 1)
             mean = rows.mean(dim=0)
@@ -73,22 +69,14 @@ class RunningMoments:
             self.merge(int(num), mean, scatter.view(width, width))
 
     def gaussian(self) -> Gaussian:
-        """Mean and unbiased covariance of all rows so far.
-
-        Raises:
-            LimnerError: fewer than two rows.
-        """
+        """Mean and unbiased covariance; raises LimnerError for fewer than two rows."""
         if self.num < 2:
             raise LimnerError(f"{self.num} images are too few for this score; give 2")
         return Gaussian(self.mean.clone(), self.scatter / (self.num - 1))
 
 
 def moments(features: Float[Tensor, "n d"]) -> Gaussian:
-    """Mean and unbiased covariance.
-
-    Raises:
-        LimnerError: fewer than two rows, or values that are not finite.
-    """
+    """Mean and unbiased covariance; see `RunningMoments` for errors."""
     running = RunningMoments()
     running.add(features)
     return running.gaussian()
@@ -215,7 +203,6 @@ class Distribution:
         self.kept.share()
 
     def gaussian(self) -> Gaussian:
-        """Of what it was shown."""
         assert self.kept is not None
         return moments(self.kept.rows) if isinstance(self.kept, Rows) else self.kept.gaussian()
 

@@ -78,11 +78,7 @@ def stacked_base(data: ImageSet) -> int | None:
 
 
 def classifier_of_modes(data: ImageSet) -> Classifier:
-    """The data's classifier; of stacked data (see `stacked_base`) one of single channels.
-
-    Raises:
-        LimnerError: see `classifier_of`.
-    """
+    """The data's, see `classifier_of`; of stacked data (see `stacked_base`) one of channels."""
     base = stacked_base(data)
     if base is None:
         return classifier_of(data)

@@ -108,8 +108,6 @@ def path_lengths(
         features: images as they are -> [n, D].
         num_classes: each way has one class, drawn evenly.
         where: "full" takes t from 0..1, "end" is t = 0.
-        how: see `interpolated`.
-        seed: of latents, places and classes.
     """
     draws = stream("metrics", "path length", seed)
     a, b = (torch.randn(num, z_dim, generator=draws, dtype=torch.float64) for _ in range(2))
@@ -146,11 +144,7 @@ def mean_path_length(lengths: Float[Tensor, " n"]) -> tuple[float, float]:
 
 
 def check_paths(images: "ImageStream", reference: "Reference") -> None:
-    """Refuse the path length before anything is made.
-
-    Raises:
-        LimnerError: images that no generator makes, or features that read no floats.
-    """
+    """Refuse, before anything is made, images of no generator and features that read no floats."""
     if images.generate is None:
         raise LimnerError("metric 'ppl' needs a generator, and these are images; leave it out")
     features_of_floats(reference.extractor)
@@ -180,10 +174,8 @@ class Ppl(Metric):
 
     def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
         full, end = fake.rows.unbind(dim=1)
-        return {
-            "ppl": Figure(*mean_path_length(full)),
-            "ppl-end": Figure(*mean_path_length(end)),
-        }
+        found = {"ppl": mean_path_length(full), "ppl-end": mean_path_length(end)}
+        return {name: Figure(*figure) for name, figure in found.items()}
 
     def known_floors(self, reference: "Reference") -> dict[str, float]:
         return {}  # real images have no latents

@@ -57,8 +57,6 @@ def _orthogonal_to(x: Tensor, units: Sequence[Tensor]) -> Tensor:
 
 def add_buffers(module: nn.Module, num_outputs: int, power: PowerIteration) -> None:
     """Give a layer its vectors u0, u1 .. [1, num_outputs] and logged values sv0, sv1 .. [1]."""
-    assert power.num_values >= 1
-    assert power.num_iterations >= 1
     for i in range(power.num_values):
         module.register_buffer(f"u{i}", torch.randn(1, num_outputs))
         module.register_buffer(f"sv{i}", torch.ones(1))

@@ -175,9 +175,6 @@ def _symmetric_root(cov: Tensor) -> Tensor:
     return values.clamp_min(0.0).sqrt()[:, None] * vectors.T
 
 
-# --- the metric ------------------------------------------------------------
-
-
 class Distribution:
     """The accumulator of mean and covariance. Of fewer than `MIN_IMAGES_A_FEATURE` images on either
     side it keeps the rows: these make a covariance that lacks rank, whose root needs rows."""

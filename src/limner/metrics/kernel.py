@@ -74,7 +74,7 @@ def kernel_subsets(
 def rows_of_subsets(num_a: int, num_b: int, seed: int = 0) -> Int[Tensor, " k"]:
     """The places of a, in rising order, that any subset has: the other rows are not looked at."""
     wanted = torch.zeros(num_a, dtype=torch.bool)
-    for of_a, _ in kernel_subsets(num_a, num_b, seed=seed):
+    for of_a, _ in kernel_subsets(num_a, num_b, NUM_SUBSETS, SUBSET_SIZE, seed):
         wanted[of_a] = True
     return wanted.nonzero()[:, 0]
 
@@ -141,9 +141,6 @@ def _discrepancies(a: Tensor, b: Tensor, subsets: Subsets, kernel: Kernel) -> np
     return values.numpy()
 
 
-# --- the metric ------------------------------------------------------------
-
-
 class Kid(Metric):
     """The kernel distance; KID with Inception's weights. It keeps the rows that subsets have."""
 
@@ -159,8 +156,9 @@ class Kid(Metric):
         return Rows(side, None if len(places) == side.num else places)
 
     def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
+        numbers = fake.side.num, real.side.num, NUM_SUBSETS, SUBSET_SIZE
         ranks = real.side.ranks
         row_of = torch.arange(real.side.num) if ranks is None else ranks.argsort()
-        drawn = kernel_subsets(fake.side.num, real.side.num, seed=fake.side.seed)
+        drawn = kernel_subsets(*numbers, fake.side.seed)
         subsets = [(fake.rows_at(of_fake), row_of[of_real]) for of_fake, of_real in drawn]
         return {"kd": Figure(*distance_of_subsets(fake.rows, real.rows, subsets))}

@@ -96,9 +96,6 @@ def _channels_of(data: ImageSet, base: int) -> ArrayData:
     return ArrayData(gray, labels.reshape(-1), base, f"{data.sha256}-channels")
 
 
-# --- the metrics -----------------------------------------------------------
-
-
 class Modes(Metric):
     """How many modes have at least one image."""
 

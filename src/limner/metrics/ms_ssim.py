@@ -88,9 +88,6 @@ def mean_ms_ssim(images: UInt8[Tensor, "n c h w"]) -> float:
     return total / num_pairs
 
 
-# --- the metric ------------------------------------------------------------
-
-
 class MsSsim(Metric):
     """See `mean_ms_ssim`, of pairs drawn at random."""
 

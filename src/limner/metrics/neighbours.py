@@ -120,9 +120,6 @@ def euclidean(x: Tensor, y: Tensor) -> Tensor:
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-# --- the metrics -----------------------------------------------------------
-
-
 class Prdc(Metric):
     """See `precision_recall_density_coverage`."""
 

@@ -8,7 +8,7 @@ import statistics
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TypeVar
 
 import safetensors
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from limner.core.errors import LimnerError
 from limner.core.files import cache_directory, write_atomically
 from limner.core.streams import stream
-from limner.metrics.arrays import num_single_classes
+from limner.metrics.arrays import ImageSet, num_single_classes
 from limner.metrics.base import Accumulator, Figure, Metric, Reads, Real, Side, fed
 from limner.metrics.features import Classifier, Extractor, classifier_of, make_extractor
 from limner.metrics.features.base import (
@@ -32,9 +32,6 @@ from limner.metrics.frechet import Gaussian, checked_rows
 from limner.metrics.frechet import moments as moments_of
 from limner.metrics.modes import classifier_of_modes
 from limner.metrics.moments_file import Moments, features_id, read_moments
-
-if TYPE_CHECKING:
-    from limner.metrics.arrays import ImageSet
 
 STATISTICS_VERSION = 4  # rises when a cached feature or floor would come out differently
 NUM_REAL_MAX = 50_000
@@ -73,10 +70,10 @@ class Reference:
 
     def __init__(
         self,
-        data: "ImageSet",
+        data: ImageSet,
         extractor: str | Extractor | None = None,
         seed: int = 0,
-        held_out: "ImageSet | None" = None,
+        held_out: ImageSet | None = None,
         moments: Moments | str | os.PathLike[str] | None = None,
         device: torch.device = CPU,
     ):
@@ -100,7 +97,7 @@ class Reference:
                 f"held-out images {self.real.image_shape} with {self.real.num_classes} classes do "
                 f"not fit the data, {data.image_shape} with {data.num_classes}"
             )
-        self.extractor = make_extractor(extractor, cast(Any, data), device)
+        self.extractor = make_extractor(extractor, data, device)
         self.seed = seed
         if moments is not None and not isinstance(moments, Moments):
             moments = read_moments(moments)

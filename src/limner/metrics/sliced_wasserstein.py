@@ -151,9 +151,6 @@ def _smoothed(images: Tensor) -> Tensor:
     return flat.view(num, channels, height, width)
 
 
-# --- the metric ------------------------------------------------------------
-
-
 class Swd(Metric):
     """See `sliced_wasserstein`."""
 

@@ -21,7 +21,6 @@ from limner.layers import (
     ClassTable,
     NormKind,
     at_least_single,
-    downsample,
     full_precision,
     required,
     upsample,
@@ -60,10 +59,7 @@ class BigGanGenerator(Config, NetworkConfig, frozen=True):
     skip_z: cut the latent vector into a part for the first layer and one for each block; z_dim
         must be divisible by their number, 1 + log2(resolution / 4). Needs a shared_dim.
     attention: resolutions (pixels) after whose block self-attention stands.
-    norm: "batch" takes the statistics over the batch of each process, "moments" does too and keeps
-        the biased variance (BigGAN-PyTorch's mybn), "cross_replica" over that of all processes;
-        "instance" and "group" (of about channels_per_group channels) over each image; "none"
-        keeps scale and shift only. All but the first three leave samples independent.
+    norm, channels_per_group: see `limner.layers.norms.Norm2d`; "none" keeps scale and shift only.
     spectral_norm: of every layer but the shared class vectors. num_singular_values are logged,
         num_iterations of power iteration run a training forward.
     init: weights orthogonal, normal with deviation 0.02 or Glorot's uniform, biases zero; or
@@ -265,14 +261,14 @@ class BigGanDiscriminatorNetwork(Projecting):
         check_attention(config.attention, sizes)
         make = Layers(power_of(config))
         wide, attention = config.wide, config.attention
-        self.num_classes = num_classes
-        self.first = FirstBlock(image_shape[0], widths[0], make, wide, sizes[0] in attention)
-        self.blocks = nn.ModuleList(
+        blocks = [
             DiscriminatorBlock(
-                (widths[i - 1], widths[i]), i < num_halvings, make, wide, sizes[i] in attention
+                channels, i < num_halvings, make, wide, sizes[i] in attention, i == 0
             )
-            for i in range(1, num_blocks)
-        )
+            for i, channels in enumerate(itertools.pairwise([image_shape[0], *widths]))
+        ]
+        self.num_classes = num_classes
+        self.first, self.blocks = blocks[0], nn.ModuleList(blocks[1:])
         self.linear = make.linear(widths[-1], 1)
         self.embed = make.table(num_classes, widths[-1]) if num_classes else None
         initialize(self, config.init)
@@ -287,32 +283,23 @@ def bottom_of(bottom: int | None, num_last_blocks: int | None, resolution: int) 
     return bottom, num_last_blocks
 
 
-class FirstBlock(nn.Module):
-    """conv, relu, conv, halve; the shortcut halves, then a 1x1 convolution. No relu on images."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, make: Layers, wide: bool, attention: bool
-    ):
-        super().__init__()
-        inner = out_channels if wide else in_channels
-        self.conv1 = make.conv(in_channels, inner, 3)
-        self.conv2 = make.conv(inner, out_channels, 3, "down")
-        self.shortcut = make.conv(in_channels, out_channels, 1)
-        self.attention = make.attention(out_channels) if attention else None
-
-    def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h//2 w//2"]:
-        h = self.conv2(F.relu_(self.conv1(x)))
-        h = h.add_(self.shortcut(downsample(x)))
-        return h if self.attention is None else self.attention(h)
-
-
 class DiscriminatorBlock(nn.Module):
-    """relu, conv, relu, conv (, halve); the shortcut is a 1x1 convolution where shapes change."""
+    """relu, conv, relu, conv (, halve); the shortcut is a 1x1 convolution where shapes change.
+
+    No relu on images: the first block leaves its first one out.
+    """
 
     def __init__(
-        self, channels: tuple[int, int], halve: bool, make: Layers, wide: bool, attention: bool
+        self,
+        channels: tuple[int, int],
+        halve: bool,
+        make: Layers,
+        wide: bool,
+        attention: bool,
+        first: bool = False,
     ):
         super().__init__()
+        self.first = first
         in_channels, out_channels = channels
         resample: Resample = "down" if halve else "none"
         changes = halve or in_channels != out_channels
@@ -323,6 +310,6 @@ class DiscriminatorBlock(nn.Module):
         self.attention = make.attention(out_channels) if attention else None
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
-        h = self.conv2(F.relu_(self.conv1(F.relu(x))))
+        h = self.conv2(F.relu_(self.conv1(x if self.first else F.relu(x))))
         h = h.add_(x if self.shortcut is None else self.shortcut(x))
         return h if self.attention is None else self.attention(h)

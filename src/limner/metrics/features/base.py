@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.core.images import to_unit_range
-
-if TYPE_CHECKING:
-    from limner.metrics.arrays import ImageSet
+from limner.metrics.arrays import ImageSet
 
 PIXELS_PER_BATCH = 1 << 18
 BYTES_PER_READ = 1 << 28
@@ -66,13 +64,13 @@ def in_batches(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     return torch.cat([network(to_unit_range(batch)) for batch in images.split(size)])
 
 
-def rows_in_parts(rows: Callable[[Tensor], Tensor], data: "ImageSet", indices: Tensor) -> Tensor:
+def rows_in_parts(rows: Callable[[Tensor], Tensor], data: ImageSet, indices: Tensor) -> Tensor:
     """Rows [n, ...] of the images at int64 indices [n], at most 256 MB of images at a time."""
     num = max(BYTES_PER_READ // math.prod(data.image_shape), 1)
     return torch.cat([rows(images_at(data, some)) for some in indices.split(num)])
 
 
-def images_at(data: "ImageSet", indices: Tensor) -> Tensor:
+def images_at(data: ImageSet, indices: Tensor) -> Tensor:
     """The images at int64 indices [n] as uint8 [n, C, H, W]."""
     picked = np.ascontiguousarray(data.images[indices.numpy()])
     return torch.from_numpy(picked).permute(0, 3, 1, 2)

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import filelock
 import safetensors
@@ -24,11 +23,8 @@ from limner.core.errors import LimnerError
 from limner.core.files import cache_directory, write_atomically
 from limner.core.images import to_unit_range
 from limner.core.streams import stream
-from limner.metrics.arrays import num_single_classes
+from limner.metrics.arrays import ImageSet, num_single_classes
 from limner.metrics.features.base import hash_of, images_at, in_batches, without_draws
-
-if TYPE_CHECKING:
-    from limner.metrics.arrays import ImageSet
 
 
 class ClassifierSettings(Config, frozen=True):
@@ -112,7 +108,7 @@ class DataClassifier:
 # --- training --------------------------------------------------------------
 
 
-def classifier_of(data: "ImageSet", settings: ClassifierSettings | None = None) -> DataClassifier:
+def classifier_of(data: ImageSet, settings: ClassifierSettings | None = None) -> DataClassifier:
     """From the cache, or trained now and put there.
 
     Raises:
@@ -139,7 +135,7 @@ def classifier_of(data: "ImageSet", settings: ClassifierSettings | None = None) 
     return _load(path, data, settings)
 
 
-def _load(path: Path, data: "ImageSet", settings: ClassifierSettings) -> DataClassifier:
+def _load(path: Path, data: ImageSet, settings: ClassifierSettings) -> DataClassifier:
     network = SmallNetwork(data.image_shape, data.num_classes, settings)
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -152,7 +148,7 @@ def _load(path: Path, data: "ImageSet", settings: ClassifierSettings) -> DataCla
 
 
 def train_classifier(
-    data: "ImageSet", settings: ClassifierSettings
+    data: ImageSet, settings: ClassifierSettings
 ) -> tuple[dict[str, Tensor], float]:
     """Train twice: without a held-out part, for its accuracy there, and on everything.
 
@@ -175,13 +171,13 @@ def train_classifier(
     return weights, accuracy
 
 
-def fitted_network(data: "ImageSet", settings: ClassifierSettings) -> SmallNetwork:
+def fitted_network(data: ImageSet, settings: ClassifierSettings) -> SmallNetwork:
     """The network trained on all images, with one thread and streams of its own."""
     with one_thread(), torch.enable_grad():
         return _fitted(data, torch.arange(len(data)), settings)
 
 
-def _fitted(data: "ImageSet", members: Tensor, settings: ClassifierSettings) -> SmallNetwork:
+def _fitted(data: ImageSet, members: Tensor, settings: ClassifierSettings) -> SmallNetwork:
     network = SmallNetwork(data.image_shape, data.num_classes, settings)
     network.initialize(stream(settings.seed, "classifier", "weights"))
     network.to(memory_format=torch.channels_last)

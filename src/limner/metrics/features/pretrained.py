@@ -56,11 +56,7 @@ class Pretrained:
 
     @torch.no_grad()
     def rows(self, images: Images) -> tuple[Tensor, Tensor | None]:
-        """Features and, where the network has any, logits [N, classes], from one pass.
-
-        Raises:
-            LimnerError: the images are neither gray nor color.
-        """
+        """Features and, where the network has any, logits [N, classes], from one pass."""
         features, logits = [], []
         size = BATCH_SIZE if self.device.type == "cpu" else BATCH_SIZE_ON_DEVICE
         for batch in in_color(images).split(size):

@@ -29,7 +29,6 @@ class SelfAttention2d(nn.Module):
         self.gamma = nn.Parameter(torch.tensor(0.0))
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """The same shape."""
         query = as_rows(self.query(x))
         key = as_rows(F.max_pool2d(self.key(x), 2))
         value = as_rows(F.max_pool2d(self.value(x), 2))

@@ -25,21 +25,13 @@ def check_labels(y: Labels, num_classes: int) -> None:
 
 
 def lookup(y: Labels, table: Float[Tensor, "classes d"]) -> Float[Tensor, "n d"]:
-    """Rows of a table: a one-hot y gives the row of its class, a soft one the weighted sum.
-
-    Raises:
-        LimnerError: y has neither shape.
-    """
+    """Rows of a table: a one-hot y gives the row of its class, a soft one the weighted sum."""
     check_labels(y, len(table))
     return y.to(table.dtype) @ table if y.is_floating_point() else F.embedding(y, table)
 
 
 def rows_of(y: Labels, num_classes: int, dtype: torch.dtype) -> Float[Tensor, "n classes"]:
-    """Labels as rows of class weights: integers become one-hot, rows stay as they are.
-
-    Raises:
-        LimnerError: y has neither shape.
-    """
+    """Labels as rows of class weights: integers become one-hot, rows stay as they are."""
     check_labels(y, num_classes)
     return y.to(dtype) if y.is_floating_point() else F.one_hot(y, num_classes).to(dtype)
 
@@ -50,7 +42,6 @@ class ClassTable(nn.Embedding):
     per_class = ("weight",)  # what fine-tuning with other classes makes anew
 
     def forward(self, input: Labels) -> Float[Tensor, "n d"]:
-        """See `lookup`."""
         return lookup(input, self.weight)
 
 

@@ -7,9 +7,6 @@ from torch import Tensor, nn
 from limner.core import distributed
 from limner.layers.gathering import gathered
 
-# What a layer has in the place of a conditional one's gain and bias; see checkpoints.refill.
-UNCONDITIONED = ("weight", "bias", "num_batches_tracked")
-
 
 def cross_replica_batch_norm(
     x: Tensor,
@@ -74,10 +71,10 @@ class CrossReplicaBatchNorm2d(nn.BatchNorm2d):
     stand in the place of a conditional layer.
     """
 
-    conditioned = UNCONDITIONED
+    # what it has in the place of a conditional layer's gain and bias; see checkpoints.refill
+    conditioned = ("weight", "bias", "num_batches_tracked")
 
     def forward(self, input: Tensor, condition: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] -> [N, C, H, W]."""
         if not self.training or distributed.world_size() == 1:
             return super().forward(input)
         assert self.running_mean is not None
@@ -85,13 +82,5 @@ class CrossReplicaBatchNorm2d(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         self.num_batches_tracked.add_(1)
-        return cross_replica_batch_norm(
-            input,
-            self.running_mean,
-            self.running_var,
-            training=True,
-            momentum=self.momentum,
-            eps=self.eps,
-            weight=self.weight,
-            bias=self.bias,
-        )
+        statistics = self.running_mean, self.running_var, True, self.momentum, self.eps
+        return cross_replica_batch_norm(input, *statistics, self.weight, self.bias)

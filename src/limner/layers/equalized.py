@@ -47,11 +47,7 @@ class EqualizedLinear(nn.Module):
 
 
 class EqualizedConv2d(nn.Module):
-    """A "same" convolution of weights W c, c = gain / sqrt(inputs * size^2); see EqualizedLinear.
-
-    Args:
-        resample: doubles the resolution before, or halves it after, in one strided convolution.
-    """
+    """`convolve` by weights W c, c = gain / sqrt(inputs * size^2); see EqualizedLinear."""
 
     def __init__(
         self,
@@ -70,7 +66,6 @@ class EqualizedConv2d(nn.Module):
         self.scale = initialize(self.weight, self.bias, deviation, equalized)
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
-        """See `limner.layers.resampling.convolve`."""
         return convolve(x, self.weight * self.scale, self.bias, self.resample)
 
 

@@ -18,8 +18,6 @@ def gathered(own: Tensor) -> Tensor:
 
 
 class _Gathered(torch.autograd.Function):
-    """A vector of each process -> all of them as rows; the adjoint sums over the processes."""
-
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:
         return distributed.gather(own)
@@ -30,7 +28,7 @@ class _Gathered(torch.autograd.Function):
 
 
 class _OwnSum(torch.autograd.Function):
-    """A matrix of each process -> the own row of their sum: what _Gathered's gradient is."""
+    """A matrix of each process -> the own row of their sum: the adjoint of _Gathered."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:

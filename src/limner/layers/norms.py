@@ -38,12 +38,11 @@ class Norm2d(nn.Module):
         num_channels: int,
         kind: NormKind = "batch",
         eps: float = 1e-5,
-        momentum: float = 0.1,
         channels_per_group: int = 16,
     ):
         super().__init__()
         self.kind: NormKind = kind
-        self.eps, self.momentum = eps, momentum
+        self.eps, self.momentum = eps, 0.1
         self.num_groups = num_groups(num_channels, channels_per_group)
         self.standing = False
         if kind in WITH_STATISTICS:
@@ -84,15 +83,9 @@ class Norm2d(nn.Module):
         if self.kind == "cross_replica" and self.training:
             self.num_batches_tracked.add_(1)
         batch_norm = F.batch_norm if self.kind == "batch" else cross_replica_batch_norm
+        options = {"training": self.training, "momentum": self.momentum, "eps": self.eps}
         return batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            training=self.training,
-            momentum=self.momentum,
-            eps=self.eps,
-            weight=weight,
-            bias=bias,
+            x, self.running_mean, self.running_var, weight=weight, bias=bias, **options
         )
 
     def _by_moments(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -129,7 +122,8 @@ def num_groups(num_channels: int, channels_per_group: int) -> int:
 
 
 class PlainNorm2d(Norm2d):
-    """Learned scale and shift of the channels; stands in the place of a conditional layer."""
+    """Learned scale and shift of the channels; in the place of a conditional layer, whose condition
+    it ignores."""
 
     conditioned = ("weight", "bias")  # what a conditional one has another form of
 
@@ -138,17 +132,15 @@ class PlainNorm2d(Norm2d):
         num_channels: int,
         kind: NormKind = "batch",
         eps: float = 1e-5,
-        momentum: float = 0.1,
         channels_per_group: int = 16,
     ):
-        super().__init__(num_channels, kind, eps, momentum, channels_per_group)
+        super().__init__(num_channels, kind, eps, channels_per_group)
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))
 
     def forward(
         self, x: Float[Tensor, "n c h w"], condition: Shaped[Tensor, "n ..."] | None = None
     ) -> Float[Tensor, "n c h w"]:
-        """The condition is ignored."""
         return self.normalize(x, self.weight, self.bias)
 
 
@@ -168,16 +160,14 @@ class ConditionalNorm2d(Norm2d):
         bias: nn.Module,
         kind: NormKind = "batch",
         eps: float = 1e-5,
-        momentum: float = 0.1,
         channels_per_group: int = 16,
     ):
-        super().__init__(num_channels, kind, eps, momentum, channels_per_group)
+        super().__init__(num_channels, kind, eps, channels_per_group)
         self.gain, self.bias = gain, bias
 
     def forward(
         self, x: Float[Tensor, "n c h w"], condition: Shaped[Tensor, "n ..."]
     ) -> Float[Tensor, "n c h w"]:
-        """The condition is what `gain` and `bias` take."""
         x = self.normalize(x)
         # Under autocast a table gives float32: without the cast the whole image would become that.
         gain = self.gain(condition).to(x.dtype)[:, :, None, None]

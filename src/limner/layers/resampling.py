@@ -69,5 +69,4 @@ class ResampleConv2d(nn.Conv2d):
         self.resample: Resample = resample
 
     def forward(self, input: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
-        """See `convolve`."""
         return convolve(input, self.weight, self.bias, self.resample)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from limner.core.protocols import Labels
 from limner.layers.class_table import lookup
 from limner.layers.precision import at_least_single, full_precision
-from limner.layers.resampling import Resample, convolve
+from limner.layers.resampling import Resample, ResampleConv2d, convolve
 
 
 class PowerIteration(NamedTuple):
@@ -57,8 +57,6 @@ def _orthogonal_to(x: Tensor, units: Sequence[Tensor]) -> Tensor:
 
 def add_buffers(module: nn.Module, num_outputs: int, power: PowerIteration) -> None:
     """Give a layer its vectors u0, u1 .. [1, num_outputs] and logged values sv0, sv1 .. [1]."""
-    assert power.num_values >= 1
-    assert power.num_iterations >= 1
     for i in range(power.num_values):
         module.register_buffer(f"u{i}", torch.randn(1, num_outputs))
         module.register_buffer(f"sv{i}", torch.ones(1))
@@ -79,10 +77,9 @@ def _largest_value(
     module: nn.Module, matrix: Float[Tensor, "o k"], power: PowerIteration
 ) -> Float[Tensor, ""]:
     stored = [module.get_buffer(f"u{i}") for i in range(power.num_values)]
-    # In evaluation nothing is written, so a second iteration would start from the same vectors.
-    num_iterations = power.num_iterations if module.training else 1
     values: list[Tensor] = []
-    for _ in range(num_iterations):
+    # In evaluation nothing is written, so a second iteration would start from the same vectors.
+    for _ in range(power.num_iterations if module.training else 1):
         starts = [buffer.to(matrix.dtype) for buffer in stored]
         values, vectors = power_iteration(matrix, starts, power.eps)
         if module.training:
@@ -96,11 +93,9 @@ def _largest_value(
     return values[0]
 
 
-class SNConv2d(nn.Conv2d):
-    """A "same" convolution of spectrally normalized weight, with optional up- or downsampling.
-
-    The matrix is [outputs, inputs * k * k]; the norm is that of the k x k kernel, whatever the
-    resampling makes of it.
+class SNConv2d(ResampleConv2d):
+    """Of spectrally normalized weight: the matrix is [outputs, inputs * k * k], that of the k x k
+    kernel, whatever the resampling makes of it.
     """
 
     def __init__(
@@ -112,15 +107,11 @@ class SNConv2d(nn.Conv2d):
         resample: Resample = "none",
         power: PowerIteration = PowerIteration(),  # noqa: B008 - an immutable tuple
     ):
-        super().__init__(
-            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias
-        )
-        self.resample: Resample = resample
+        super().__init__(in_channels, out_channels, kernel_size, bias, resample)
         self.power = power
         add_buffers(self, out_channels, power)
 
     def forward(self, input: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
-        """See `convolve`."""
         weight = normalized(self, self.weight, self.power)
         return convolve(input, weight, self.bias, self.resample)
 
@@ -140,7 +131,6 @@ class SNLinear(nn.Linear):
         add_buffers(self, out_features, power)
 
     def forward(self, input: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
-        """The product and the bias."""
         return F.linear(input, normalized(self, self.weight, self.power), self.bias)
 
 
@@ -159,5 +149,4 @@ class SNEmbedding(nn.Embedding):
         self.per_class = ("weight", *(name for name, _ in self.named_buffers()))
 
     def forward(self, input: Labels) -> Float[Tensor, "n d"]:
-        """See `lookup`."""
         return lookup(input, normalized(self, self.weight, self.power))

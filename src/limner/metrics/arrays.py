@@ -45,14 +45,7 @@ def num_single_classes(data: ImageSet) -> int:
 
 @dataclass(frozen=True)
 class ArrayData:
-    """An ImageSet in memory.
-
-    Attributes:
-        images: uint8 [N, H, W, C].
-        labels: int64 [N].
-        num_classes: 0 without classes.
-        sha256: identity of all of it, for caches.
-    """
+    """An ImageSet in memory, with classes or none."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -64,6 +57,5 @@ class ArrayData:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
         _, height, width, channels = self.images.shape
         return channels, height, width

@@ -155,9 +155,8 @@ class Rows:
 class Metric:
     """A score: what it reads, what it keeps of both sides, and the figures from these.
 
-    A class in METRICS, or one of a user's own, "module:Class". It has the facts and `compare`, and
-    `begin` where all rows need not be kept. Both sides go the same way, and so do the two halves
-    of the real images that make the floor.
+    It has the facts and `compare`, and `begin` where all rows need not be kept. Both sides go the
+    same way, and so do the two halves of the real images that make the floor.
 
     Attributes:
         figures: their names; there may be more, one for each level or so.

@@ -70,9 +70,6 @@ def classification_accuracy(
     return class_accuracy(in_batches(network, real), real_labels)
 
 
-# --- the metrics -----------------------------------------------------------
-
-
 class IntraFid(Metric):
     """See `intra_class_distance`."""
 

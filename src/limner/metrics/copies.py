@@ -6,8 +6,7 @@ from torch import Tensor
 
 from limner.core.errors import LimnerError
 from limner.metrics.frechet import checked
-
-ROWS_PER_BLOCK = 1024
+from limner.metrics.neighbours import ROWS_PER_BLOCK, euclidean
 
 
 def nearest_rows(
@@ -24,10 +23,6 @@ def nearest_rows(
             f"nearest images: {k} of {tuple(rows.shape)} for {tuple(queries.shape)}; give features "
             "of one width and 1 or more neighbours, no more than there are images"
         )
-    near = [
-        torch.cdist(block, rows, compute_mode="donot_use_mm_for_euclid_dist").topk(
-            k, dim=1, largest=False
-        )
-        for block in queries.split(ROWS_PER_BLOCK)
-    ]
+    blocks = (euclidean(block, rows) for block in queries.split(ROWS_PER_BLOCK))
+    near = [distances.topk(k, dim=1, largest=False) for distances in blocks]
     return torch.cat([n.values for n in near]), torch.cat([n.indices for n in near])

@@ -3,7 +3,6 @@
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Int, UInt8
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from limner.core import distributed
 from limner.core.errors import LimnerError
-from limner.metrics.arrays import num_single_classes
+from limner.metrics.arrays import ImageSet, num_single_classes
 from limner.metrics.base import Accumulator, Metric, Result, fed
 from limner.metrics.features import Extractor, default_features
 from limner.metrics.features.base import CPU, PIXELS_MAX
@@ -22,14 +21,7 @@ from limner.metrics.reading import accumulated
 from limner.metrics.reference import Reference
 from limner.metrics.streams import ImageStream, as_stream
 
-if TYPE_CHECKING:
-    from limner.metrics.arrays import ImageSet
-
-OWN_CLASSES = (
-    "classifier",
-    "random-conv",
-    "pixels",
-)  # extractors that know no others than the data's
+OWN_CLASSES = ("classifier", "random-conv", "pixels")  # they know no others than the data's
 INCEPTION = "inception"  # the network of 2015 with the published weights, and nothing else
 
 Images = UInt8[Tensor, "n c h w"] | ImageStream
@@ -41,11 +33,11 @@ Evaluator = Callable[[Sample], list[Result]]
 def evaluate_images(
     fake_images: Images,
     fake_labels: Classes | None,
-    data: "ImageSet",
+    data: ImageSet,
     metrics: Sequence[str],
     extractor: str | Extractor | None = None,
     seed: int = 0,
-    held_out: "ImageSet | None" = None,
+    held_out: ImageSet | None = None,
     moments: Moments | str | os.PathLike[str] | None = None,
 ) -> list[Result]:
     """Score generated images against a data set, each figure with its real-against-real floor.
@@ -53,14 +45,10 @@ def evaluate_images(
     Args:
         fake_images: of the data's shape.
         fake_labels: the classes that were asked for; None for unconditional images.
-        data: real images; see `Reference` for which of them are compared with.
-        metrics: names in METRICS, or "module:Class".
-        extractor: name, "module:Class" or object; None takes `default_features`. The
-            results say which it was.
+        metrics: see `find_metric`.
+        data, extractor, held_out, moments: see `Reference`; a figure against moments has a name
+            that ends in their hash.
         seed: of the reference's order and of subsets.
-        held_out: real images that the generator has not seen, to compare with in place of `data`.
-        moments: a file of mu and sigma in the place of the real images, for the Frechet distance;
-            the figure's name ends in the file's hash.
 
     Returns:
         one Result a figure, in the order of `metrics`.
@@ -74,7 +62,7 @@ def evaluate_images(
 
 
 def make_evaluator(
-    data: "ImageSet",
+    data: ImageSet,
     metrics: Sequence[str],
     num: int,
     extractor: str | Extractor | None = None,
@@ -152,11 +140,9 @@ def _results(
     used = reference.used_by(metric.reads)
     moments = reference.moments_for(metric)
     num_real = 0 if metric.alone or moments is not None else len(reference)
-    if used is None:
-        shrinks = metric.reads == "pixels" and max(reference.data.image_shape[1:]) > PIXELS_MAX
-        resize = f"area-{PIXELS_MAX}" if shrinks else None
-    else:
-        resize = getattr(used, "resize", None)
+    resize = getattr(used, "resize", None)
+    if metric.reads == "pixels" and max(reference.data.image_shape[1:]) > PIXELS_MAX:
+        resize = f"area-{PIXELS_MAX}"
     return [
         Result(
             metric=name,
@@ -205,14 +191,10 @@ def find_metric(name: str) -> Metric:
 
 
 def check_metrics(
-    names: Sequence[str], data: "ImageSet", extractor: str | Extractor | None = None
+    names: Sequence[str], data: ImageSet, extractor: str | Extractor | None = None
 ) -> None:
-    """Refuse metrics that are unknown or that the data cannot have with this extractor.
-
-    Raises:
-        LimnerError: names the metric and the reason.
-    """
-    extractor = default_features(cast(Any, data)) if extractor is None else extractor
+    """Refuse metrics that are unknown or that the data cannot have with this extractor."""
+    extractor = default_features(data) if extractor is None else extractor
     for name in names:
         metric = find_metric(name)
         num_classes = num_single_classes(data)
@@ -235,7 +217,7 @@ def check_metrics(
             )
 
 
-def _check_images(images: Tensor | ImageStream, labels: Tensor | None, data: "ImageSet") -> None:
+def _check_images(images: Tensor | ImageStream, labels: Tensor | None, data: ImageSet) -> None:
     is_tensor = isinstance(images, Tensor)
     if (is_tensor and images.dtype != torch.uint8) or tuple(images.shape[-3:]) != data.image_shape:
         kind = images.dtype if is_tensor else torch.uint8

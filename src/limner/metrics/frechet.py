@@ -34,11 +34,7 @@ class RunningMoments:
         self.scatter = torch.zeros(width, width, dtype=torch.float64)
 
     def add(self, features: Float[Tensor, "n d"]) -> None:
-        """More rows.
-
-        Raises:
-            LimnerError: another width than before, or values that are not finite.
-        """
+        """Raises LimnerError for another width than before, or values that are not finite."""
         for block in features.split(ROWS_PER_BLOCK) if len(features) else ():
             rows = checked(block, 1)
             mean = rows.mean(dim=0)
@@ -73,22 +69,14 @@ class RunningMoments:
             self.merge(int(num), mean, scatter.view(width, width))
 
     def gaussian(self) -> Gaussian:
-        """Mean and unbiased covariance of all rows so far.
-
-        Raises:
-            LimnerError: fewer than two rows.
-        """
+        """Mean and unbiased covariance; raises LimnerError for fewer than two rows."""
         if self.num < 2:
             raise LimnerError(f"{self.num} images are too few for this score; give 2")
         return Gaussian(self.mean.clone(), self.scatter / (self.num - 1))
 
 
 def moments(features: Float[Tensor, "n d"]) -> Gaussian:
-    """Mean and unbiased covariance.
-
-    Raises:
-        LimnerError: fewer than two rows, or values that are not finite.
-    """
+    """Mean and unbiased covariance; see `RunningMoments` for errors."""
     running = RunningMoments()
     running.add(features)
     return running.gaussian()
@@ -187,9 +175,6 @@ def _symmetric_root(cov: Tensor) -> Tensor:
     return values.clamp_min(0.0).sqrt()[:, None] * vectors.T
 
 
-# --- the metric ------------------------------------------------------------
-
-
 class Distribution:
     """The accumulator of mean and covariance. Of fewer than `MIN_IMAGES_A_FEATURE` images on either
     side it keeps the rows: these make a covariance that lacks rank, whose root needs rows."""
@@ -215,7 +200,6 @@ class Distribution:
         self.kept.share()
 
     def gaussian(self) -> Gaussian:
-        """Of what it was shown."""
         assert self.kept is not None
         return moments(self.kept.rows) if isinstance(self.kept, Rows) else self.kept.gaussian()
 

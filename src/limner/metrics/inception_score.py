@@ -31,20 +31,14 @@ class SplitSums:
         shuffle_seed: int | None = SHUFFLE_SEED,
         drop_remainder: bool = False,
     ):
-        """See `inception_score`.
-
-        Raises:
-            LimnerError: fewer rows than splits, or no split.
-        """
+        """See `inception_score`."""
         if not 1 <= num_splits <= num:
             raise LimnerError(
                 f"Inception score: {num_splits} splits of {num} images; give 1 to {num} splits, "
                 "or more images"
             )
-        size = num // num_splits
-        ends = [
-            i * size if drop_remainder else i * num // num_splits for i in range(num_splits + 1)
-        ]
+        num_used = num - num % num_splits if drop_remainder else num
+        ends = [i * num_used // num_splits for i in range(num_splits + 1)]
         order = np.arange(num)
         if shuffle_seed is not None:
             order = np.random.RandomState(shuffle_seed).permutation(num)
@@ -57,11 +51,7 @@ class SplitSums:
         self.entropies = torch.zeros(num_splits, dtype=torch.float64)  # less their sign
 
     def add(self, rows: Float[Tensor, "n classes"], places: Int[Tensor, " n"]) -> None:
-        """Probabilities of the images at `places`.
-
-        Raises:
-            LimnerError: rows that are no probabilities, or not finite.
-        """
+        """Probabilities of the images at `places`, else LimnerError."""
         rows = checked_rows(rows, 0).double()
         if bool((rows < 0).any()) or bool(((rows.sum(dim=1) - 1).abs() > 1e-3).any()):
             raise LimnerError("Inception score: rows must be probabilities that sum to 1")
@@ -76,7 +66,6 @@ class SplitSums:
             self.entropies[split] += torch.xlogy(of_split, of_split).sum()
 
     def share(self) -> None:
-        """Take in the rows of the other processes."""
         self.nums, self.sums, self.entropies = (
             distributed.summed(some) for some in (self.nums, self.sums, self.entropies)
         )

@@ -87,12 +87,11 @@ def kernel_distance(
     kernel: Kernel | None = None,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Mean and standard deviation of the discrepancy over random subsets of both sides.
+    """Mean and standard deviation of the discrepancy over random subsets, see `kernel_subsets`.
 
     Args:
         subset_size: rows in a subset; no more than min(n, m) are taken.
         kernel: None is the polynomial of degree 3 of the paper.
-        seed: see `kernel_subsets`.
 
     Raises:
         LimnerError: see `checked`; different widths; no subset asked for.
@@ -140,9 +139,6 @@ def _discrepancies(a: Tensor, b: Tensor, subsets: Subsets, kernel: Kernel) -> np
         values += (chosen @ matrix * chosen).sum(dim=1) / (num * (num - 1))
     values -= 2.0 * (of_a @ kernel(a, b) * of_b).sum(dim=1) / num**2
     return values.numpy()
-
-
-# --- the metric ------------------------------------------------------------
 
 
 class Kid(Metric):

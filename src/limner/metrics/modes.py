@@ -78,11 +78,7 @@ def stacked_base(data: ImageSet) -> int | None:
 
 
 def classifier_of_modes(data: ImageSet) -> Classifier:
-    """The data's classifier; of stacked data (see `stacked_base`) one of single channels.
-
-    Raises:
-        LimnerError: see `classifier_of`.
-    """
+    """The data's, see `classifier_of`; of stacked data (see `stacked_base`) one of channels."""
     base = stacked_base(data)
     if base is None:
         return classifier_of(data)
@@ -98,9 +94,6 @@ def _channels_of(data: ImageSet, base: int) -> ArrayData:
     labels = np.asarray(data.labels[:num])[:, None] // powers % base
     gray = images.transpose(0, 3, 1, 2).reshape(num * channels, height, width, 1)
     return ArrayData(gray, labels.reshape(-1), base, f"{data.sha256}-channels")
-
-
-# --- the metrics -----------------------------------------------------------
 
 
 class Modes(Metric):

@@ -38,7 +38,6 @@ class Moments:
 
     @property
     def gaussian(self) -> Gaussian:
-        """The two."""
         return Gaussian(self.mean, self.covariance)
 
     @property
@@ -66,19 +65,11 @@ def read_moments(path: str | os.PathLike[str]) -> Moments:
         )
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise LimnerError(f"{place}: holds values that are not finite; compute the moments again")
-    largest = np.abs(covariance).max()
-    if (
-        np.abs(covariance - covariance.T).max() > SYMMETRY * largest
-        or (np.diag(covariance) < 0).any()
-    ):
+    difference, largest = np.abs(covariance - covariance.T).max(), np.abs(covariance).max()
+    if difference > SYMMETRY * largest or (np.diag(covariance) < 0).any():
         raise LimnerError(f"{place}: sigma is no covariance; compute the moments again")
-    return Moments(
-        torch.from_numpy(mean),
-        torch.from_numpy(covariance),
-        sha256_of(place),
-        str(place),
-        _features(place),
-    )
+    tensors = torch.from_numpy(mean), torch.from_numpy(covariance)
+    return Moments(*tensors, sha256_of(place), str(place), _features(place))
 
 
 def features_id(name: str, weights_sha256: str | None) -> str:

@@ -1,8 +1,6 @@
 """Multi-scale structural similarity (Wang et al. 2003), a measure of variety: pairs of generated
 images should be as unlike as pairs of real ones (Odena et al. 2017, Karras et al. 2018)."""
 
-import itertools
-
 import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
@@ -83,16 +81,11 @@ def mean_ms_ssim(images: UInt8[Tensor, "n c h w"]) -> float:
     if num_pairs == 0:
         raise LimnerError(f"MS-SSIM: {len(images)} images; give at least 2")
     size = max(PIXELS_PER_BATCH // images[0].numel(), 1)
-    ends = [*range(0, num_pairs, size), num_pairs]
+    first, second = images[: 2 * num_pairs : 2], images[1::2]
     total = 0.0
-    for begin, end in itertools.pairwise(ends):
-        total += float(
-            ms_ssim(images[2 * begin : 2 * end : 2], images[2 * begin + 1 : 2 * end : 2]).sum()
-        )
+    for pair in zip(first.split(size), second.split(size), strict=True):
+        total += float(ms_ssim(*pair).sum())
     return total / num_pairs
-
-
-# --- the metric ------------------------------------------------------------
 
 
 class MsSsim(Metric):

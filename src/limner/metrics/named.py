@@ -9,10 +9,7 @@ from limner.core.errors import LimnerError
 
 def named(name: str, table: Mapping[str, Any], what: str) -> Any:
     """The entry of a table; or of a user's module, "module:Class" or "FILE.py:Class", which is
-    imported because the user asked for it by name.
-
-    Args:
-        what: "metric", for messages.
+    imported because the user asked for it by name. `what`, for messages: "metric".
 
     Raises:
         LimnerError: neither; names the nearest of the table.

@@ -32,10 +32,7 @@ def precision_recall_density_coverage(
     Precision and recall: Kynkaanniemi et al. 2019, equation 2. Density and coverage: Naeem et al.
     2020, equations 3 and 5. Balls are closed and a point is not its own neighbour.
 
-    Args:
-        real, fake: features. Distances are Euclidean, in float64, held for `ROWS_PER_BLOCK` rows
-            at a time.
-        k: the neighbour that sets a ball's radius.
+    Distances are Euclidean, in float64, held for `ROWS_PER_BLOCK` rows at a time.
 
     Raises:
         LimnerError: k neighbours do not exist, or see `checked`.
@@ -49,7 +46,7 @@ def precision_recall_density_coverage(
     recalled = torch.zeros(len(real), dtype=torch.bool)
     for start in range(0, len(real), ROWS_PER_BLOCK):
         rows = slice(start, start + ROWS_PER_BLOCK)
-        distances = _distances(real[rows], fake)
+        distances = euclidean(real[rows], fake)
         num_balls_of_fake += (distances <= real_radii[rows, None]).sum(dim=0)
         recalled[rows] = (distances <= fake_radii[None, :]).any(dim=1)
         nearest_fake[rows] = distances.amin(dim=1)
@@ -71,10 +68,8 @@ def nearest_neighbour_score(
 
     With fakes and their intended labels as training set and real images as test set this is the
     classification accuracy score (Ravuri and Vinyals 2019) with one neighbour in place of a
-    ResNet: it falls with wrong classes, with poor images and with missing variety.
-
-    Args:
-        train, test: on one scale, which does not matter otherwise.
+    ResNet: it falls with wrong classes, with poor images and with missing variety. Both sides must
+    be on one scale, which does not matter otherwise.
 
     Raises:
         LimnerError: rows and labels differ in number or width, or one side is empty.
@@ -114,18 +109,15 @@ def _share(flags: Tensor) -> float:
 def _radii(rows: Tensor, k: int) -> Tensor:
     blocks = []
     for start in range(0, len(rows), ROWS_PER_BLOCK):
-        distances = _distances(rows[start : start + ROWS_PER_BLOCK], rows)
+        distances = euclidean(rows[start : start + ROWS_PER_BLOCK], rows)
         # the smallest is the point itself (or a duplicate at the same distance 0)
         blocks.append(distances.topk(k + 1, dim=1, largest=False).values[:, -1])
     return torch.cat(blocks)
 
 
-def _distances(x: Tensor, y: Tensor) -> Tensor:
+def euclidean(x: Tensor, y: Tensor) -> Tensor:
     # by differences, not by products: duplicates must be at distance 0 exactly, for radii can be 0
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-# --- the metrics -----------------------------------------------------------
 
 
 class Prdc(Metric):

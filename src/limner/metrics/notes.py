@@ -8,14 +8,9 @@ class Counted(Protocol):
     """What of a Result says what it may be compared with."""
 
     @property
-    def metric(self) -> str:
-        """The family that was asked for."""
-        ...
-
+    def metric(self) -> str: ...
     @property
-    def num(self) -> int:
-        """Generated images."""
-        ...
+    def num(self) -> int: ...
 
 
 def notes(results: Sequence[Counted]) -> list[str]:

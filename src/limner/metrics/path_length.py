@@ -26,7 +26,6 @@ DISCARDED = (1.0, 99.0)  # percentiles beyond which the few enormous lengths are
 PAIRS_PER_BATCH = 32
 NUM_MAX = 10_000
 
-Interpolation = Literal["slerp", "lerp"]
 Where = Literal["full", "end"]
 WHERE: tuple[Where, ...] = ("full", "end")
 
@@ -74,14 +73,12 @@ def _through(extractor: Pretrained, images: Tensor) -> Tensor:
 
 
 def interpolated(
-    a: Float[Tensor, "n z"], b: Float[Tensor, "n z"], t: Float[Tensor, " n"], how: Interpolation
+    a: Float[Tensor, "n z"], b: Float[Tensor, "n z"], t: Float[Tensor, " n"]
 ) -> Float[Tensor, "n z"]:
-    """Latents at the shares t of the ways from a to b: on straight lines, or on great circles with
-    lengths that go straight from one to the other. In double precision."""
+    """Latents at the shares t of the ways from a to b, on great circles with lengths that go
+    straight from one to the other. In double precision."""
     a, b, t = a.double(), b.double(), t.double()[:, None]
     straight = a + (b - a) * t
-    if how == "lerp":
-        return straight
     length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
     unit_a, unit_b = a / length_a, b / length_b
     angle = (unit_a * unit_b).sum(dim=1, keepdim=True).clamp(-1, 1).arccos()
@@ -98,7 +95,6 @@ def path_lengths(
     z_dim: int,
     num_classes: int = 0,
     where: Where = "full",
-    how: Interpolation = "slerp",
     seed: int = 0,
 ) -> Float[Tensor, " num"]:
     """|f(G(z(t + epsilon))) - f(G(z(t)))|^2 / epsilon^2 for `num` ways between two latents.
@@ -108,15 +104,13 @@ def path_lengths(
         features: images as they are -> [n, D].
         num_classes: each way has one class, drawn evenly.
         where: "full" takes t from 0..1, "end" is t = 0.
-        how: see `interpolated`.
-        seed: of latents, places and classes.
     """
     draws = stream("metrics", "path length", seed)
     a, b = (torch.randn(num, z_dim, generator=draws, dtype=torch.float64) for _ in range(2))
     t = torch.rand(num, generator=draws, dtype=torch.float64)
     y = torch.randint(num_classes, (num,), generator=draws) if num_classes else None
     t = t if where == "full" else torch.zeros_like(t)
-    first, second = (interpolated(a, b, at, how).float() for at in (t, t + EPSILON))
+    first, second = (interpolated(a, b, at).float() for at in (t, t + EPSILON))
     squares = []
     for begin in range(0, num, PAIRS_PER_BATCH):
         part = slice(begin, begin + PAIRS_PER_BATCH)
@@ -142,15 +136,8 @@ def mean_path_length(lengths: Float[Tensor, " n"]) -> tuple[float, float]:
     return float(kept.mean()), float(kept.std())
 
 
-# --- the metric ------------------------------------------------------------
-
-
 def check_paths(images: "ImageStream", reference: "Reference") -> None:
-    """Refuse the path length before anything is made.
-
-    Raises:
-        LimnerError: images that no generator makes, or features that read no floats.
-    """
+    """Refuse, before anything is made, images of no generator and features that read no floats."""
     if images.generate is None:
         raise LimnerError("metric 'ppl' needs a generator, and these are images; leave it out")
     features_of_floats(reference.extractor)
@@ -180,10 +167,8 @@ class Ppl(Metric):
 
     def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
         full, end = fake.rows.unbind(dim=1)
-        return {
-            "ppl": Figure(*mean_path_length(full)),
-            "ppl-end": Figure(*mean_path_length(end)),
-        }
+        found = {"ppl": mean_path_length(full), "ppl-end": mean_path_length(end)}
+        return {name: Figure(*figure) for name, figure in found.items()}
 
     def known_floors(self, reference: "Reference") -> dict[str, float]:
         return {}  # real images have no latents

@@ -1,7 +1,7 @@
 """What is kept of generated images for a list of metrics, each image looked at once."""
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
 
 from torch import Tensor
 
@@ -11,8 +11,6 @@ from limner.metrics.streams import ImageStream, Wanted, read
 
 ONE_PASS = ("features", "logits")  # of an extractor that has both
 LARGE = ("images", "pixels")  # of which those not kept should not be made, either
-
-Made = TypeVar("Made")
 
 
 def accumulated(
@@ -55,24 +53,12 @@ def _rows_by_kind(
 ) -> dict[str, Callable[[Tensor], Tensor]]:
     """How the rows of each kind are made, once for all metrics that read them."""
     kinds: set[Reads] = {metric.reads for metric in metrics.values()}
+    last = functools.lru_cache(maxsize=1)  # tensors are told apart by identity
     by_kind: dict[str, Callable] = {
-        kind: _Last(reference.rows_of(kind)) for kind in kinds if kind != "paths"
+        kind: last(reference.rows_of(kind)) for kind in kinds if kind != "paths"
     }
     both = getattr(reference.extractor, "rows", None)
     if both is not None and hasattr(reference.extractor, "logits") and kinds >= set(ONE_PASS):
-        once = _Last(both)
+        once = last(both)
         by_kind |= {"features": lambda x: once(x)[0], "logits": lambda x: once(x)[1]}
     return by_kind
-
-
-class _Last(Generic[Made]):
-    """A function of images that remembers its last answer."""
-
-    def __init__(self, function: Callable[[Tensor], Made]):
-        self.function = function
-        self.seen: tuple[Tensor, Made] | None = None
-
-    def __call__(self, images: Tensor) -> Made:
-        if self.seen is None or self.seen[0] is not images:
-            self.seen = images, self.function(images)
-        return self.seen[1]

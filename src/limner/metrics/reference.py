@@ -8,7 +8,7 @@ import statistics
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TypeVar
 
 import safetensors
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from limner.core.errors import LimnerError
 from limner.core.files import cache_directory, write_atomically
 from limner.core.streams import stream
-from limner.metrics.arrays import num_single_classes
+from limner.metrics.arrays import ImageSet, num_single_classes
 from limner.metrics.base import Accumulator, Figure, Metric, Reads, Real, Side, fed
 from limner.metrics.features import Classifier, Extractor, classifier_of, make_extractor
 from limner.metrics.features.base import (
@@ -33,12 +33,10 @@ from limner.metrics.frechet import moments as moments_of
 from limner.metrics.modes import classifier_of_modes
 from limner.metrics.moments_file import Moments, features_id, read_moments
 
-if TYPE_CHECKING:
-    from limner.metrics.arrays import ImageSet
-
 STATISTICS_VERSION = 4  # rises when a cached feature or floor would come out differently
 NUM_REAL_MAX = 50_000
 NUM_FLOOR_IMAGES = 20_000
+Kept = TypeVar("Kept")
 
 
 def halves(order: Tensor, num: int, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -72,10 +70,10 @@ class Reference:
 
     def __init__(
         self,
-        data: "ImageSet",
+        data: ImageSet,
         extractor: str | Extractor | None = None,
         seed: int = 0,
-        held_out: "ImageSet | None" = None,
+        held_out: ImageSet | None = None,
         moments: Moments | str | os.PathLike[str] | None = None,
         device: torch.device = CPU,
     ):
@@ -83,29 +81,23 @@ class Reference:
 
         Args:
             data: what the classifier, if one is needed, is trained on.
-            extractor: see `make_extractor`.
-            seed: of the order.
+            extractor, device: see `make_extractor`.
             held_out: compare with these and not with `data`, which the generator has seen.
-            moments: an .npz of mu and sigma (see `read_moments`) that takes the place of the real
-                images where a metric needs no more than that: the Frechet distance. The floor then
-                sets real images against the moments.
-            device: where a pretrained extractor that is given by name runs.
+            moments: see `read_moments`; they take the place of the real images where a metric needs
+                no more: the Frechet distance. The floor then sets real images against them.
 
         Raises:
-            LimnerError: the held-out images do not fit the data; see `make_extractor` and
-                `read_moments`.
+            LimnerError: the held-out images do not fit the data; see also the two functions.
         """
         self.data = data
         self.real = data if held_out is None else held_out
-        if self.real.image_shape != data.image_shape or self.real.num_classes not in (
-            0,
-            data.num_classes,
-        ):
+        fits = self.real.num_classes in (0, data.num_classes)
+        if self.real.image_shape != data.image_shape or not fits:
             raise LimnerError(
                 f"held-out images {self.real.image_shape} with {self.real.num_classes} classes do "
                 f"not fit the data, {data.image_shape} with {data.num_classes}"
             )
-        self.extractor = make_extractor(extractor, cast(Any, data), device)
+        self.extractor = make_extractor(extractor, data, device)
         self.seed = seed
         if moments is not None and not isinstance(moments, Moments):
             moments = read_moments(moments)
@@ -131,19 +123,19 @@ class Reference:
 
     @functools.cached_property
     def modes(self) -> Classifier:
-        """The classifier that tells modes; see `classifier_of_modes`."""
+        """See `classifier_of_modes`."""
         return classifier_of_modes(self.data)
 
     @functools.cached_property
     def gaussian(self) -> Gaussian:
-        """Mean and covariance of the reference's features, from the cache if they are there."""
+        """Of `features`, from the cache if they are there."""
         path = self._cached("safetensors", "moments", self.extractor)
-        kept = _read_tensors(path, "mean", "covariance")
+        kept = _kept(path, lambda found: _tensors(found, *Gaussian._fields))
         if kept is not None:
             return Gaussian(*kept)
-        mean, covariance = moments_of(self.features)
-        _keep(path, save({"mean": mean, "covariance": covariance}))
-        return Gaussian(mean, covariance)
+        gaussian = moments_of(self.features)
+        _keep(path, save(gaussian._asdict()))
+        return gaussian
 
     @functools.cached_property
     def classifier(self) -> Classifier:
@@ -154,9 +146,9 @@ class Reference:
 
     @functools.cached_property
     def features(self) -> Tensor:
-        """Features [N, D] of the reference, in its order, from the cache if they are there."""
+        """[N, D], in the reference's order, from the cache if they are there."""
         path = self._cached("safetensors", "features", self.extractor)
-        kept = _read_tensors(path, "features")
+        kept = _kept(path, lambda found: _tensors(found, "features"))
         if kept is not None:
             return kept[0]
         features = rows_in_parts(self.extractor.features, self.real, self.order).contiguous()
@@ -216,7 +208,7 @@ class Reference:
         path = None  # a user's own formula may have changed since
         if type(metric).__module__.partition(".")[0] == "limner":
             path = self._cached("json", f"floor {name} {num}{against}", self.used_by(metric.reads))
-        kept = _read_figures(path)
+        kept = _kept(path, _figures)
         if kept is not None:
             return kept
         rows = self._rows(metric.reads, self._num_for_floors(metric, num))
@@ -316,28 +308,25 @@ def _at(labels: Tensor | None, places: Tensor | slice) -> Tensor | None:
     return None if labels is None else labels[places]
 
 
-def _read_tensors(path: Path | None, *names: str) -> list[Tensor] | None:
-    """Tensors of a cached file; None where there is none that can be read."""
+def _kept(path: Path | None, read: Callable[[Path], Kept]) -> Kept | None:
+    """What is read from a cached file; None where there is none that can be read."""
     if path is None or not path.exists():
         return None
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            return [file.get_tensor(name) for name in names]
-    except (safetensors.SafetensorError, OSError) as error:
-        _complain(path, error)
+        return read(path)
+    except (safetensors.SafetensorError, ValueError, TypeError, AttributeError, OSError) as error:
+        line = " ".join(str(error).split())
+        warnings.warn(f"{path}: broken statistics ({line}); computed again", stacklevel=2)
         return None
 
 
-def _read_figures(path: Path | None) -> dict[str, float] | None:
-    """Figures of a cached file by name; None where there is none that can be read."""
-    if path is None or not path.exists():
-        return None
-    try:
-        found = json.loads(path.read_text())
-        return {str(name): float(value) for name, value in found.items()}
-    except (ValueError, TypeError, AttributeError, OSError) as error:
-        _complain(path, error)
-        return None
+def _tensors(path: Path, *names: str) -> list[Tensor]:
+    with safetensors.safe_open(path, "pt") as file:
+        return [file.get_tensor(name) for name in names]
+
+
+def _figures(path: Path) -> dict[str, float]:
+    return {str(name): float(value) for name, value in json.loads(path.read_text()).items()}
 
 
 def _keep(path: Path | None, content: bytes) -> None:
@@ -348,8 +337,3 @@ def _keep(path: Path | None, content: bytes) -> None:
         write_atomically(path, content)
     except OSError as error:
         warnings.warn(f"{error.filename}: {error.strerror}; not cached", stacklevel=2)
-
-
-def _complain(path: Path, error: Exception) -> None:
-    line = " ".join(str(error).split())
-    warnings.warn(f"{path}: broken statistics ({line}); computed again", stacklevel=3)

@@ -31,10 +31,6 @@ def sliced_wasserstein(
     matters: of few ones the distance is larger. One level of n images takes 75 kB x n for each
     side (1.2 GB for 16,384).
 
-    Args:
-        a, b: equally many images.
-        seed: of the places of the patches and of the directions.
-
     Raises:
         LimnerError: a side shorter than 16 pixels, or different shapes.
     """
@@ -43,10 +39,8 @@ def sliced_wasserstein(
             f"sliced Wasserstein distance: images {list(a.shape)} and {list(b.shape)}; give "
             f"equally many of one size, at least {SMALLEST_SIDE} pixels a side"
         )
-    values = {
-        str(height): _of_level(a, b, level, seed)
-        for level, (height, _) in enumerate(level_sizes(a.shape[2], a.shape[3]))
-    }
+    sizes = level_sizes(*a.shape[2:])
+    values = {str(height): _of_level(a, b, i, seed) for i, (height, _) in enumerate(sizes)}
     values["avg"] = torch.stack(list(values.values())).mean(dim=0)
     return {
         name: (float(repeats.mean()), float(repeats.std(unbiased=False)))
@@ -155,9 +149,6 @@ def _smoothed(images: Tensor) -> Tensor:
     flat = padded.reshape(num * channels, 1, height + 4, width + 4)
     flat = F.conv2d(F.conv2d(flat, line.view(1, 1, 5, 1)), line.view(1, 1, 1, 5))
     return flat.view(num, channels, height, width)
-
-
-# --- the metric ------------------------------------------------------------
 
 
 class Swd(Metric):

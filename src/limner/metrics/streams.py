@@ -38,7 +38,6 @@ class ImageStream:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(N, C, H, W), as of a tensor."""
         return (self.num, *self.image_shape)
 
     def __len__(self) -> int:

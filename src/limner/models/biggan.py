@@ -21,7 +21,6 @@ from limner.layers import (
     ClassTable,
     NormKind,
     at_least_single,
-    downsample,
     full_precision,
     required,
     upsample,
@@ -35,7 +34,6 @@ from limner.models.building import (
     Layers,
     channels_from_top,
     check_attention,
-    generator_layers,
     multipliers_at,
     power_of,
 )
@@ -61,10 +59,7 @@ class BigGanGenerator(Config, NetworkConfig, frozen=True):
     skip_z: cut the latent vector into a part for the first layer and one for each block; z_dim
         must be divisible by their number, 1 + log2(resolution / 4). Needs a shared_dim.
     attention: resolutions (pixels) after whose block self-attention stands.
-    norm: "batch" takes the statistics over the batch of each process, "moments" does too and keeps
-        the biased variance (BigGAN-PyTorch's mybn), "cross_replica" over that of all processes;
-        "instance" and "group" (of about channels_per_group channels) over each image; "none"
-        keeps scale and shift only. All but the first three leave samples independent.
+    norm, channels_per_group: see `limner.layers.norms.Norm2d`; "none" keeps scale and shift only.
     spectral_norm: of every layer but the shared class vectors. num_singular_values are logged,
         num_iterations of power iteration run a training forward.
     init: weights orthogonal, normal with deviation 0.02 or Glorot's uniform, biases zero; or
@@ -94,7 +89,6 @@ class BigGanGenerator(Config, NetworkConfig, frozen=True):
             raise ConfigError("skip_z: needs a shared_dim of 1 or more, the paper's is 128")
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """forward(z [N, z_dim], y) -> images [N, C, H, W] in [-1, 1]; see NetworkConfig."""
         return BigGanGeneratorNetwork(self, image_shape, num_classes)
 
 
@@ -123,7 +117,6 @@ class BigGanDiscriminator(Config, NetworkConfig, frozen=True):
     spectral_norm_eps: Epsilon = 1e-8
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
         return BigGanDiscriminatorNetwork(self, image_shape, num_classes)
 
 
@@ -149,7 +142,7 @@ class BigGanGeneratorNetwork(nn.Module):
         shared = num_classes > 0 and config.shared_dim > 0
         self.shared = ClassTable(num_classes, config.shared_dim) if shared else None
         condition_dim = self.part_dim + (config.shared_dim if shared else 0)
-        make = generator_layers(config, condition_dim, num_classes)
+        make = GeneratorLayers(config, condition_dim, num_classes)
         self.linear = make.linear(self.part_dim or config.z_dim, widths[0] * BOTTOM**2)
         self.blocks = nn.ModuleList(
             GeneratorBlock(inner, outer, make, size in config.attention)
@@ -160,7 +153,6 @@ class BigGanGeneratorNetwork(nn.Module):
         initialize(self, config.init)
 
     def forward(self, z: Float[Tensor, "n z"], y: Labels | None = None) -> Float[Tensor, "n c h w"]:
-        """Images in [-1, 1]."""
         check_latents(z, self.z_dim)
         first, conditions = self.split(z, y)
         h = self.linear(first)
@@ -217,7 +209,6 @@ class GeneratorBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "n i h w"], condition: Shaped[Tensor, "n ..."] | None
     ) -> Float[Tensor, "n o 2*h 2*w"]:
-        """The condition is what the norms take."""
         h = self.conv1(F.relu_(self.norm1(x, condition)))
         h = self.conv2(F.relu_(self.norm2(h, condition)))
         # A 1x1 convolution commutes with doubling, and is four times cheaper before it.
@@ -228,8 +219,33 @@ class GeneratorBlock(nn.Module):
 # --- discriminator ---------------------------------------------------------
 
 
-class BigGanDiscriminatorNetwork(nn.Module):
-    """See BigGanDiscriminator. `y` is needed with classes and ignored without."""
+class Projecting(nn.Module):
+    """A discriminator that scores linear(s) + <embed(y), s>: s the features, summed over relu'd
+    pixels, in float32 at least. `y` is needed with classes and ignored without.
+    """
+
+    num_classes: int
+    first: nn.Module
+    blocks: nn.ModuleList
+    linear: nn.Module
+    embed: nn.Module | None
+
+    def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:
+        if self.embed is not None:
+            y = required(y, self.num_classes)
+        h = self.first(x.contiguous(memory_format=torch.channels_last))
+        for block in self.blocks:
+            h = block(h)
+        with full_precision(h.device):
+            features = at_least_single(F.relu_(h)).sum((2, 3))
+            logits = self.linear(features).squeeze(1)
+            if self.embed is not None:
+                logits = logits + (self.embed(y) * features).sum(1)
+            return Scores(logits)
+
+
+class BigGanDiscriminatorNetwork(Projecting):
+    """See BigGanDiscriminator."""
 
     def __init__(
         self, config: BigGanDiscriminator, image_shape: tuple[int, int, int], num_classes: int
@@ -245,26 +261,17 @@ class BigGanDiscriminatorNetwork(nn.Module):
         check_attention(config.attention, sizes)
         make = Layers(power_of(config))
         wide, attention = config.wide, config.attention
-        self.num_classes = num_classes
-        self.first = FirstBlock(image_shape[0], widths[0], make, wide, sizes[0] in attention)
-        self.blocks = nn.ModuleList(
+        blocks = [
             DiscriminatorBlock(
-                (widths[i - 1], widths[i]), i < num_halvings, make, wide, sizes[i] in attention
+                channels, i < num_halvings, make, wide, sizes[i] in attention, i == 0
             )
-            for i in range(1, num_blocks)
-        )
+            for i, channels in enumerate(itertools.pairwise([image_shape[0], *widths]))
+        ]
+        self.num_classes = num_classes
+        self.first, self.blocks = blocks[0], nn.ModuleList(blocks[1:])
         self.linear = make.linear(widths[-1], 1)
         self.embed = make.table(num_classes, widths[-1]) if num_classes else None
         initialize(self, config.init)
-
-    def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:
-        """Logits of images in [-1, 1]."""
-        if self.embed is not None:
-            y = required(y, self.num_classes)
-        h = self.first(x.contiguous(memory_format=torch.channels_last))
-        for block in self.blocks:
-            h = block(h)
-        return Scores(projected(h, y, self.linear, self.embed))
 
 
 def bottom_of(bottom: int | None, num_last_blocks: int | None, resolution: int) -> tuple[int, int]:
@@ -276,48 +283,23 @@ def bottom_of(bottom: int | None, num_last_blocks: int | None, resolution: int) 
     return bottom, num_last_blocks
 
 
-def projected(
-    h: Float[Tensor, "n c h w"], y: Labels | None, linear: nn.Module, embed: nn.Module | None
-) -> Float[Tensor, " n"]:
-    """linear(s) + <embed(y), s> of the features s, summed over relu'd pixels, in float32 at least.
-
-    y is not None where there is an `embed`.
-    """
-    with full_precision(h.device):
-        features = at_least_single(F.relu_(h)).sum((2, 3))
-        logits = linear(features).squeeze(1)
-        if embed is not None:
-            logits = logits + (embed(y) * features).sum(1)
-        return logits
-
-
-class FirstBlock(nn.Module):
-    """conv, relu, conv, halve; the shortcut halves, then a 1x1 convolution. No relu on images."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, make: Layers, wide: bool, attention: bool
-    ):
-        super().__init__()
-        inner = out_channels if wide else in_channels
-        self.conv1 = make.conv(in_channels, inner, 3)
-        self.conv2 = make.conv(inner, out_channels, 3, "down")
-        self.shortcut = make.conv(in_channels, out_channels, 1)
-        self.attention = make.attention(out_channels) if attention else None
-
-    def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h//2 w//2"]:
-        """Halves the resolution."""
-        h = self.conv2(F.relu_(self.conv1(x)))
-        h = h.add_(self.shortcut(downsample(x)))
-        return h if self.attention is None else self.attention(h)
-
-
 class DiscriminatorBlock(nn.Module):
-    """relu, conv, relu, conv (, halve); the shortcut is a 1x1 convolution where shapes change."""
+    """relu, conv, relu, conv (, halve); the shortcut is a 1x1 convolution where shapes change.
+
+    No relu on images: the first block leaves its first one out.
+    """
 
     def __init__(
-        self, channels: tuple[int, int], halve: bool, make: Layers, wide: bool, attention: bool
+        self,
+        channels: tuple[int, int],
+        halve: bool,
+        make: Layers,
+        wide: bool,
+        attention: bool,
+        first: bool = False,
     ):
         super().__init__()
+        self.first = first
         in_channels, out_channels = channels
         resample: Resample = "down" if halve else "none"
         changes = halve or in_channels != out_channels
@@ -328,7 +310,6 @@ class DiscriminatorBlock(nn.Module):
         self.attention = make.attention(out_channels) if attention else None
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
-        """Halves the resolution, or keeps it."""
-        h = self.conv2(F.relu_(self.conv1(F.relu(x))))
+        h = self.conv2(F.relu_(self.conv1(x if self.first else F.relu(x))))
         h = h.add_(x if self.shortcut is None else self.shortcut(x))
         return h if self.attention is None else self.attention(h)

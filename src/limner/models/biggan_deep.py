@@ -13,9 +13,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from limner.core.config import Config
-from limner.core.protocols import Labels, NetworkConfig, Scores
+from limner.core.protocols import Labels, NetworkConfig
 from limner.layers import ClassTable, NormKind, downsample, required, upsample
-from limner.models.biggan import bottom_of, projected
+from limner.models.biggan import Projecting, bottom_of
 from limner.models.building import (
     BOTTOM,
     DISCRIMINATOR_TABLE,
@@ -25,7 +25,6 @@ from limner.models.building import (
     channels_from_top,
     check_attention,
     check_grows,
-    generator_layers,
     multipliers_at,
     power_of,
 )
@@ -69,7 +68,6 @@ class BigGanDeepGenerator(Config, NetworkConfig, frozen=True):
     spectral_norm_eps: Epsilon = 1e-8
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """forward(z [N, z_dim], y) -> images [N, C, H, W] in [-1, 1]; see NetworkConfig."""
         return BigGanDeepGeneratorNetwork(self, image_shape, num_classes)
 
 
@@ -95,7 +93,6 @@ class BigGanDeepDiscriminator(Config, NetworkConfig, frozen=True):
     spectral_norm_eps: Epsilon = 1e-8
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
         return BigGanDeepDiscriminatorNetwork(self, image_shape, num_classes)
 
 
@@ -122,7 +119,7 @@ class BigGanDeepGeneratorNetwork(nn.Module):
         self.num_classes = num_classes
         self.shared = ClassTable(num_classes, config.shared_dim) if num_classes else None
         condition_dim = config.z_dim + (config.shared_dim if num_classes else 0)
-        make = generator_layers(config, condition_dim, num_classes)
+        make = GeneratorLayers(config, condition_dim, num_classes)
         self.linear = make.linear(condition_dim, widths[0] * BOTTOM**2)
         self.blocks = nn.ModuleList()
         for (inner, outer), size in zip(itertools.pairwise(widths), resolutions, strict=True):
@@ -135,7 +132,6 @@ class BigGanDeepGeneratorNetwork(nn.Module):
         initialize(self, config.init)
 
     def forward(self, z: Float[Tensor, "n z"], y: Labels | None = None) -> Float[Tensor, "n c h w"]:
-        """Images in [-1, 1]."""
         check_latents(z, self.z_dim)
         condition = z
         if self.shared is not None:
@@ -178,7 +174,6 @@ class DeepGeneratorBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "n i h w"], condition: Shaped[Tensor, "n ..."]
     ) -> Float[Tensor, "n o new_h new_w"]:
-        """The condition is what the norms take."""
         h = self.conv1(F.relu_(self.norm1(x, condition)))
         h = self.conv2(F.relu_(self.norm2(h, condition)))
         h = self.conv3(F.relu_(self.norm3(h, condition)))
@@ -196,8 +191,8 @@ def inner_channels(num_channels: int) -> int:
 # --- discriminator ---------------------------------------------------------
 
 
-class BigGanDeepDiscriminatorNetwork(nn.Module):
-    """See BigGanDeepDiscriminator. `y` is needed with classes and ignored without."""
+class BigGanDeepDiscriminatorNetwork(Projecting):
+    """See BigGanDeepDiscriminator."""
 
     def __init__(
         self, config: BigGanDeepDiscriminator, image_shape: tuple[int, int, int], num_classes: int
@@ -228,15 +223,6 @@ class BigGanDeepDiscriminatorNetwork(nn.Module):
         self.embed = make.table(num_classes, widths[-1]) if num_classes else None
         initialize(self, config.init)
 
-    def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:
-        """Logits of images in [-1, 1]."""
-        if self.embed is not None:
-            y = required(y, self.num_classes)
-        h = self.first(x.contiguous(memory_format=torch.channels_last))
-        for block in self.blocks:
-            h = block(h)
-        return Scores(projected(h, y, self.linear, self.embed))
-
 
 class DeepDiscriminatorBlock(nn.Module):
     """Four times relu, convolution; halving before the last. The input is added.
@@ -258,7 +244,6 @@ class DeepDiscriminatorBlock(nn.Module):
         self.attention = make.attention(out_channels) if attention else None
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
-        """Halves the resolution, or keeps it."""
         h = self.conv1(F.relu(x))
         h = self.conv2(F.relu_(h))
         h = self.conv3(F.relu_(h))

@@ -1,11 +1,11 @@
 """How the networks of the BigGAN family make their layers, and what their configs check."""
 
-import dataclasses
 import itertools
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
+from limner.core.config import Config
 from limner.core.errors import ConfigError
 from limner.layers import (
     ClassTable,
@@ -40,11 +40,7 @@ DISCRIMINATOR_TABLE = GENERATOR_TABLE | {64: (1, 2, 4, 8, 16)}
 def multipliers_at(
     table: dict[int, tuple[int, ...]], given: tuple[int, ...], resolution: int
 ) -> tuple[int, ...]:
-    """Those given, or else the table's.
-
-    Raises:
-        ConfigError: none are given, and the table has no such resolution.
-    """
+    """Those given, or else the table's; ConfigError if it has no such resolution."""
     if given:
         return given
     if resolution not in table:
@@ -110,7 +106,6 @@ class Layers:
         return SNLinear(in_features, out_features, bias, self.power)
 
     def table(self, num_classes: int, dim: int) -> nn.Module:
-        """Of class vectors."""
         if self.power is None:
             return ClassTable(num_classes, dim)
         return SNEmbedding(num_classes, dim, self.power)
@@ -151,6 +146,11 @@ class NormFields(SpectralFields, Protocol):
     def output_norm_eps(self) -> float | None: ...
 
 
+def fields_of(config: Config) -> dict[str, Any]:
+    """Values by name."""
+    return {name: getattr(config, name) for name in config.__struct_fields__}
+
+
 def power_of(config: SpectralFields) -> PowerIteration | None:
     """How spectral norm is estimated; None without it."""
     if not config.spectral_norm:
@@ -158,16 +158,6 @@ def power_of(config: SpectralFields) -> PowerIteration | None:
     return PowerIteration(
         config.num_singular_values, config.num_iterations, config.spectral_norm_eps
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class NormOptions:
-    """Which norm a generator has, and its constants."""
-
-    kind: NormKind
-    channels_per_group: int
-    eps: float
-    output_eps: float
 
 
 class GeneratorLayers(Layers):
@@ -178,55 +168,31 @@ class GeneratorLayers(Layers):
         the norms are plain.
     """
 
-    def __init__(
-        self,
-        power: PowerIteration | None,
-        options: NormOptions,
-        condition_dim: int,
-        num_classes: int,
-    ):
-        super().__init__(power)
-        self.options = options
+    def __init__(self, config: NormFields, condition_dim: int, num_classes: int):
+        super().__init__(power_of(config))
+        self.config = config
         self.condition_dim = condition_dim
         self.num_classes = num_classes
 
     def norm(self, num_channels: int) -> nn.Module:
         """A block's: forward(x, condition)."""
-        options = self.options
+        config = self.config
         if not (self.condition_dim or self.num_classes):
-            return self._plain(num_channels, options.eps)
-        return ConditionalNorm2d(
-            num_channels,
-            self._from_condition(num_channels),
-            self._from_condition(num_channels),
-            options.kind,
-            options.eps,
-            channels_per_group=options.channels_per_group,
-        )
+            return self._plain(num_channels, config.batch_norm_eps)
+        gain, bias = (self._from_condition(num_channels) for _ in range(2))
+        options = config.norm, config.batch_norm_eps, config.channels_per_group
+        return ConditionalNorm2d(num_channels, gain, bias, *options)
 
     def output_norm(self, num_channels: int) -> nn.Module:
         """The one in front of the last convolution, always plain."""
-        return self._plain(num_channels, self.options.output_eps)
+        own = self.config.output_norm_eps
+        return self._plain(num_channels, self.config.batch_norm_eps if own is None else own)
 
     def _plain(self, num_channels: int, eps: float) -> nn.Module:
-        options = self.options
-        return PlainNorm2d(
-            num_channels, options.kind, eps, channels_per_group=options.channels_per_group
-        )
+        config = self.config
+        return PlainNorm2d(num_channels, config.norm, eps, config.channels_per_group)
 
     def _from_condition(self, num_channels: int) -> nn.Module:
         if self.condition_dim:
             return self.linear(self.condition_dim, num_channels, bias=False)
         return ClassTable(self.num_classes, num_channels)
-
-
-def generator_layers(config: NormFields, condition_dim: int, num_classes: int) -> GeneratorLayers:
-    """As the config asks; see GeneratorLayers."""
-    output_eps = config.output_norm_eps
-    options = NormOptions(
-        kind=config.norm,
-        channels_per_group=config.channels_per_group,
-        eps=config.batch_norm_eps,
-        output_eps=config.batch_norm_eps if output_eps is None else output_eps,
-    )
-    return GeneratorLayers(power_of(config), options, condition_dim, num_classes)

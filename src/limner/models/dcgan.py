@@ -45,7 +45,6 @@ class DcganGenerator(Config, NetworkConfig, frozen=True):
     norm: Norm = "batch"
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """forward(z [N, z_dim], y) -> images [N, C, H, W] in [-1, 1]; see NetworkConfig."""
         return DcganGeneratorNetwork(self, image_shape, num_classes)
 
 
@@ -65,7 +64,6 @@ class DcganDiscriminator(Config, NetworkConfig, frozen=True):
     norm: Norm = "batch"
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
         return DcganDiscriminatorNetwork(self, image_shape, num_classes)
 
 
@@ -97,7 +95,6 @@ class DcganGeneratorNetwork(nn.Module):
         initialize(self, config.conv_std, config.norm_mean, config.norm_std)
 
     def forward(self, z: Float[Tensor, "n z"], y: Labels | None = None) -> Float[Tensor, "n c h w"]:
-        """Images in [-1, 1]."""
         if self.embed is not None:
             z = torch.cat([z, self.embed(required(y, self.num_classes))], dim=1)
         h = z[:, :, None, None].contiguous(memory_format=torch.channels_last)
@@ -140,7 +137,6 @@ class DcganDiscriminatorNetwork(nn.Module):
         initialize(self, config.conv_std, config.norm_mean, config.norm_std)
 
     def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:
-        """Logits of images in [-1, 1]."""
         h = x.contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             h = block(h)
@@ -160,7 +156,6 @@ class DiscriminatorBlock(nn.Module):
         self.slope = slope
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h//2 w//2"]:
-        """Halves the resolution."""
         return F.leaky_relu(self.norm(self.conv(x)), self.slope, inplace=True)
 
 

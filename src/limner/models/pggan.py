@@ -155,7 +155,6 @@ class FirstBlock(nn.Module):
         self.config = config
 
     def forward(self, z: Float[Tensor, "n z"]) -> Float[Tensor, "n c h w"]:
-        """Feature maps of the base grid."""
         h = self.linear(z).contiguous(memory_format=torch.channels_last)
         h = activate(h, self.config)
         return activate(self.conv(h), self.config)
@@ -172,7 +171,6 @@ class UpBlock(nn.Module):
         self.config = config
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o 2*h 2*w"]:
-        """Doubles the resolution."""
         x = x if self.config.fused_scale else upsample(x)
         return activate(self.conv2(activate(self.conv1(x), self.config)), self.config)
 
@@ -254,7 +252,6 @@ class LastBlock(nn.Module):
         self.config = config
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n features"]:
-        """One vector an image."""
         if self.config.group_size:
             x = minibatch_deviation(x, self.config.group_size)
         h = activate(self.conv(x), self.config).flatten(1)

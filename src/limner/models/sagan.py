@@ -4,14 +4,13 @@ BigGAN's networks with a table of gains and biases for every layer and one self-
 the image's resolution and at most at 64 pixels (the paper's place at 128).
 """
 
-from typing import Any
-
 from torch import nn
 
 from limner.core.config import Config
 from limner.core.protocols import NetworkConfig
 from limner.layers import NormKind
 from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
+from limner.models.building import fields_of
 from limner.models.common import Epsilon, Few, FewOrNone, Init, Size
 
 
@@ -36,12 +35,9 @@ class SaganGenerator(Config, NetworkConfig, frozen=True):
 
     def network(self, attention: tuple[int, ...]) -> BigGanGenerator:
         """The same network as a BigGAN's config, with attention at these resolutions."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__struct_fields__}
-        fields["attention"] = attention
-        return BigGanGenerator(**fields)
+        return BigGanGenerator(**{**fields_of(self), "attention": attention})
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """forward(z [N, z_dim], y) -> images [N, C, H, W] in [-1, 1]; see NetworkConfig."""
         attention = places(self.attention, image_shape, lowest=8)
         return self.network(attention).build(image_shape, num_classes)
 
@@ -65,13 +61,10 @@ class SaganDiscriminator(Config, NetworkConfig, frozen=True):
     spectral_norm_eps: Epsilon = 1e-8
 
     def network(self, attention: tuple[int, ...]) -> BigGanDiscriminator:
-        """The same network as a BigGAN's config, with attention at these resolutions."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__struct_fields__}
-        fields["attention"] = attention
-        return BigGanDiscriminator(**fields)
+        """See SaganGenerator."""
+        return BigGanDiscriminator(**{**fields_of(self), "attention": attention})
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
         attention = places(self.attention, image_shape, lowest=4)
         return self.network(attention).build(image_shape, num_classes)
 

@@ -10,6 +10,7 @@ from limner.core.config import Config
 from limner.core.protocols import NetworkConfig
 from limner.layers import NormKind
 from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
+from limner.models.building import fields_of
 from limner.models.common import Epsilon, Few, FewOrNone, Init, Size
 
 
@@ -33,10 +34,9 @@ class SnganGenerator(Config, NetworkConfig, frozen=True):
 
     def network(self) -> BigGanGenerator:
         """The same network as a BigGAN's config."""
-        return BigGanGenerator(**{name: getattr(self, name) for name in self.__struct_fields__})
+        return BigGanGenerator(**fields_of(self))
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """forward(z [N, z_dim], y) -> images [N, C, H, W] in [-1, 1]; see NetworkConfig."""
         return self.network().build(image_shape, num_classes)
 
 
@@ -60,8 +60,7 @@ class SnganDiscriminator(Config, NetworkConfig, frozen=True):
 
     def network(self) -> BigGanDiscriminator:
         """The same network as a BigGAN's config."""
-        return BigGanDiscriminator(**{name: getattr(self, name) for name in self.__struct_fields__})
+        return BigGanDiscriminator(**fields_of(self))
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """forward(x [N, C, H, W] in [-1, 1], y) -> Scores(logits [N]); see NetworkConfig."""
         return self.network().build(image_shape, num_classes)

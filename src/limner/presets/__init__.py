@@ -40,17 +40,6 @@ PRESETS: dict[str, str | Variant] = {
 }
 
 
-# Classes of the data that presets are for, by parts of their names.
-CLASSES: dict[str, int] = {"imagenet": 1000, "biggan-ladder": 1000, "cifar100": 100}
-OTHER_CLASSES = 10  # CIFAR-10, MNIST, SVHN, digits
-
-
-def usual_classes(name: str) -> int:
-    """Classes of the data that the preset of that name is for, if it reads labels at all. A run
-    takes those of its own data, whatever they are."""
-    return next((num for part, num in CLASSES.items() if part in name), OTHER_CLASSES)
-
-
 def get(name: str) -> "Callable[[], RunConfig]":
     """The function of a preset's name.
 

@@ -66,6 +66,7 @@ def biggan_cifar10() -> RunConfig:
     500 epochs of 250 steps. The script also samples with the statistics of the batch at hand;
     limner always evaluates with running ones.
     """
+    adam = Adam(lr=2e-4, betas=(0.0, 0.999), eps=1e-8)
     return RunConfig(
         name="biggan-cifar10",
         generator=BigGanGenerator(width=64, z_dim=128, init="normal", spectral_norm_eps=1e-8),
@@ -75,10 +76,7 @@ def biggan_cifar10() -> RunConfig:
             Update(player="d", terms=(HingeD(),), repeats=4, forwards="joint"),
             Update(player="g", terms=(HingeG(),)),
         ),
-        optim=Players(
-            g=Adam(lr=2e-4, betas=(0.0, 0.999), eps=1e-8),
-            d=Adam(lr=2e-4, betas=(0.0, 0.999), eps=1e-8),
-        ),
+        optim=Players(g=adam, d=adam),
         controllers=(Ema(decay=0.9999, start_step=1000),),
         batch_size=50,
         steps=125_000,

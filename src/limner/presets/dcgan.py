@@ -12,6 +12,7 @@ from limner.objectives import NonSaturatingD, NonSaturatingG
 
 def dcgan_celeba64() -> RunConfig:
     """MMGeneration's dcgan_celeba-cropped_64_b128x1_300k: any folder of pictures, no labels."""
+    adam = Adam(lr=2e-4, betas=(0.5, 0.999))
     return RunConfig(
         name="dcgan-celeba64",
         generator=DcganGenerator(width=128, z_dim=100, max_channels=1024),
@@ -23,10 +24,7 @@ def dcgan_celeba64() -> RunConfig:
             Update(player="d", terms=(NonSaturatingD(),), forwards="fake_then_real"),
             Update(player="g", terms=(NonSaturatingG(),)),
         ),
-        optim=Players(
-            g=Adam(lr=2e-4, betas=(0.5, 0.999)),
-            d=Adam(lr=2e-4, betas=(0.5, 0.999)),
-        ),
+        optim=Players(g=adam, d=adam),
         batch_size=128,
         steps=300_002,
         intervals=Intervals(log=100, sample=1000, save=10_000),

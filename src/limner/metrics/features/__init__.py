@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from limner.core.errors import LimnerError
-from limner.metrics.arrays import num_single_classes
+from limner.metrics.arrays import ImageSet, num_single_classes
 from limner.metrics.features.base import CPU, Classifier, Extractor, KnowsClasses
 from limner.metrics.features.classifier import (
     ClassifierSettings,
@@ -29,10 +28,7 @@ from limner.metrics.features.random_conv import RandomConv
 from limner.metrics.features.weights import read_weights
 from limner.metrics.named import named
 
-if TYPE_CHECKING:
-    from limner.data import PreparedData
-
-EXTRACTORS: dict[str, Callable[["PreparedData"], Extractor]] = {
+EXTRACTORS: dict[str, Callable[[ImageSet], Extractor]] = {
     "inception": fid_inception,
     "inception-bfloat16": bfloat16_inception,
     "inception-torchvision": torchvision_inception,
@@ -52,7 +48,7 @@ SMALL = 32
 
 
 def make_extractor(
-    name: str | Extractor | None, data: "PreparedData", device: torch.device = CPU
+    name: str | Extractor | None, data: ImageSet, device: torch.device = CPU
 ) -> Extractor:
     """The extractor of a name, a file or nothing; networks that others trained run on `device`.
 
@@ -77,7 +73,7 @@ def make_extractor(
     return extractor
 
 
-def _made(name: str, data: "PreparedData") -> Extractor:
+def _made(name: str, data: ImageSet) -> Extractor:
     prefix, colon, rest = name.partition(":")
     if colon and prefix in LIBRARIES:
         return library_model(rest, prefix)
@@ -91,7 +87,7 @@ def _made(name: str, data: "PreparedData") -> Extractor:
     return extractor
 
 
-def default_features(data: "PreparedData") -> str:
+def default_features(data: ImageSet) -> str:
     """The name of the features for data where none is asked for.
 
     Images smaller than 32 pixels, and gray ones with labels (digits), are judged by networks of

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.core.images import to_unit_range
-
-if TYPE_CHECKING:
-    from limner.metrics.arrays import ImageSet
+from limner.metrics.arrays import ImageSet
 
 PIXELS_PER_BATCH = 1 << 18
 BYTES_PER_READ = 1 << 28
@@ -59,21 +57,20 @@ class Classifier(KnowsClasses, Protocol):
 
 
 @torch.no_grad()
-def in_batches(network: nn.Module, images: Tensor) -> Tensor:
+def in_batches(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """The network's rows [N, D] for uint8 images [N, C, H, W], shown in [-1, 1]."""
     pixels = images.shape[-1] * images.shape[-2]
     size = min(max(PIXELS_PER_BATCH // pixels, 1), 1024)
     return torch.cat([network(to_unit_range(batch)) for batch in images.split(size)])
 
 
-def rows_in_parts(rows: Callable[[Tensor], Tensor], data: "ImageSet", indices: Tensor) -> Tensor:
+def rows_in_parts(rows: Callable[[Tensor], Tensor], data: ImageSet, indices: Tensor) -> Tensor:
     """Rows [n, ...] of the images at int64 indices [n], at most 256 MB of images at a time."""
     num = max(BYTES_PER_READ // math.prod(data.image_shape), 1)
-    parts = [rows(images_at(data, some)) for some in indices.split(num)]
-    return torch.cat(parts)
+    return torch.cat([rows(images_at(data, some)) for some in indices.split(num)])
 
 
-def images_at(data: "ImageSet", indices: Tensor) -> Tensor:
+def images_at(data: ImageSet, indices: Tensor) -> Tensor:
     """The images at int64 indices [n] as uint8 [n, C, H, W]."""
     picked = np.ascontiguousarray(data.images[indices.numpy()])
     return torch.from_numpy(picked).permute(0, 3, 1, 2)
@@ -81,12 +78,15 @@ def images_at(data: "ImageSet", indices: Tensor) -> Tensor:
 
 def made_small(images: Tensor) -> Tensor:
     """uint8 [N, C, H, W]; sides above `PIXELS_MAX` are averaged down to it, for the cost."""
-    height, width = images.shape[-2:]
-    if max(height, width) > PIXELS_MAX:
-        size = (min(height, PIXELS_MAX), min(width, PIXELS_MAX))
-        parts = [F.interpolate(x.float(), size, mode="area") for x in images.split(256)]
-        images = torch.cat([part.round_().to(torch.uint8) for part in parts])
+    if max(images.shape[-2:]) > PIXELS_MAX:
+        images = averaged_down(images, PIXELS_MAX).round_().to(torch.uint8)
     return images.contiguous()
+
+
+def averaged_down(images: Tensor, size: int) -> Tensor:
+    """float32 [N, C, H, W] of uint8; sides above `size` are averaged down to it."""
+    sides = [min(side, size) for side in images.shape[-2:]]
+    return torch.cat([F.interpolate(x.float(), sides, mode="area") for x in images.split(256)])
 
 
 def without_draws(kind: type[nn.Module], *arguments: int) -> nn.Module:

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import filelock
 import safetensors
@@ -24,11 +23,8 @@ from limner.core.errors import LimnerError
 from limner.core.files import cache_directory, write_atomically
 from limner.core.images import to_unit_range
 from limner.core.streams import stream
-from limner.metrics.arrays import num_single_classes
+from limner.metrics.arrays import ImageSet, num_single_classes
 from limner.metrics.features.base import hash_of, images_at, in_batches, without_draws
-
-if TYPE_CHECKING:
-    from limner.metrics.arrays import ImageSet
 
 
 class ClassifierSettings(Config, frozen=True):
@@ -64,10 +60,8 @@ class SmallNetwork(nn.Module):
         for i, stride in enumerate(_strides(max(height, width))):
             out = settings.width if i == 0 else 2 * settings.width
             kernel = max(5, 2 * stride + 1) if i == 0 else 3
-            layers += [
-                without_draws(nn.Conv2d, channels, out, kernel, stride, kernel // 2),
-                nn.ReLU(),
-            ]
+            conv = without_draws(nn.Conv2d, channels, out, kernel, stride, kernel // 2)
+            layers += [conv, nn.ReLU()]
             channels, height, width = out, -(-height // stride), -(-width // stride)
         self.trunk = nn.Sequential(*layers)
         self.embed = without_draws(nn.Linear, channels * height * width, settings.num_features)
@@ -103,31 +97,19 @@ class DataClassifier:
         self.network = network.eval()
         self.held_out_accuracy = held_out_accuracy
         self.weights_sha256: str | None = hash_of(network.state_dict())
-        self._embedding = _Embedding(network)
 
     def features(self, images: Tensor) -> Tensor:
-        """uint8 [N, C, H, W] to float32 [N, num_features]."""
-        return in_batches(self._embedding, images)
+        return in_batches(self.network.features, images)
 
     def logits(self, images: Tensor) -> Tensor:
-        """uint8 [N, C, H, W] to float32 [N, classes]."""
         return in_batches(self.network, images)
-
-
-class _Embedding(nn.Module):
-    def __init__(self, network: SmallNetwork):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network.features(x)
 
 
 # --- training --------------------------------------------------------------
 
 
-def classifier_of(data: "ImageSet", settings: ClassifierSettings | None = None) -> DataClassifier:
-    """The classifier of a data set: from the cache, or trained now and put there.
+def classifier_of(data: ImageSet, settings: ClassifierSettings | None = None) -> DataClassifier:
+    """From the cache, or trained now and put there.
 
     Raises:
         LimnerError: the data have no labels, too few images, or a broken cached file.
@@ -153,7 +135,7 @@ def classifier_of(data: "ImageSet", settings: ClassifierSettings | None = None) 
     return _load(path, data, settings)
 
 
-def _load(path: Path, data: "ImageSet", settings: ClassifierSettings) -> DataClassifier:
+def _load(path: Path, data: ImageSet, settings: ClassifierSettings) -> DataClassifier:
     network = SmallNetwork(data.image_shape, data.num_classes, settings)
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -166,14 +148,12 @@ def _load(path: Path, data: "ImageSet", settings: ClassifierSettings) -> DataCla
 
 
 def train_classifier(
-    data: "ImageSet", settings: ClassifierSettings
+    data: ImageSet, settings: ClassifierSettings
 ) -> tuple[dict[str, Tensor], float]:
     """Train twice: without a held-out part, for its accuracy there, and on everything.
 
     Deterministic on one machine: own random streams and one thread, whatever the caller uses.
-
-    Returns:
-        the weights of the network trained on everything, and the held-out accuracy.
+    Returns the weights of the network trained on everything, and the held-out accuracy.
     """
     num = len(data)
     num_held_out = max(int(num * settings.held_out_share), 1)
@@ -186,38 +166,28 @@ def train_classifier(
         labels = torch.from_numpy(data.labels[held_out.numpy()])
         predicted = in_batches(network, images_at(data, held_out)).argmax(dim=1)
         accuracy = float((predicted == labels).double().mean())
-        network = _fitted(data, torch.arange(num), settings)
+    network = fitted_network(data, settings)
     weights = {name: value.detach().contiguous() for name, value in network.state_dict().items()}
     return weights, accuracy
 
 
-def fitted_network(data: "ImageSet", settings: ClassifierSettings) -> SmallNetwork:
+def fitted_network(data: ImageSet, settings: ClassifierSettings) -> SmallNetwork:
     """The network trained on all images, with one thread and streams of its own."""
     with one_thread(), torch.enable_grad():
         return _fitted(data, torch.arange(len(data)), settings)
 
 
-class _Plan(NamedTuple):
-    batch_size: int
-    num_steps: int
-
-
-def _plan(num: int, settings: ClassifierSettings) -> _Plan:
-    batch_size = min(settings.batch_size, num)
-    epochs = min(max(settings.num_shown / num, settings.min_epochs), settings.max_epochs)
-    return _Plan(batch_size, max(int(epochs * num) // batch_size, 1))
-
-
-def _fitted(data: "ImageSet", members: Tensor, settings: ClassifierSettings) -> SmallNetwork:
+def _fitted(data: ImageSet, members: Tensor, settings: ClassifierSettings) -> SmallNetwork:
     network = SmallNetwork(data.image_shape, data.num_classes, settings)
     network.initialize(stream(settings.seed, "classifier", "weights"))
     network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr, foreach=True)
-    plan = _plan(len(members), settings)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.lr, total_steps=plan.num_steps
-    )
-    for indices in _batches(members, plan, stream(settings.seed, "classifier", "order")):
+    num, size = len(members), min(settings.batch_size, len(members))
+    epochs = min(max(settings.num_shown / num, settings.min_epochs), settings.max_epochs)
+    num_steps = max(int(epochs * num) // size, 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=num_steps)
+    draws = stream(settings.seed, "classifier", "order")
+    for indices in _batches(members, size, num_steps, draws):
         images = to_unit_range(images_at(data, indices))
         labels = torch.from_numpy(data.labels[indices.numpy()])
         optimizer.zero_grad()
@@ -228,12 +198,10 @@ def _fitted(data: "ImageSet", members: Tensor, settings: ClassifierSettings) -> 
     return network.eval()
 
 
-def _batches(members: Tensor, plan: _Plan, generator: torch.Generator) -> Iterator[Tensor]:
-    left = plan.num_steps
+def _batches(members: Tensor, size: int, left: int, generator: torch.Generator) -> Iterator[Tensor]:
     while left:
         shuffled = members[torch.randperm(len(members), generator=generator)]
-        whole = shuffled[: len(shuffled) // plan.batch_size * plan.batch_size]
-        for indices in whole.split(plan.batch_size)[:left]:
+        for indices in shuffled[: len(shuffled) // size * size].split(size)[:left]:
             yield indices.sort().values  # in rising order, as a memory map likes it
             left -= 1
 

@@ -66,23 +66,25 @@ class Block(NamedTuple):
     pooled: int = 0
 
 
+def _numbered(prefix: str, *sizes: tuple[Any, ...]) -> list[Unit]:
+    return [Unit(f"{prefix}_{i}", *size) for i, size in enumerate(sizes, 1)]
+
+
 def _first(name: str, pooled: int) -> Block:
-    double = [("1", 64, 1), ("2", 96, 3), ("3", 96, 3)]
     chains = [
         [Unit("branch1x1", 64, 1)],
-        [Unit("branch5x5_1", 48, 1), Unit("branch5x5_2", 64, 5)],
-        [Unit(f"branch3x3dbl_{number}", *size) for number, *size in double],
+        _numbered("branch5x5", (48, 1), (64, 5)),
+        _numbered("branch3x3dbl", (64, 1), (96, 3), (96, 3)),
     ]
     return Block(name, chains, "average", pooled)
 
 
 def _middle(name: str, width: int) -> Block:
     double = [(width, 1), (width, COLUMN), (width, ROW), (width, COLUMN), (192, ROW)]
-    single = [(width, 1), (width, ROW), (192, COLUMN)]
     chains = [
         [Unit("branch1x1", 192, 1)],
-        [Unit(f"branch7x7_{i}", *size) for i, size in enumerate(single, 1)],
-        [Unit(f"branch7x7dbl_{i}", *size) for i, size in enumerate(double, 1)],
+        _numbered("branch7x7", (width, 1), (width, ROW), (192, COLUMN)),
+        _numbered("branch7x7dbl", *double),
     ]
     return Block(name, chains, "average", 192)
 
@@ -103,24 +105,15 @@ FIRST_HALVING = Block(
     "Mixed_6a",
     [
         [Unit("branch3x3", 384, 3, 2)],
-        [
-            Unit("branch3x3dbl_1", 64, 1),
-            Unit("branch3x3dbl_2", 96, 3),
-            Unit("branch3x3dbl_3", 96, 3, 2),
-        ],
+        _numbered("branch3x3dbl", (64, 1), (96, 3), (96, 3, 2)),
     ],
     "halve",
 )
 SECOND_HALVING = Block(
     "Mixed_7a",
     [
-        [Unit("branch3x3_1", 192, 1), Unit("branch3x3_2", 320, 3, 2)],
-        [
-            Unit("branch7x7x3_1", 192, 1),
-            Unit("branch7x7x3_2", 192, ROW),
-            Unit("branch7x7x3_3", 192, COLUMN),
-            Unit("branch7x7x3_4", 192, 3, 2),
-        ],
+        _numbered("branch3x3", (192, 1), (320, 3, 2)),
+        _numbered("branch7x7x3", (192, 1), (192, ROW), (192, COLUMN), (192, 3, 2)),
     ],
     "halve",
 )
@@ -275,17 +268,14 @@ def fid_inception(_: Any = None, path: Path | None = None) -> PretrainedClassifi
     """The Inception-v3 of FID: pool3's 2048 features, and 1008 logits without their bias.
 
     It is called "inception" only with the published weights, else "inception-" and the first
-    digits of its file's sha256, so that no other figure is taken for FID.
-
-    Args:
-        path: its weights, with torch-fidelity's names; by default $LIMNER_INCEPTION, limner's
-            cache or that of torch.hub.
+    digits of its file's sha256, so that no other figure is taken for FID. `path` has weights with
+    torch-fidelity's names; by default it is that of `Published`.
 
     Raises:
         LimnerError: no such file, or not one of this network.
     """
     path = TENSORFLOW.need("inception") if path is None else path
-    network = _loaded(InceptionNetwork, True, read_weights(path), path)
+    network = _loaded(True, read_weights(path), path)
     sha256 = sha256_of(path)
     known = sha256.startswith(TENSORFLOW.digits)
     name = "inception" if known else f"inception-{sha256[:8]}"
@@ -293,7 +283,7 @@ def fid_inception(_: Any = None, path: Path | None = None) -> PretrainedClassifi
 
 
 class _InBfloat16(nn.Module):
-    """A network whose convolutions compute in bfloat16; means and logits stay in float32."""
+    """Its convolutions compute in bfloat16; means and logits stay in float32."""
 
     def __init__(self, network: InceptionNetwork):
         super().__init__()
@@ -308,9 +298,6 @@ def bfloat16_inception(_: Any = None, path: Path | None = None) -> PretrainedCla
     """FID's Inception in bfloat16: for following a training, never for figures to publish.
 
     Its name ends in "-bfloat16", so its figures are `fd-inception-bfloat16` and never `fid`.
-
-    Raises:
-        LimnerError: see `fid_inception`.
     """
     whole = fid_inception(path=TENSORFLOW.need(BFLOAT16) if path is None else path)
     return PretrainedClassifier(
@@ -324,27 +311,18 @@ def bfloat16_inception(_: Any = None, path: Path | None = None) -> PretrainedCla
 
 
 def torchvision_inception(_: Any = None, path: Path | None = None) -> PretrainedClassifier:
-    """torchvision's Inception-v3 on images prepared as BigGAN-PyTorch's monitoring does.
-
-    Raises:
-        LimnerError: no such file, or not one of this network.
-    """
+    """torchvision's Inception-v3 on images prepared as BigGAN-PyTorch's monitoring does."""
     path = TORCHVISION.need("inception-torchvision") if path is None else path
-    tensors = {
-        name: value
-        for name, value in read_weights(path).items()
-        if not name.startswith("AuxLogits.")
-    }
-    network = _loaded(InceptionNetwork, False, tensors, path)
+    weights = read_weights(path).items()
+    tensors = {name: value for name, value in weights if not name.startswith("AuxLogits.")}
+    network = _loaded(False, tensors, path)
     name, resize = "inception-torchvision", "bilinear-299-aligned-corners"
     return PretrainedClassifier(name, sha256_of(path), network, _for_torchvision, resize)
 
 
-def _loaded(
-    kind: type[InceptionNetwork], tensorflow: bool, tensors: dict[str, Tensor], path: Path
-) -> InceptionNetwork:
+def _loaded(tensorflow: bool, tensors: dict[str, Tensor], path: Path) -> InceptionNetwork:
     with torch.device("meta"):
-        network = kind(tensorflow)
+        network = InceptionNetwork(tensorflow)
     counts = {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
     for name in counts - tensors.keys():  # older files lack them, and nothing reads them
         tensors[name] = torch.zeros((), dtype=torch.int64)

@@ -43,16 +43,11 @@ class Preparation(NamedTuple):
 
     @property
     def resize(self) -> str:
-        """The name of the filter."""
         return f"bilinear-antialias-{self.size[0]}x{self.size[1]}"
 
 
 class BeforeLast(nn.Module):
-    """A classifier as (what goes into its last linear layer, what comes out at its end).
-
-    Raises:
-        LimnerError: it has no linear layer.
-    """
+    """A classifier as (what goes into its last linear layer, what comes out at its end)."""
 
     def __init__(self, network: nn.Module, name: str):
         super().__init__()
@@ -106,9 +101,9 @@ def _torchvision(name: str) -> Found:
     names = models.list_models(module=models)
     if name not in names:
         raise LimnerError(f"torchvision has no network '{name}'{nearest(name, names)}")
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    if options:
-        options["aux_logits"] = False
+    options = {}
+    if name in ("googlenet", "inception_v3"):
+        options = {"init_weights": False, "aux_logits": False}
     with torch.random.fork_rng(devices=[]):
         network = models.get_model(name, weights=None, **options)
     weights = models.get_model_weights(name).DEFAULT
@@ -136,17 +131,12 @@ def _timm(name: str) -> Found:
         tuple(config["input_size"][-2:]), tuple(config["mean"]), tuple(config["std"])
     )
     hub, url = config.get("hf_hub_id"), config.get("url")
+    file, others = f"{name}.safetensors", ()
     if hub:
-        published = Published(
-            f"{name}.safetensors",
-            f"https://huggingface.co/{hub}/resolve/main/{HUB_FILE}",
-            "",
-            others=_in_hub_cache(hub),
-        )
-    else:
-        file = Path(url).name if url else f"{name}.safetensors"
-        published = Published(file, url or "its publisher", "")
-    return network, preparation, published
+        url, others = f"https://huggingface.co/{hub}/resolve/main/{HUB_FILE}", _in_hub_cache(hub)
+    elif url:
+        file = Path(url).name
+    return network, preparation, Published(file, url or "its publisher", "", others=others)
 
 
 def _in_hub_cache(hub: str) -> tuple[Path, ...]:

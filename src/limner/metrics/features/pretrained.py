@@ -25,15 +25,10 @@ class Pretrained:
     """An extractor around a network that gives features, and one that prepares its input.
 
     Args:
-        name: goes into the names of scores.
-        weights_sha256: of the file that the weights came from.
         network: prepared images to (features [n, d], logits [n, classes] or None).
         prepare: uint8 [n, 3, h, w] to what the network takes, all images alike.
         resize: how images are brought to the network's size, for instance "bilinear-299".
         has_small_steps: whether a step of 1e-4 of an image can be told from rounding.
-
-    Attributes:
-        device: where the network runs; see `place`.
     """
 
     def __init__(
@@ -57,16 +52,11 @@ class Pretrained:
             self.device = device
 
     def features(self, images: Images) -> Rows:
-        """uint8 [N, C, H, W], gray or color, to float32 [N, D]."""
         return self.rows(images)[0]
 
     @torch.no_grad()
     def rows(self, images: Images) -> tuple[Tensor, Tensor | None]:
-        """Features [N, D] and, where the network has any, logits [N, classes], from one pass.
-
-        Raises:
-            LimnerError: the images are neither gray nor color.
-        """
+        """Features and, where the network has any, logits [N, classes], from one pass."""
         features, logits = [], []
         size = BATCH_SIZE if self.device.type == "cpu" else BATCH_SIZE_ON_DEVICE
         for batch in in_color(images).split(size):
@@ -90,7 +80,6 @@ class PretrainedClassifier(Pretrained):
     """One whose network knows classes: those of its own training, not of the data."""
 
     def logits(self, images: Images) -> Rows:
-        """uint8 [N, C, H, W], gray or color, to float32 [N, classes]."""
         found = self.rows(images)[1]
         assert found is not None
         return found

@@ -5,17 +5,14 @@ classifier shows several), so they are a second opinion wherever labels exist.
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.core.streams import stream
+from limner.metrics.arrays import ImageSet
 from limner.metrics.features.base import hash_of, in_batches, without_draws
-
-if TYPE_CHECKING:
-    from limner.data import PreparedData
 
 NUM_NETWORKS = 3
 WIDTHS = (16, 32, 32)
@@ -57,7 +54,7 @@ class RandomConv(nn.Module):
 
     name = "random-conv"
 
-    def __init__(self, data: "PreparedData"):
+    def __init__(self, data: ImageSet):
         super().__init__()
         self.networks = nn.ModuleList(
             RandomNetwork(data.image_shape, stream(seed, "random-conv"))

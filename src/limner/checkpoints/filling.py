@@ -23,11 +23,8 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
 
 
 def check_fit(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """The check of `fill` alone, which also a module without memory (device "meta") can be asked.
-
-    Raises:
-        CheckpointError: as `fill`.
-    """
+    """The check of `fill` alone, which also a module without memory (device "meta") can be
+    asked."""
     own = module.state_dict()
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]
@@ -83,10 +80,7 @@ def refill(
     classes at all, and counts only between a network with and one without.
 
     Args:
-        module: the network to fill.
-        state: of the other network.
         source: a network that `state` fits exactly, also on the device "meta".
-        where: as for `fill`.
         both_conditional: neither of the two is without classes.
 
     Returns:

@@ -41,11 +41,8 @@ class Importer:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Importer":
-        """One with the given options.
-
-        Raises:
-            ConfigError: names an option that there is not, or whose value cannot be.
-        """
+        """One with the given options; ConfigError names one that there is not, or whose value
+        cannot be."""
         config: Any = cls
         return decode(config, dict(settings))
 

@@ -93,9 +93,7 @@ def report(data: Data, labels: Labels = "classes", progress: Progress | None = N
     """Look at every picture of a source or prepared set and say what is there.
 
     Args:
-        data: built-in name, path of a source or prepared directory, Source, or PreparedData.
         labels: how to read a source; a prepared set keeps its own.
-        progress: called with (pictures looked at, their number or None).
 
     Raises:
         DataError: the source as a whole cannot be read.

@@ -44,10 +44,7 @@ DTYPES = {
 
 def read_torch(path: str | Path, wanted: str = "a .pth that torch.save wrote") -> Any:
     """The tree that torch.save wrote; its tensors lie on the CPU, whatever device they came from.
-
-    Args:
-        path: the file.
-        wanted: what to give instead of a file that is plainly none of torch.save.
+    `wanted` is what to give instead of a file that is plainly none of torch.save.
 
     Returns:
         as `read_pickle`, and tensors. A Parameter comes back as a tensor, an OrderedDict as a dict;

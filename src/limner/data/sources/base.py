@@ -101,11 +101,7 @@ def with_beside(identity: str, beside: Path | None) -> str:
 
 
 def identity_of(path: Path) -> str:
-    """The digest that `Source.identity` describes, for a file or a folder.
-
-    Raises:
-        DataError: nothing is there.
-    """
+    """The digest that `Source.identity` describes, of a path; DataError where nothing is there."""
     digest = hashlib.sha256()
     if path.is_dir():
         for name, status in walk_files(path):

@@ -163,28 +163,19 @@ def truncate_lines(path: Path, step: int, strict: bool = True) -> None:
 
     A checkpoint is written after the lines up to its step were flushed. Lines behind them may be
     damaged by a loss of power (a disk may write the second of two lines and not the first), and
-    are beyond the step or of no consequence; they are dropped too.
-
-    Args:
-        strict: whether a damaged line before one of that step or earlier is an error: results
-            that were flushed are gone.
-
-    Raises:
-        CheckpointError: names file and line.
+    are beyond the step or of no consequence; they are dropped too. Before one of that step or
+    earlier, if `strict`, a damaged line means that results are gone: CheckpointError with file and
+    line.
     """
     if not path.exists():
         return
     before = path.read_bytes()
     whole, tail = _split_tail(before)
     records = _records(whole.split(b"\n")[:-1], tail)
-    last = max((k for k, r in enumerate(records) if r and _step(r, step) <= step), default=-1)
+    last = max((k for k, r in enumerate(records) if r and r.get("step", step) <= step), default=-1)
     if strict and None in records[: last + 1]:
         raise _damaged(path, records.index(None) + 1)
-    kept = [record for record in records if record and _step(record, step) <= step]
+    kept = [record for record in records if record and record.get("step", step) <= step]
     content = b"".join(map(_line_of, kept))
     if content != before:
         write_atomically(path, content)
-
-
-def _step(record: Mapping[str, Any], default: int) -> int:
-    return record.get("step", default)

@@ -138,7 +138,8 @@ def write_model(folder: str | Path, record: ModelRecord) -> Path:
     """
     folder = Path(folder)
     existing = settled(folder)
-    if _names_in(existing) and not _is_model(existing):
+    is_empty = existing.is_dir() and not any(existing.iterdir())
+    if existing.exists() and not is_empty and not _is_model(existing):
         raise CheckpointError(f"{folder}: it exists and is not a model folder; give another path")
     check_standing(record, "standing statistics")
     weights = _packed(record)
@@ -161,12 +162,6 @@ def write_model(folder: str | Path, record: ModelRecord) -> Path:
         line = write_problem(error, folder, len(weights))
         raise DiskError(f"{line}; the model was not written, an earlier one is untouched") from None
     return folder
-
-
-def _names_in(place: Path) -> list[str]:
-    if place.is_dir():
-        return [entry.name for entry in place.iterdir()]
-    return [place.name] if place.exists() else []
 
 
 def _is_model(folder: Path) -> bool:

@@ -233,16 +233,14 @@ def _read_tree(
     tree = {}
     for key, plain in parts.items():
         if keys is None or key in keys:
-            tensors = _read_tensors(path, manifest, files[key]) if key in files else {}
+            tensors, name = {}, files.get(key)
+            if name is not None:
+                tensors = unpack_tensors(read_verified(path, manifest, name), path / name)
             try:
                 tree[key] = decode_tree(plain, tensors, f"{where}: {key}")
             except RecursionError:
                 raise CheckpointError(f"{where}: {key}: nested too deeply") from None
     return tree
-
-
-def _read_tensors(path: Path, manifest: dict[str, Any], name: str) -> dict[str, Tensor]:
-    return unpack_tensors(read_verified(path, manifest, name), path / name)
 
 
 def unpack_tensors(content: bytes, where: Path) -> dict[str, Tensor]:

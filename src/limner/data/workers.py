@@ -136,10 +136,8 @@ class _Memory:
     """Anonymous memory that workers share: places int64 and images uint8 of every slot."""
 
     def __init__(self, num_slots: int, num_rows: int, shape: tuple[int, ...], context: Any):
-        self.places_shape, self.images_shape = (
-            (num_slots, num_rows, 3),
-            (num_slots, num_rows, *shape),
-        )
+        self.places_shape = (num_slots, num_rows, 3)
+        self.images_shape = (num_slots, num_rows, *shape)
         self._places = context.RawArray(ctypes.c_int64, math.prod(self.places_shape))
         self._images = context.RawArray(ctypes.c_uint8, math.prod(self.images_shape))
 

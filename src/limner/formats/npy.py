@@ -98,12 +98,9 @@ def read_rows(file: IO[bytes], header: NpyHeader, count: int | None, where: str)
 
 
 def read_array(path: str | Path, key: str) -> np.ndarray:
-    """The numbers of an .npy file, or those named `key` of an .npz.
-
-    Raises:
-        DataError: damaged, neither of the two, or it holds something else than numbers.
-        OSError: it cannot be opened.
-    """
+    """The numbers of an .npy file, or those named `key` of an .npz. Raises DataError where it is
+    damaged, neither of the two, or holds something else than numbers; OSError where it cannot be
+    opened."""
     if zipfile.is_zipfile(path):
         with npz_array(str(path), key) as (file, header):
             return header.values(file, f"{path}: {key}")

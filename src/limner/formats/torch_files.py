@@ -146,17 +146,13 @@ def _parameter(args: tuple) -> Tensor:
     return args[0]
 
 
-def _size(args: tuple) -> tuple:
-    return tuple(args[0])
-
-
 BUILDERS = {
     **PLAIN,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
-    ("torch", "Size"): _size,
+    ("torch", "Size"): lambda args: tuple(args[0]),
 }
 
 

@@ -71,11 +71,8 @@ class Source(Part):
         return False
 
     def listing(self, labels: Labels) -> Listing:
-        """The pictures; with labels="none" every item's label is None and no class is named.
-
-        Raises:
-            DataError: the source as a whole cannot be read.
-        """
+        """The pictures; with labels="none" every item's label is None and no class is named. Raises
+        DataError where the source as a whole cannot be read."""
         raise NotImplementedError
 
     def identity(self) -> str:

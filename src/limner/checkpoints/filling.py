@@ -12,22 +12,16 @@ from limner.core.errors import CheckpointError
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """Load a state dict into a module, every tensor of both present and of the same shape.
-
-    Raises:
-        CheckpointError: one line that names `where` and the tensors that do not fit; the module
-            is then unchanged.
-    """
+    Otherwise CheckpointError, one line with `where` and the tensors that do not fit; the module is
+    then unchanged."""
     check_fit(module, state, where)
     with torch.no_grad():
         module.load_state_dict(dict(state), strict=True)
 
 
 def check_fit(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """The check of `fill` alone, which also a module without memory (device "meta") can be asked.
-
-    Raises:
-        CheckpointError: as `fill`.
-    """
+    """The check of `fill` alone, which also a module without memory (device "meta") can be
+    asked."""
     own = module.state_dict()
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]
@@ -83,10 +77,7 @@ def refill(
     classes at all, and counts only between a network with and one without.
 
     Args:
-        module: the network to fill.
-        state: of the other network.
         source: a network that `state` fits exactly, also on the device "meta".
-        where: as for `fill`.
         both_conditional: neither of the two is without classes.
 
     Returns:
@@ -100,7 +91,7 @@ def refill(
     anew = {*_declared(module, "per_class"), *_declared(source, "per_class")}
     if not both_conditional:
         either = {*_declared(module, "conditioned"), *_declared(source, "conditioned")}
-        anew |= {name for name in either if not _alike(own.get(name), state.get(name))}
+        anew |= {name for name in either if _shape(own.get(name)) != _shape(state.get(name))}
     merged = {name: tensor for name, tensor in state.items() if name not in anew}
     merged |= {name: tensor for name, tensor in own.items() if name in anew}
     fill(module, merged, where)
@@ -115,10 +106,6 @@ def _declared(network: nn.Module, attribute: str) -> Iterator[str]:
         for name in getattr(layer, attribute, ()):
             full = f"{path}.{name}" if path else name
             yield from (key for key in known if f"{key}.".startswith(f"{full}."))
-
-
-def _alike(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is not None and other is not None and one.shape == other.shape
 
 
 def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:

@@ -41,11 +41,8 @@ class Importer:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Importer":
-        """One with the given options.
-
-        Raises:
-            ConfigError: names an option that there is not, or whose value cannot be.
-        """
+        """One with the given options; ConfigError names one that there is not, or whose value
+        cannot be."""
         config: Any = cls
         return decode(config, dict(settings))
 
@@ -68,10 +65,7 @@ class Exporter:
     """Marker of the writers of other programs' files, frozen configs."""
 
     def write(self, record: "ModelRecord", folder: Path, training: Training | None) -> list[Path]:
-        """Write a model, and of a run its training, as that program would have; the files.
-
-        Raises:
-            CheckpointError: the networks do not go into that program's files.
-            DiskError: the disk refused a write.
-        """
+        """Write a model, and of a run its training, as that program would have; returns the files.
+        Raises CheckpointError where the networks do not go into them, DiskError where the disk
+        refused a write."""
         raise NotImplementedError

@@ -80,10 +80,7 @@ def _record(run: Path) -> dict[str, Any] | None:
 
 
 def _may_hold(owner: dict[str, Any]) -> bool:
-    """False for the record that a process left when it was killed on this machine.
-
-    Whoever holds the lock now has it for so short a time that it has not said so yet.
-    """
+    """False for what a process left that was killed here; the holder has not said so yet then."""
     if os.name != "posix" or owner["host"] != socket.gethostname():
         return True
     try:

@@ -94,25 +94,15 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 def read_lines(
     path: Path, is_record: Callable[[dict[str, Any]], bool] = lambda record: True
 ) -> list[dict[str, Any]]:
-    """All records of a file, without a torn last one; an absent file holds none.
-
-    Args:
-        is_record: whether an object has what its readers need.
-
-    Raises:
-        CheckpointError: a line before the last is no such object; names file and line.
-    """
+    """All records of a file, without a torn last one; an absent file holds none. Raises
+    CheckpointError with file and line where one before the last is no object with what its readers
+    need (`is_record`)."""
     return GrowingLog(Path(path), is_record).more()[1]
 
 
 class GrowingLog:
-    """A log that is read again and again, each line of it once.
-
-    A file that was replaced or cut, or has another line where the last known one was, is read anew.
-
-    Args:
-        path, is_record: as for `read_lines`.
-    """
+    """A log that is read again and again, each line of it once. A file that was replaced or cut, or
+    has another line where the last known one was, is read anew."""
 
     def __init__(self, path: Path, is_record: Callable[[dict[str, Any]], bool]):
         self._path, self._is_record = path, is_record
@@ -123,17 +113,12 @@ class GrowingLog:
 
     def more(self) -> tuple[bool, list[dict[str, Any]]]:
         """Whether the file was read anew, and the records that no call has given yet; a last line
-        without its newline is given again by the next one.
-
-        Raises:
-            CheckpointError: as `read_lines`.
-        """
+        without its newline is given again by the next one. Errors as `read_lines`'s."""
         inode, content = self._unread()
         anew = inode != self._inode
         whole, tail = _split_tail(content)
-        lines, last = whole.split(b"\n")[:-1], _parsed(tail)
-        records = [_parsed(line) for line in lines]
-        found = self._checked(records if last is None else [*records, last])
+        lines = whole.split(b"\n")[:-1]
+        found = self._checked(_records(lines, tail))
         self._inode, self._count = inode, self._count + len(lines)
         self._end += len(whole)
         self._last = lines[-1] + b"\n" if lines else self._last
@@ -163,15 +148,9 @@ class GrowingLog:
         return [record for record in records if record is not None]
 
 
-def _records(path: Path) -> list[dict[str, Any] | None]:
+def _records(lines: list[bytes], tail: bytes) -> list[dict[str, Any] | None]:
     """The record of each line, None for one that is damaged, without a torn last one."""
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        return []
-    whole, tail = _split_tail(content)
-    records = [_parsed(line) for line in whole.split(b"\n")[:-1]]
-    last = _parsed(tail)
+    records, last = [_parsed(line) for line in lines], _parsed(tail)
     return records if last is None else [*records, last]
 
 
@@ -184,26 +163,19 @@ def truncate_lines(path: Path, step: int, strict: bool = True) -> None:
 
     A checkpoint is written after the lines up to its step were flushed. Lines behind them may be
     damaged by a loss of power (a disk may write the second of two lines and not the first), and
-    are beyond the step or of no consequence; they are dropped too.
-
-    Args:
-        strict: whether a damaged line before one of that step or earlier is an error: results
-            that were flushed are gone.
-
-    Raises:
-        CheckpointError: names file and line.
+    are beyond the step or of no consequence; they are dropped too. Before one of that step or
+    earlier, if `strict`, a damaged line means that results are gone: CheckpointError with file and
+    line.
     """
     if not path.exists():
         return
-    records = _records(path)
-    last = max((k for k, r in enumerate(records) if r and _step(r, step) <= step), default=-1)
+    before = path.read_bytes()
+    whole, tail = _split_tail(before)
+    records = _records(whole.split(b"\n")[:-1], tail)
+    last = max((k for k, r in enumerate(records) if r and r.get("step", step) <= step), default=-1)
     if strict and None in records[: last + 1]:
         raise _damaged(path, records.index(None) + 1)
-    kept = [record for record in records if record and _step(record, step) <= step]
+    kept = [record for record in records if record and record.get("step", step) <= step]
     content = b"".join(map(_line_of, kept))
-    if content != path.read_bytes():
+    if content != before:
         write_atomically(path, content)
-
-
-def _step(record: Mapping[str, Any], default: int) -> int:
-    return record.get("step", default)

@@ -5,11 +5,13 @@ sha256, and carries a sha256 of itself. A directory without one, or with one tha
 no checkpoint. Nothing here needs torch.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +66,11 @@ def _require_plain_files(body: Mapping[str, Any], path: Path) -> None:
             raise CheckpointError(f"{path}: it does not say the size and sha256 of '{name}'")
 
 
-def _read_bytes(path: Path) -> bytes:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            yield file
     except FileNotFoundError:
         raise CheckpointError(f"{path}: the file is missing; the checkpoint is damaged") from None
     except OSError as error:
@@ -74,13 +78,11 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def read_manifest(state: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint, itself checked; the files it lists are not read.
-
-    Raises:
-        CheckpointError: it is missing, changed, of a newer format, or belongs to another step.
-    """
+    """The manifest of a checkpoint, itself checked; the files it lists are not read. Raises
+    CheckpointError where it is missing, changed, of a newer format, or belongs to another step."""
     path = settled(Path(state)) / MANIFEST_NAME
-    content = _read_bytes(path)
+    with _opened(path) as file:
+        content = file.read()
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
@@ -104,16 +106,14 @@ def read_manifest(state: Path) -> dict[str, Any]:
 
 
 def read_verified(state: Path, manifest: Mapping[str, Any], name: str) -> bytes:
-    """The bytes of one file of a checkpoint, compared with the manifest.
-
-    Raises:
-        CheckpointError: the file is not listed, missing, cut short or changed.
-    """
+    """The bytes of one file of a checkpoint, compared with the manifest. Raises CheckpointError
+    where it is not listed, missing, cut short or changed."""
     path = settled(Path(state)) / name
     entry = manifest["files"].get(name)
     if entry is None:
         raise CheckpointError(f"{path}: the manifest does not list this file")
-    content = _read_bytes(path)
+    with _opened(path) as file:
+        content = file.read()
     _compare(path, entry, len(content), sha256_of_bytes(content))
     return content
 
@@ -128,24 +128,14 @@ def _compare(path: Path, entry: Mapping[str, Any], size: int, digest: str) -> No
 
 
 def verify_state(path: Path) -> None:
-    """Compare every file of a checkpoint with its manifest. Reads all bytes, keeps none.
-
-    Raises:
-        CheckpointError: names the file and the reason.
-    """
+    """Compare every file of a checkpoint with its manifest; reads all bytes, keeps none. Raises
+    CheckpointError with the file and the reason."""
     manifest = read_manifest(path)
     for name, entry in manifest["files"].items():
         file_path = settled(Path(path)) / name
-        try:
-            with open(file_path, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError:
-            raise CheckpointError(
-                f"{file_path}: the file is missing; the checkpoint is damaged"
-            ) from None
-        except OSError as error:
-            raise CheckpointError(f"{file_path}: cannot be read ({error.strerror})") from None
+        with _opened(file_path) as file:
+            size = os.fstat(file.fileno()).st_size
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         _compare(file_path, entry, size, digest)
 
 
@@ -167,11 +157,8 @@ def list_states(directory: Path) -> list[tuple[int, Path]]:
 
 
 def newest_verified(directory: Path, warn: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint whose files all fit, None where there is no checkpoint at all.
-
-    Args:
-        directory: RUN/checkpoints.
-        warn: is given one line if newer ones were passed over.
+    """The newest checkpoint whose files all fit, None where there is no checkpoint at all; `warn`
+    is given one line if newer ones were passed over.
 
     Raises:
         CheckpointError: there are checkpoints and none is whole; training must not silently start

@@ -6,7 +6,6 @@ norm statistics of the generator for several truncations, one row each.
 """
 
 import dataclasses
-import hashlib
 import itertools
 import math
 import re
@@ -49,8 +48,6 @@ class ModelConfig(Config, frozen=True, kw_only=True):
     """What config.json of a model folder says.
 
     Attributes:
-        format_version: of the folder's layout.
-        generator, discriminator: the networks' configs; a generator may come alone.
         image_shape: channels, height, width.
         num_classes: 0 for an unconditional model.
         class_names: one a class, or none at all.
@@ -141,7 +138,8 @@ def write_model(folder: str | Path, record: ModelRecord) -> Path:
     """
     folder = Path(folder)
     existing = settled(folder)
-    if _names_in(existing) and not _is_model(existing):
+    is_empty = existing.is_dir() and not any(existing.iterdir())
+    if existing.exists() and not is_empty and not _is_model(existing):
         raise CheckpointError(f"{folder}: it exists and is not a model folder; give another path")
     check_standing(record, "standing statistics")
     weights = _packed(record)
@@ -166,12 +164,6 @@ def write_model(folder: str | Path, record: ModelRecord) -> Path:
     return folder
 
 
-def _names_in(place: Path) -> list[str]:
-    if place.is_dir():
-        return [entry.name for entry in place.iterdir()]
-    return [place.name] if place.exists() else []
-
-
 def _is_model(folder: Path) -> bool:
     return (folder / CONFIG_NAME).is_file() and (folder / WEIGHTS_NAME).is_file()
 
@@ -190,7 +182,6 @@ def read_model(folder: str | Path, import_modules: bool = False) -> ModelRecord:
     known. Shapes are checked by `fill`, when there are modules to fill.
 
     Args:
-        folder: holds config.json and model.safetensors.
         import_modules: import the module of a user's own network class. Only for folders whose
             config the user trusts; without it, only modules already imported are used.
 
@@ -204,7 +195,7 @@ def read_model(folder: str | Path, import_modules: bool = False) -> ModelRecord:
     config = from_json(ModelConfig, config_bytes, str(place / CONFIG_NAME), import_modules)
     weights_path = place / WEIGHTS_NAME
     weights = _file_bytes(weights_path)
-    digest = hashlib.sha256(weights).hexdigest()
+    digest = sha256_of_bytes(weights)
     if config.origin.get("weights_sha256", digest) != digest:
         raise CheckpointError(
             f"{weights_path}: its sha256 is not the one in config.json; restore the file, or "
@@ -230,12 +221,9 @@ def read_model(folder: str | Path, import_modules: bool = False) -> ModelRecord:
 
 
 def check_standing(record: ModelRecord, where: str) -> None:
-    """Standing statistics fit the generator's buffers and the truncations of the config.
-
-    Raises:
-        CheckpointError: a set without truncations or the reverse, a buffer that the generator
-            lacks, a wrong shape, a value that is not finite, a negative variance.
-    """
+    """Raises CheckpointError unless standing statistics fit the generator and the config: a set
+    without truncations or the reverse, a buffer that the generator lacks, a wrong shape, a value
+    that is not finite, a negative variance."""
     standing, num = record.standing or {}, len(record.config.truncations)
     if bool(standing) != bool(num):
         raise CheckpointError(
@@ -302,11 +290,9 @@ def record_from_state(
     """The model that a training state holds.
 
     Args:
-        run_config: config.json of the run, as plain JSON values.
-        data_info: data.json of the run: image_shape, num_classes, class_names, sha256.
+        run_config, data_info: config.json and data.json of the run, as plain JSON values.
         tree: has the state dicts "generator", "discriminator" and "generator_ema" (or None), and
             "progress" with step and nimg.
-        import_modules: as in `read_model`.
 
     Raises:
         ConfigError: the run's networks cannot be found or built.
@@ -368,7 +354,6 @@ def find_model(spec: str | Path, import_modules: bool = False) -> ModelRecord:
         spec: "RUN" (its newest whole checkpoint, the moving average), "RUN@best-fid",
             "RUN@step-20000", "RUN:raw" or "RUN@step-400:raw" for the weights without moving
             average, or a model folder (":raw" as well).
-        import_modules: as in `read_model`.
 
     Raises:
         CheckpointError: there is no such thing; says what was looked for.

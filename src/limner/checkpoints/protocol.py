@@ -44,11 +44,8 @@ def remove_tree(path: Path) -> None:
 
 
 def require_space(directory: Path, num_bytes: int) -> None:
-    """Ask for room before a save: `num_bytes` and a tenth more.
-
-    Raises:
-        DiskError: names the directory, the needed and the free bytes.
-    """
+    """Raises DiskError, with the needed and the free bytes, unless there is room for `num_bytes`
+    and a tenth more."""
     needed = num_bytes + num_bytes // 10
     free = shutil.disk_usage(directory).free
     if free < needed:
@@ -91,12 +88,9 @@ def settled(path: Path) -> Path:
 
 
 def remove_leftovers(directory: Path) -> list[str]:
-    """Clean a directory of what a killed process left: temporary entries go, a directory that
-    stepped aside returns if its place is empty. Call it only where no other process writes.
-
-    Returns:
-        the names that were removed or put back.
-    """
+    """Clean a directory of what a killed process left, and return the names: temporary entries go,
+    a directory that stepped aside returns if its place is empty. Call it only where no other
+    process writes."""
     if not directory.is_dir():
         return []
     found = []

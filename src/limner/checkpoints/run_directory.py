@@ -105,19 +105,13 @@ class RunDirectory:
         return [name for place in places for name in remove_leftovers(place)]
 
     def read_config(self, *needs: str) -> dict[str, Any]:
-        """config.json as plain values.
-
-        Raises:
-            CheckpointError: it is missing or damaged, or lacks one of the keys `needs`.
-        """
+        """config.json as plain values. Raises CheckpointError where it is missing or damaged, or
+        lacks one of the keys `needs`."""
         return read_json(self.config, CONFIG_KINDS, needs, REMEDY)
 
     def config_as(self, cls: type[ConfigType], import_modules: bool = False) -> ConfigType:
-        """config.json as a RunConfig, which this room does not know; see `core.config.decode`.
-
-        Raises:
-            CheckpointError, ConfigError: as `read_config` and `decode`; name the file.
-        """
+        """config.json as a RunConfig, which this room does not know. Raises what `read_config` and
+        `core.config.decode` do, with the file's name."""
         plain = self.read_config()
         try:
             return decode(cls, plain, import_modules)
@@ -125,19 +119,12 @@ class RunDirectory:
             raise ConfigError(f"{self.config}: {error}") from None
 
     def read_data(self, *needs: str) -> dict[str, Any]:
-        """What `write_data` wrote.
-
-        Raises:
-            CheckpointError: as `read_config`.
-        """
+        """What `write_data` wrote; errors as `read_config`'s."""
         return read_json(self.data, DATA_KINDS, needs, REMEDY)
 
     def write_data(self, data: "PreparedData", name: str) -> None:
-        """Write data.json: which pictures the run learns from.
-
-        Args:
-            name: what the user calls them.
-        """
+        """Write data.json: which pictures the run learns from, and the name that the user gave
+        them."""
         facts = {
             "path": str(data.directory),
             "name": name,
@@ -189,10 +176,6 @@ class RunDirectory:
         """Whether scores.jsonl has a line of that step."""
         return step in self._scored.now().steps
 
-    def directions(self) -> dict[str, bool]:
-        """Name of every figure in scores.jsonl -> whether higher is better, by its newest line."""
-        return self._scored.now().directions
-
     def best_steps(self, name: str, count: int = 1) -> list[int]:
         """The best of the existing checkpoints by a figure, best first; of equals the newer."""
         existing = [step for step, _ in list_states(self.checkpoints)]
@@ -203,10 +186,8 @@ class RunDirectory:
     ) -> list[int]:
         """Remove checkpoints, except the newest `keep_newest` that verify (and damaged ones newer
         than those), the best `keep_best` of each figure in scores.jsonl, and the milestones, whose
-        step is a multiple of `milestone_every`. One process calls it.
-
-        Returns:
-            the removed steps, in the order of removal, oldest first.
+        step is a multiple of `milestone_every`; returns the removed steps, oldest first. One
+        process calls it.
 
         Raises:
             DiskError: one could not be removed; those that are kept are untouched.

@@ -22,8 +22,6 @@ from torch import Tensor
 from limner.checkpoints.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
-    list_states,
-    newest_verified,
     read_manifest,
     read_verified,
     render_manifest,
@@ -44,17 +42,6 @@ from limner.core.config import encode
 from limner.core.errors import CheckpointError, DiskError, LimnerError
 from limner.core.files import make_directory, sha256_of, sync_directory, write_problem
 
-__all__ = [
-    "list_states",
-    "load_rank_state",
-    "load_state",
-    "newest_verified",
-    "read_manifest",
-    "rounding_notes",
-    "save_state",
-    "verify_state",
-]
-
 STRUCTURE_NAME = "state.json"
 _PART_NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -67,22 +54,18 @@ def save_state(
     facts: dict[str, Any] | None = None,
     first: Callable[[], None] | None = None,
 ) -> Path:
-    """Save a training state; afterwards it is on the disk and verified by its manifest.
+    """Save a training state; afterwards it is on the disk and verified by its manifest. Returns the
+    checkpoint's directory.
 
     With several processes all of them call it, on one shared file system; rank 0's `tree` is the
     one that is written, and every rank's `rank_tree`.
 
     Args:
-        checkpoints_dir: RUN/checkpoints; made if missing.
-        step: the number in the directory's name.
+        checkpoints_dir: made if missing.
         tree: top-level keys are plain names (letters, digits, _); see `encode_tree` for the values.
-        rank_tree: what differs between the processes.
         facts: plain JSON values for the manifest.
         first: what has to be on the disk before, for example logs; rank 0 calls it, and what it
             raises is this save's failure.
-
-    Returns:
-        the checkpoint's directory.
 
     Raises:
         DiskError: the disk refused a write. What was saved before is untouched, nothing is left.
@@ -222,15 +205,8 @@ def _same_content(temporary: Path, final: Path) -> bool:
 
 
 def load_state(path: Path, keys: Collection[str] | None = None) -> dict[str, Tree]:
-    """The tree that `save_state` wrote, on the CPU, every byte of it compared with the manifest.
-
-    Args:
-        path: a checkpoint's directory.
-        keys: read only these top-level keys (those that exist), for example the networks.
-
-    Raises:
-        CheckpointError: names the file and the reason.
-    """
+    """The tree that `save_state` wrote, or of it the top-level `keys` that exist, on the CPU, every
+    byte compared with the manifest. Raises CheckpointError with the file and the reason."""
     return _read_tree(Path(path), read_manifest(path), STRUCTURE_NAME, keys)
 
 
@@ -257,7 +233,9 @@ def _read_tree(
     tree = {}
     for key, plain in parts.items():
         if keys is None or key in keys:
-            tensors = _read_tensors(path, manifest, files[key]) if key in files else {}
+            tensors, name = {}, files.get(key)
+            if name is not None:
+                tensors = unpack_tensors(read_verified(path, manifest, name), path / name)
             try:
                 tree[key] = decode_tree(plain, tensors, f"{where}: {key}")
             except RecursionError:
@@ -265,16 +243,9 @@ def _read_tree(
     return tree
 
 
-def _read_tensors(path: Path, manifest: dict[str, Any], name: str) -> dict[str, Tensor]:
-    return unpack_tensors(read_verified(path, manifest, name), path / name)
-
-
 def unpack_tensors(content: bytes, where: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        CheckpointError: it is none, or holds types or sizes that torch has not.
-    """
+    """The tensors of a safetensors file. Raises CheckpointError where it is none, or holds types or
+    sizes that torch has not."""
     try:
         return safetensors.torch.load(content)
     except (

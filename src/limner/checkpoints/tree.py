@@ -95,11 +95,8 @@ class _Encoder:
 
 
 def decode_tree(plain: Any, tensors: Mapping[str, Tensor], where: str) -> Tree:
-    """The tree that `encode_tree` turned into `plain` and `tensors`.
-
-    Raises:
-        CheckpointError: names the file (`where`) whose structure is none of ours.
-    """
+    """The tree that `encode_tree` turned into `plain` and `tensors`; CheckpointError, which names
+    the file (`where`), if the structure is none of ours."""
     if isinstance(plain, list):
         return [decode_tree(item, tensors, where) for item in plain]
     if not isinstance(plain, dict):

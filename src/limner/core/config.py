@@ -77,12 +77,8 @@ def settlers(cls: type[Config]) -> dict[str, Settle]:
 
 
 def encode(value: Any, path: str = "") -> Plain:
-    """Turn a config tree into plain JSON values.
-
-    Raises:
-        ConfigError: a number that is not finite, a value that JSON cannot hold, or a class that
-            cannot be named (see `tag_of`).
-    """
+    """Turn a config tree into plain JSON values. Raises ConfigError for a number that is not
+    finite, a value that JSON cannot hold, or a class that cannot be named (see `tag_of`)."""
     if isinstance(value, msgspec.Struct):
         plain: dict[str, Plain] = {}
         if isinstance(value, Part):
@@ -132,11 +128,9 @@ def to_json(config: Config) -> str:
 
 
 def decode(cls: type[ConfigType], plain: Plain, import_modules: bool = False) -> ConfigType:
-    """Build a config from plain JSON values, checking every key and type.
+    """Build a config from plain JSON values, as `encode` returns them, checking every key and type.
 
     Args:
-        cls: the class of the root node.
-        plain: what `encode` returned, or the like of it.
         import_modules: import the module that a "module:Class" type names. Leave it off for files
             that the user did not write: then only modules already imported are used.
 

@@ -10,9 +10,7 @@ def widest(device: torch.device) -> torch.dtype:
 
 def seed_device(device: torch.device, seed: int) -> None:
     """Seed what a network draws by itself: the CPU's generator and that of one device.
-
-    torch.manual_seed walks through all kinds of devices, 594 us a call where this takes 2.
-    """
+    (torch.manual_seed walks through all kinds of devices, 594 us a call where this takes 2.)"""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index

@@ -160,11 +160,8 @@ def barrier() -> None:
 
 
 def first_process(work: Callable[[], object]) -> None:
-    """Do something on process 0 alone; the others wait, and stop too if it is refused there.
-
-    Raises:
-        LimnerError: what `work` raised; on the other processes a line that refers to it.
-    """
+    """Do something on process 0 alone; the others wait, and stop too if it is refused there, with a
+    LimnerError that refers to the one that `work` raised."""
     problem: LimnerError | None = None
     if rank() == 0:
         try:
@@ -176,39 +173,25 @@ def first_process(work: Callable[[], object]) -> None:
 
 
 def local_device(device: str) -> torch.device:
-    """The device of this process: "auto" takes cuda, then mps, then cpu.
-
-    Raises:
-        ConfigError: no such device on this machine.
-    """
+    """The device of this process: "auto" takes cuda, then mps, then cpu; ConfigError where this
+    machine has no such device."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else _mps_or_cpu()
+        device = next((kind for kind, is_there in available.items() if is_there), "cpu")
     if device == "cuda":
         device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
     try:
         chosen = torch.device(device)
     except RuntimeError:
         raise ConfigError(f"device '{device}' is unknown; give auto, cpu, cuda or mps") from None
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
     if not available.get(chosen.type, True):
         raise ConfigError(f"device '{device}' is not available here; give auto or cpu")
     return chosen
 
 
-def _mps_or_cpu() -> str:
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def all_reduce(value: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> None:
-    """Replace a tensor by its sum (or another reduction) over the processes.
-
-    Raises:
-        LimnerError: another process has ended; this one cannot go on without it.
-    """
+    """Replace a tensor by its sum (or another reduction) over the processes; LimnerError where
+    another process has ended, for this one cannot go on without it."""
     with _together():
         dist.all_reduce(value, operation)
 

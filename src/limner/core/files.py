@@ -62,13 +62,8 @@ def make_directory(path: Path) -> None:
 
 
 def write_problem(error: OSError, path: Path, num_bytes: int | None) -> str:
-    """ "PATH: REASON", for a full disk or a used-up quota with the bytes needed and free.
-
-    Args:
-        error: what the system said.
-        path: what was being written, for errors that do not name it themselves.
-        num_bytes: room that the whole write takes, None where it is unknown.
-    """
+    """ "PATH: REASON" with the path that the error names, or else this one; for a full disk or a
+    used-up quota with the bytes free and, where known, those that the whole write needs."""
     line = f"{error.filename or path}: {error.strerror or error}"
     if error.errno not in NO_SPACE:
         return line
@@ -92,11 +87,8 @@ def whole_file(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
     `named` where nothing but writing can fail.
 
     On leaving it is flushed, takes the name `path`, and that name is flushed. After an error, or a
-    crash at any moment, `path` holds what it held before.
-
-    Args:
-        path: a file there is replaced; the directories above it are made.
-        num_bytes: room that it takes, where that is known, for the error of a full disk.
+    crash at any moment, `path` holds what it held before. The directories above it are made.
+    `num_bytes` is the room that it takes, where that is known, for the error of a full disk.
 
     Raises:
         OSError: with `path` as its `filename`, and where the disk is full with the bytes free.
@@ -171,7 +163,6 @@ def read_json(
         kinds: key -> type of its value, as msgspec takes it; other keys may hold anything.
         needs: keys that must be there.
         remedy: what to do about a damaged file.
-        error: the kind of the error.
 
     Raises:
         LimnerError: the file is missing or damaged; names it, the reason and the remedy.

@@ -15,14 +15,9 @@ def is_grid(text: str) -> bool:
 
 
 def grid_size(text: str, height: int, width: int) -> tuple[int, int]:
-    """Columns and rows of pictures [height, width] in a grid.
-
-    "1080p" and "4k" fill a screen of that size, with 3 to 32 (7 to 32) columns and 2 to 32 (4 to
-    32) rows, as PGGAN's sample sheets do; "15x8" are 15 columns and 8 rows.
-
-    Raises:
-        ConfigError: another text.
-    """
+    """Columns and rows of pictures [height, width] in a grid: "1080p" and "4k" fill a screen of
+    that size, with 3 to 32 (7 to 32) columns and 2 to 32 (4 to 32) rows, as PGGAN's sample sheets
+    do; "15x8" are 15 columns and 8 rows. ConfigError for another text."""
     if not is_grid(text):
         raise ConfigError(f"grid '{text}' is unknown; give 1080p, 4k or COLUMNSxROWS as in 15x8")
     if text not in SCREENS:

@@ -67,10 +67,7 @@ class GrowthSchedule(Config, frozen=True, kw_only=True):
 
     def initial_lod(self, full: int) -> int:
         """Doublings from the initial resolution to the full one; 0 if there is nothing to grow.
-
-        Raises:
-            ConfigError: the initial resolution never becomes the full one by doubling.
-        """
+        Raises ConfigError where doubling never makes the full one of it."""
         doublings = max(full // self.initial_resolution, 1).bit_length() - 1
         if full > self.initial_resolution and self.initial_resolution << doublings != full:
             odd = full // (full & -full)
@@ -97,16 +94,9 @@ class GrowthSchedule(Config, frozen=True, kw_only=True):
         return full >> math.floor(lod)
 
     def batch_size(self, resolution: int, usual: int, num_processes: int = 1) -> int:
-        """Real images a micro-batch, over all processes.
-
-        Args:
-            resolution: the current one.
-            usual: for resolutions without an entry.
-            num_processes: that run; the result is a multiple of it.
-
-        Raises:
-            ConfigError: fewer images than processes.
-        """
+        """Real images a micro-batch, over all processes, a multiple of the `num_processes` that
+        run; `usual` is for resolutions without an entry. Raises ConfigError for fewer images than
+        processes."""
         planned = self.num_processes or num_processes
         size = dict(self.batch_sizes).get(resolution, usual)
         size -= size % planned

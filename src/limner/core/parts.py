@@ -25,10 +25,7 @@ def table(*classes: type[PartType]) -> dict[str, type[PartType]]:
 
 def tag_of(cls: type) -> str:
     """The name by which JSON calls a part's class: "HingeD", or "module:Class" outside limner.
-
-    Raises:
-        ConfigError: nothing can find the class again by a name.
-    """
+    Raises ConfigError where nothing can find the class again by a name."""
     if cls.__module__.partition(".")[0] == "limner":
         return cls.__name__
     if cls.__qualname__ != cls.__name__:

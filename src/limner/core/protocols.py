@@ -32,10 +32,8 @@ class Generator(Protocol):
 
 @runtime_checkable
 class StyleGenerator(Protocol):
-    """A generator in two halves, whose forward is synthesis(mapping(z, y)).
-
-    Both take `update_statistics=False` and then leave running statistics as they are.
-    """
+    """A generator in two halves, whose forward is synthesis(mapping(z, y)). Both take
+    `update_statistics=False` and then leave running statistics as they are."""
 
     z_dim: int
 

@@ -84,10 +84,8 @@ class Exponential(Config, Schedule, frozen=True):
 
 
 class Steps(Config, Schedule, frozen=True):
-    """`start`, then each value of `changes` = ((nimg, value), ...) from its moment on.
-
-    Moments rise.
-    """
+    """`start`, then each value of `changes` = ((nimg, value), ...), whose moments rise, from its
+    own on."""
 
     start: float
     changes: tuple[tuple[NonNegativeInt, float], ...] = ()

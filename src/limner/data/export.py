@@ -36,7 +36,6 @@ def write_hdf5(
         chunk: pictures that are stored (and compressed) together. Programs that read pictures one
             at a time, in any order, decompress a whole chunk for each.
         compression: "none", "lzf" (fast) or "gzip" (small).
-        progress: called with (pictures written, their number).
 
     Raises:
         DataError: `out` exists, the pictures have different sizes, labels are rows of numbers, or
@@ -107,11 +106,7 @@ def write_zip(
 
 
 def squares_of(data: PreparedData) -> np.ndarray:
-    """The pictures uint8 [N, R, R, C].
-
-    Raises:
-        DataError: they keep their aspects.
-    """
+    """The pictures uint8 [N, R, R, C]; DataError where they keep their aspects."""
     if not isinstance(data.images, np.ndarray):
         raise DataError(
             f"{data.directory}: the pictures keep their aspects, and other programs read squares; "

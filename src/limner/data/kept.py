@@ -26,13 +26,8 @@ class KeptPictures:
     ndim = 4
 
     def __init__(self, values: np.ndarray, sizes: np.ndarray, resolution: int, channels: int):
-        """Lay out the pictures.
-
-        Args:
-            values: uint8 [sum of H W C], picture after picture, each as [H, W, C].
-            sizes: int64 [N, 2], height and width.
-            resolution: the short side of each.
-        """
+        """Lay out `values` uint8 [sum of H W C], picture after picture, each as [H, W, C], by their
+        `sizes` int64 [N, 2], height and width; the short side is the resolution."""
         self.shape = (len(sizes), resolution, resolution, channels)
         self._values, self._sizes = values, sizes
         self._ends = np.cumsum(sizes[:, 0] * sizes[:, 1] * channels)

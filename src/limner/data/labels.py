@@ -18,7 +18,6 @@ def stacked(
 
     Args:
         labels: of each picture; None counts as class 0.
-        names: of the pictures, for messages.
         num_classes: classes, or columns of the rows, that the source names.
         most: keep the first so many columns; classes then become one-hot rows if they have more.
 
@@ -43,11 +42,8 @@ def stacked(
 
 
 def finite(rows: np.ndarray, where: str, first: int = 0) -> Float32[np.ndarray, "..."]:
-    """The numbers as float32.
-
-    Raises:
-        DataError: one is not finite; names its row, counted from `first` where there are several.
-    """
+    """The numbers as float32. Raises DataError for one that is not finite, with its row, counted
+    from `first` where there are several."""
     with np.errstate(over="ignore"):
         values = rows.astype(np.float32)
     bad = np.argwhere(~np.isfinite(values))

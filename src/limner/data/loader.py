@@ -107,16 +107,9 @@ class Loader:
             )
 
     def next(self, batch_size: int | None = None) -> Batch:
-        """The next batch of this process.
-
-        Args:
-            batch_size: images of all processes together, from here on; None changes nothing. The
-                stream goes on where it is; what workers fetched ahead is fetched anew.
-
-        Raises:
-            ConfigError: the batch cannot be split evenly over the processes, or is empty.
-            DataError: worker after worker was lost over it.
-        """
+        """The next batch of this process. A `batch_size` (of all processes together) holds from
+        here on: the stream goes on where it is, what workers fetched ahead is fetched anew. Raises
+        ConfigError as `Loader`, and DataError where worker after worker was lost over the batch."""
         assert not self._closed, "the loader is closed"
         begin = time.perf_counter()
         if batch_size not in (None, self._places.batch_size):

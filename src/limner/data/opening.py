@@ -34,7 +34,6 @@ def open_data(
     Args:
         data: built-in name, prepared directory, path of a source, or a Source.
         config: what the training needs; a prepared directory must have been made with it.
-        progress: called while preparing with (pictures looked at, their number or None).
 
     Raises:
         DataError: the data cannot be read, or was prepared with other settings.

@@ -13,14 +13,8 @@ from limner.core.streams import stream
 
 
 def indices(seed: int, start: int, count: int, num_images: int) -> np.ndarray:
-    """The pictures at the positions start ... start + count - 1, as int64 [count].
-
-    Args:
-        seed: of the run.
-        start: a position, 0 or more; ranges may cross the edges of epochs.
-        count: how many.
-        num_images: the size N of the data set.
-    """
+    """The pictures at the positions start (0 or more) ... start + count - 1, as int64 [count]; they
+    may cross the edges of epochs."""
     assert min(start, count) >= 0
     assert num_images > 0
     pieces: list[np.ndarray] = []

@@ -30,7 +30,7 @@ from limner.data.prepared import (
 )
 from limner.data.sources import Item, Listing, Source, find_source
 
-Progress = Callable[[int, int | None], None]
+Progress = Callable[[int, int | None], None]  # of (pictures done, their number or None)
 MAX_REFUSED_LISTED = 10_000
 HEADER_BYTES = 128
 BLOCK_BYTES = 2**20
@@ -42,20 +42,15 @@ def prepare(
     config: DataConfig,
     progress: Progress | None = None,
 ) -> PreparedData:
-    """Bring a source into the prepared form.
+    """Bring a source (built-in name, path or Source) into the prepared form.
 
     Everything is written to a temporary directory beside `out`, flushed, and renamed: `out` is
     whole or absent. Pictures that cannot be read are left out and listed with their reasons under
     "refused" in dataset.json. Memory stays bounded by a picture's size, not by the number of them.
 
-    Args:
-        source: built-in name, path or Source.
-        out: the directory to make; it must not exist, or be empty.
-        config: size, channels, labels, fit or crop, filter.
-        progress: called with (pictures looked at, their number or None).
-
     Raises:
-        DataError: the source cannot be understood, no picture of it can be read, or `out` exists.
+        DataError: the source cannot be understood, no picture of it can be read, or `out` exists
+            and is not empty.
     """
     out = Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):

@@ -47,11 +47,8 @@ class PreparedData:
     """
 
     def __init__(self, directory: str | Path, in_memory: bool = False):
-        """Map a prepared directory, or read its pictures into memory.
-
-        Raises:
-            DataError: it is none, of another format version, or its files do not fit each other.
-        """
+        """Map a prepared directory, or read its pictures into memory. Raises DataError where it is
+        none, of another format version, or its files do not fit each other."""
         self.directory, self.in_memory = Path(directory), in_memory
         self.info = _read_info(self.directory)
         self.sha256: str = self.info["sha256"]
@@ -123,11 +120,8 @@ class PreparedData:
         return PreparedData, (self.directory,)
 
     def names(self) -> list[str]:
-        """The pictures' names in their source, in the order of the arrays.
-
-        Raises:
-            DataError: the file that holds them is damaged.
-        """
+        """The pictures' names in their source, in the order of the arrays; DataError where the file
+        that holds them is damaged."""
         file = self.directory / NAMES
         names = read_json_value(file, "prepare the data again", DataError)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -139,11 +133,7 @@ class PreparedData:
         return names
 
     def verify(self) -> None:
-        """Read all files and compare them with the recorded sha256.
-
-        Raises:
-            DataError: names the first file that is not what was prepared.
-        """
+        """Compare all files with the recorded sha256; DataError names the first that differs."""
         for name, expected in self.info["files"].items():
             file = self.directory / name
             if not file.is_file():

@@ -93,9 +93,7 @@ def report(data: Data, labels: Labels = "classes", progress: Progress | None = N
     """Look at every picture of a source or prepared set and say what is there.
 
     Args:
-        data: built-in name, path of a source or prepared directory, Source, or PreparedData.
         labels: how to read a source; a prepared set keeps its own.
-        progress: called with (pictures looked at, their number or None).
 
     Raises:
         DataError: the source as a whole cannot be read.
@@ -190,19 +188,13 @@ def _copies(made: DataReport, seen: Survey) -> list[Finding]:
     if not made.num_duplicates:
         return []
     first = made.duplicates[0]
-    findings = [
-        Finding(
-            "duplicates",
-            f"{made.num_duplicates} exact copies, such as {first[0]} and {first[1]}; remove them",
-        )
-    ]
+    text = f"{made.num_duplicates} exact copies, such as {first[0]} and {first[1]}; remove them"
+    findings = [Finding("duplicates", text)]
     kinds = [label.tobytes() for label in seen.labels]
     crossing = [group for group in seen.duplicates if len({kinds[i] for i in group}) > 1]
     if crossing:
-        one, other = (
-            crossing[0][0],
-            next(i for i in crossing[0] if kinds[i] != kinds[crossing[0][0]]),
-        )
+        one = crossing[0][0]
+        other = next(i for i in crossing[0] if kinds[i] != kinds[one])
         text = (
             f"{len(crossing)} pictures stand in more than one class, such as {seen.names[one]} "
             f"and {seen.names[other]}"

@@ -23,9 +23,7 @@ def picture_sheet(
     of labels that are rows of numbers; unlabelled data fills the rows in order.
 
     Args:
-        data: built-in name, path of a source or prepared directory, Source, or PreparedData.
         columns: examples a class.
-        max_rows: of the sheet.
         cell: pixels of an example's side; a picture is fitted into it whole.
 
     Returns:

@@ -45,11 +45,8 @@ class Crop:
         return self.random or self.pad > 0
 
     def into(self, target: np.ndarray, picture: np.ndarray, draws: tuple[int, int]) -> None:
-        """Write a square of a picture [H, W, C] into a target [R, R, C].
-
-        Args:
-            draws: two integers below 2^32, for the vertical and the horizontal offset.
-        """
+        """Write a square of a picture [H, W, C] into a target [R, R, C], at offsets by two draws
+        below 2^32, the vertical one first."""
         if not self.random:
             picture = centre_square(picture)
         size = target.shape[0]
@@ -92,11 +89,8 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def gather(data: PreparedData, crop: Crop, places: np.ndarray, images: np.ndarray) -> None:
-    """Copy the squares of a batch into an array [n, R, R, C].
-
-    Args:
-        places: int64 [n, 3]: a picture's row in the data, and its two draws.
-    """
+    """Copy the squares of a batch into an array [n, R, R, C]. Places are int64 [n, 3]: a picture's
+    row in the data, and its two draws."""
     if isinstance(data.images, np.ndarray) and not crop.moves:
         # mode="clip" writes straight into `out`; "raise" would go through a copy. The rows are
         # below len(data) by construction.

@@ -19,6 +19,7 @@ from limner.data.prepared import PreparedData, is_prepared
 from limner.data.sources import Labels as LabelsMode
 from limner.data.sources import Source, find_source
 
+# Of text: a built-in name, or the path of a source or prepared directory.
 Data = str | os.PathLike[str] | Source | PreparedData
 
 
@@ -51,11 +52,7 @@ def resolved(data: Data) -> PreparedData | Source:
 
 
 def survey(data: Data, labels: LabelsMode = "classes", progress: Progress | None = None) -> Survey:
-    """Look at every picture; nothing is written.
-
-    Raises:
-        DataError: the source as a whole cannot be read.
-    """
+    """Look at every picture; DataError where the source as a whole cannot be read."""
     found = resolved(data)
     if isinstance(found, PreparedData):
         return _survey_prepared(found, progress)

@@ -35,10 +35,8 @@ def write_tfrecords(
 
     Args:
         data: squares of a power of two from 4 on, of 1 or 3 channels.
-        out: the folder to make; its name begins the names of its files.
         shuffle: write the pictures in the order of numpy's RandomState(123), as dataset_tool does
             for most sources; else in the order of the data.
-        progress: called with (pictures written, their number).
 
     Raises:
         DataError: `out` exists, or the pictures have a size or channels that PGGAN cannot read.

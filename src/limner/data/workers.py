@@ -49,13 +49,9 @@ class Workers:
     through the connections is the number of a slot, so that no send can wait for a hung worker.
 
     Args:
-        data: prepared pictures.
-        crop: which squares of them.
         places_at: position -> places [n, 3] of the batch there (see `gather`), always as many.
-        position, stride: the first batch, and the distance to the next.
         num_workers: at least 1.
-        timeout: seconds after which a worker that owes a batch counts as hung.
-        on_loss: is told about a replaced worker, in one line.
+        timeout, on_loss: as `worker_timeout` and `on_loss` of the `Loader`.
     """
 
     def __init__(
@@ -83,11 +79,8 @@ class Workers:
             self._ask_next(self._workers[slot % num_workers], slot)
 
     def take_into(self, target: np.ndarray) -> None:
-        """Write the next batch [n, H, W, C] into an array of that shape.
-
-        Raises:
-            DataError: worker after worker was lost over this batch.
-        """
+        """Write the next batch [n, H, W, C] into an array of that shape; DataError where worker
+        after worker was lost over it."""
         number = self._turn % len(self._workers)
         num_lost = 0
         while (problem := self._awaited(self._workers[number])) is not None:
@@ -143,10 +136,8 @@ class _Memory:
     """Anonymous memory that workers share: places int64 and images uint8 of every slot."""
 
     def __init__(self, num_slots: int, num_rows: int, shape: tuple[int, ...], context: Any):
-        self.places_shape, self.images_shape = (
-            (num_slots, num_rows, 3),
-            (num_slots, num_rows, *shape),
-        )
+        self.places_shape = (num_slots, num_rows, 3)
+        self.images_shape = (num_slots, num_rows, *shape)
         self._places = context.RawArray(ctypes.c_int64, math.prod(self.places_shape))
         self._images = context.RawArray(ctypes.c_uint8, math.prod(self.images_shape))
 

@@ -10,16 +10,9 @@ def masked_crc32c(
     extra: str = "import",
     purpose: str = "reading a TensorFlow checkpoint",
 ) -> int:
-    """CRC-32C, rotated and offset as LevelDB stores it, so that no CRC is taken of a CRC.
-
-    Args:
-        content: what it is taken of.
-        extra: limner's extra that brings the package, for the message of its absence.
-        purpose: what needs it, for the same.
-
-    Raises:
-        MissingExtra: google-crc32c is not installed.
-    """
+    """CRC-32C, rotated and offset as LevelDB stores it, so that no CRC is taken of a CRC. Raises
+    MissingExtra, which names limner's extra and what needs it, where google-crc32c is not
+    installed."""
     try:
         import google_crc32c
     except ImportError:

@@ -25,11 +25,8 @@ HEADS = (
 
 
 def kind_of(path: str | Path) -> str | None:
-    """What the file is, with its article; None where its beginning tells nothing.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """What the file is, with its article; None where its beginning tells nothing. OSError where it
+    cannot be read."""
     path = Path(path)
     if path.is_dir():
         return "a folder"

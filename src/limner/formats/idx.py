@@ -24,11 +24,8 @@ AGAIN = "download the file again"
 def idx_file(
     path: Path, num_axes: int
 ) -> Iterator[tuple[IO[bytes] | gzip.GzipFile, tuple[int, ...]]]:
-    """The file at its first value, and its sizes.
-
-    Raises:
-        DataError: it is no idx file of bytes with so many axes, or ends early.
-    """
+    """The file at its first value, and its sizes; DataError where it is no idx file of bytes with
+    so many axes, or ends early."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             start = file.read(4)

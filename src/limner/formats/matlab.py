@@ -36,11 +36,8 @@ class Values:
         self._held = b""
 
     def read(self, num_bytes: int) -> bytes:
-        """The next bytes, all of them.
-
-        Raises:
-            _DamagedError: they end before; zlib.error: they are damaged.
-        """
+        """The next bytes, all of them; _DamagedError where they end before, zlib.error if
+        damaged."""
         parts, missing = [], num_bytes
         while missing:
             if not self._held:
@@ -86,12 +83,9 @@ class Values:
 
 @contextmanager
 def variable(path: Path, name: str) -> Iterator[tuple[Values, tuple[int, ...], np.dtype]]:
-    """A variable's values (column-major), shape and type; nothing else is inflated.
-
-    Raises:
-        DataError: the file is damaged or of another version, or has no such array of numbers. Also
-            while the values are read inside the block.
-    """
+    """A variable's values (column-major), shape and type; nothing else is inflated. Raises
+    DataError, also while values are read inside the block, where the file is damaged or of another
+    version, or has no such array of numbers."""
     try:
         with open(path, "rb") as file:
             yield _searched(file, path, name)

@@ -39,21 +39,14 @@ class NpyHeader:
         return self.num_header_bytes + math.prod(self.shape) * self.dtype.itemsize
 
     def values(self, file: IO[bytes], where: str) -> np.ndarray:
-        """The array, of a file that stands at its first value.
-
-        Raises:
-            DataError: the file ends before.
-        """
+        """The array, of a file that stands at its first value; DataError where it ends before."""
         rows = read_rows(file, self, self.shape[0] if self.shape else None, where)
         return rows.reshape(self.shape, order="F") if self.is_fortran else rows
 
 
 def read_npy_header(file: IO[bytes], where: str) -> NpyHeader:
-    """The header of an array of numbers; the file is then at its first value.
-
-    Raises:
-        DataError: it is none, or of something else than numbers (objects are pickles: programs).
-    """
+    """The header of an array of numbers; the file is then at its first value. Raises DataError
+    where it is none, or of something else than numbers (objects are pickles: programs)."""
     start = file.read(8)
     if len(start) < 8 or start[:6] != MAGIC or start[6] not in (1, 2, 3):
         raise DataError(f"{where}: not a numpy array; write it again")
@@ -94,11 +87,8 @@ def read_blocks(file: IO[bytes], header: NpyHeader, where: str) -> Iterator[np.n
 
 
 def read_rows(file: IO[bytes], header: NpyHeader, count: int | None, where: str) -> np.ndarray:
-    """The next rows of an array, [count, ...]; None: the one value of an array without axes.
-
-    Raises:
-        DataError: the file ends before them.
-    """
+    """The next rows of an array, [count, ...]; None: the one value of an array without axes. Raises
+    DataError where the file ends before them."""
     shape = () if count is None else (count, *header.shape[1:])
     num_bytes = math.prod(shape) * header.dtype.itemsize
     content = file.read(num_bytes)
@@ -108,12 +98,9 @@ def read_rows(file: IO[bytes], header: NpyHeader, count: int | None, where: str)
 
 
 def read_array(path: str | Path, key: str) -> np.ndarray:
-    """The numbers of an .npy file, or those named `key` of an .npz.
-
-    Raises:
-        DataError: damaged, neither of the two, or it holds something else than numbers.
-        OSError: it cannot be opened.
-    """
+    """The numbers of an .npy file, or those named `key` of an .npz. Raises DataError where it is
+    damaged, neither of the two, or holds something else than numbers; OSError where it cannot be
+    opened."""
     if zipfile.is_zipfile(path):
         with npz_array(str(path), key) as (file, header):
             return header.values(file, f"{path}: {key}")
@@ -133,10 +120,8 @@ def npz_array(
     path: str, key: str, remedy: str = "write the file again"
 ) -> Iterator[tuple[IO[bytes], NpyHeader]]:
     """An array of an .npz: its file, at the first value, and its header, which fits its length.
-
-    Raises:
-        DataError: the file is damaged, has no such array, or holds something else than numbers.
-    """
+    Raises DataError where it is damaged, has no such array, or holds something else than
+    numbers."""
     with opened(path, "an .npz") as archive:
         names = archive.namelist()
         if f"{key}.npy" not in names:

@@ -49,8 +49,7 @@ class Record:
     """An object of a class that is not known here: what the file says about it, and no more.
 
     Attributes:
-        of: the class or function that would have made it.
-        args: the arguments of the call.
+        of: the class or function that would have made it, called with `args`.
         state: what would have been given to __setstate__, often a dict of attributes.
         items, entries: what would have been appended to it or set by key.
     """
@@ -144,7 +143,11 @@ class Machine:
         keep_bytes: bool = False,
     ):
         own: Builders = {("_codecs", "encode"): self._encoded}
-        recreated = dict.fromkeys((("copyreg", R), ("copy_reg", R)), self._recreated)
+        # Protocol 0 and 1: an object of a class, with the class that it derives from.
+        recreated: Builders = {
+            (home, "_reconstructor"): lambda args: self.call(args[0], ())
+            for home in ("copyreg", "copy_reg")
+        }
         self.builders = {**own, **recreated, **builders}
         self.persistent, self.allow, self.keep_bytes = persistent, allow, keep_bytes
         self.num_bytes, self.num_encoded = num_bytes, 0
@@ -154,10 +157,7 @@ class Machine:
 
     def run(self, stream: Any) -> Any:
         """The tree of the pickle that begins where the stream stands; the stream is left behind it.
-
-        Raises:
-            RefusedFile, or one of `DAMAGE`.
-        """
+        Raises RefusedFile, or one of `DAMAGE`."""
         self.stack, self.marks, self.memo = [], [], {}
         for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if number >= MAX_OPCODES:
@@ -187,10 +187,6 @@ class Machine:
             raise RefusedFile("it encodes more text than it holds")
         return text.encode("latin-1")
 
-    def _recreated(self, args: tuple) -> Any:
-        """Protocol 0 and 1: an object of a class, with the class that it derives from."""
-        return self.call(args[0], ())
-
     def call(self, function: Any, args: Any) -> Any:
         """What takes the place of a call: a builder's value, or a record."""
         if not isinstance(function, Name):
@@ -210,9 +206,6 @@ class Machine:
         self.marks.append(self.stack)
         self.stack = []
 
-    def duplicate(self, _: Any) -> None:
-        self.stack.append(self.stack[-1])
-
     def drop(self, _: Any) -> None:
         if self.stack:
             self.stack.pop()
@@ -223,9 +216,6 @@ class Machine:
         value = self.memo[int(index)] = self.stack[-1]
         if isinstance(value, Buildable):
             value.places.append(int(index))
-
-    def memoize(self, _: Any) -> None:
-        self.put(len(self.memo))
 
     def get(self, index: int) -> None:
         self.stack.append(self.memo[int(index)])
@@ -287,10 +277,6 @@ class Machine:
         function, args = self.take(2)
         self.stack.append(self.call(function, args))
 
-    def new_object(self, _: Any) -> None:
-        cls, args = self.take(2)
-        self.stack.append(self.call(cls, args))
-
     def new_object_with_keywords(self, _: Any) -> None:
         cls, args, keywords = self.take(3)
         made = self.call(cls, args)
@@ -333,12 +319,6 @@ class Machine:
         if number > pickle.HIGHEST_PROTOCOL:
             raise ValueError(f"protocol {number} is not known")
 
-    def ignore(self, argument: Any) -> None:
-        """FRAME, STOP."""
-
-
-R = "_reconstructor"
-
 
 def _value(argument: Any) -> Any:
     if isinstance(argument, int) and argument.bit_length() > MAX_INT_BITS:
@@ -361,7 +341,7 @@ def _push(make: Callable[[], Any]) -> Callable[[Machine, Any], None]:
 
 INSTRUCTIONS: dict[str, Callable[[Machine, Any], Any]] = {
     "PROTO": Machine.protocol,
-    **dict.fromkeys(("FRAME", "STOP"), Machine.ignore),
+    **dict.fromkeys(("FRAME", "STOP"), lambda machine, _: None),
     "NONE": _push(lambda: None),
     "NEWTRUE": _push(lambda: True),
     "NEWFALSE": _push(lambda: False),
@@ -369,12 +349,12 @@ INSTRUCTIONS: dict[str, Callable[[Machine, Any], Any]] = {
     "EMPTY_DICT": _push(dict),
     "EMPTY_TUPLE": _push(tuple),
     "MARK": Machine.mark,
-    "DUP": Machine.duplicate,
+    "DUP": lambda machine, _: machine.stack.append(machine.stack[-1]),
     "POP": Machine.drop,
     "POP_MARK": lambda machine, _: machine.to_mark(),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), Machine.put),
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Machine.get),
-    "MEMOIZE": Machine.memoize,
+    "MEMOIZE": lambda machine, _: machine.put(len(machine.memo)),
     "TUPLE": lambda machine, _: machine.pack(-1),
     "TUPLE1": lambda machine, _: machine.pack(1),
     "TUPLE2": lambda machine, _: machine.pack(2),
@@ -390,8 +370,7 @@ INSTRUCTIONS: dict[str, Callable[[Machine, Any], Any]] = {
     "SETITEMS": lambda machine, _: machine.set_items(machine.to_mark()),
     "GLOBAL": Machine.name,
     "STACK_GLOBAL": Machine.name_from_stack,
-    "REDUCE": Machine.reduce,
-    "NEWOBJ": Machine.new_object,
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), Machine.reduce),
     "NEWOBJ_EX": Machine.new_object_with_keywords,
     "INST": Machine.instance,
     "OBJ": Machine.object_from_stack,

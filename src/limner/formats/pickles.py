@@ -41,8 +41,7 @@ def read_pickle(
     """The tree that a pickle of any protocol describes.
 
     Args:
-        path: the file.
-        builders: (module, name) -> function of the call's arguments, beside `BUILDERS`.
+        builders: beside `BUILDERS`.
         wanted, kind, error: see `reading`.
         allow, keep_bytes: see `Machine`.
 
@@ -81,9 +80,7 @@ def reading(
     """Errors met in a foreign file become limner's own, with its path.
 
     Args:
-        path: the file.
-        kind: what it should be.
-        wanted: what to give where it is plainly something else.
+        kind, wanted: what it should be; what to give where it is plainly something else.
         own: what `kind_of` may call a file of that kind, damaged ones too.
         error: of a file that is missing, damaged or something else.
     """

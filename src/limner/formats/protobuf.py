@@ -15,11 +15,8 @@ class MessageError(ValueError):
 
 
 def fields_of(content: bytes) -> Fields:
-    """The fields of one message, unknown ones too.
-
-    Raises:
-        MessageError: the bytes are no message, or one of more than MAX_FIELDS fields.
-    """
+    """The fields of one message, unknown ones too; MessageError where the bytes are no message, or
+    one of more than MAX_FIELDS fields."""
     fields: Fields = {}
     at = num = 0
     while at < len(content):
@@ -45,11 +42,8 @@ def fields_of(content: bytes) -> Fields:
 
 
 def varint(content: bytes, at: int) -> tuple[int, int]:
-    """A number in groups of 7 bits, the lowest first, and the place after it.
-
-    Raises:
-        MessageError: it does not end.
-    """
+    """A number in groups of 7 bits, the lowest first, and the place after it; MessageError where it
+    does not end."""
     value = 0
     for shift in range(0, 64, 7):
         if at >= len(content):

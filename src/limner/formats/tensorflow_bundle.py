@@ -118,10 +118,8 @@ class TensorflowBundle:
         if endianness:
             raise CheckpointError(f"{self.index}: written on a big-endian machine; not supported")
         if not 1 <= num_shards <= MAX_SHARDS:
-            raise CheckpointError(
-                f"{self.index}: damaged (it says {num_shards} data files, 1 to {MAX_SHARDS} are "
-                "read); download the checkpoint again"
-            )
+            reason = f"it says {num_shards} data files, 1 to {MAX_SHARDS} are read"
+            raise _damaged(self.index, reason)
         return num_shards
 
     def _entry(self, value: bytes, name: str) -> Entry:
@@ -137,10 +135,8 @@ class TensorflowBundle:
             is_sliced=7 in fields,
         )
         if entry.shard >= self.num_shards:
-            raise CheckpointError(
-                f"{self.index}: damaged ('{name[:200]}' is in data file {entry.shard} of "
-                f"{self.num_shards}); download the checkpoint again"
-            )
+            reason = f"'{name[:200]}' is in data file {entry.shard} of {self.num_shards}"
+            raise _damaged(self.index, reason)
         return entry
 
     def _check_shards(self) -> None:
@@ -164,13 +160,12 @@ class TensorflowBundle:
                 continue
             end = entry.offset + entry.num_bytes
             if entry.offset < ends[entry.shard] or end > sizes[entry.shard]:
-                path = self.shard(entry.shard)
                 reason = (
                     f"it has {sizes[entry.shard]} bytes, '{name[:200]}' ends at {end}"
                     if end > sizes[entry.shard]
                     else f"'{name[:200]}' overlaps another variable"
                 )
-                raise CheckpointError(f"{path}: damaged ({reason}); download the checkpoint again")
+                raise _damaged(self.shard(entry.shard), reason)
             ends[entry.shard] = end
 
 
@@ -204,7 +199,7 @@ class _Table:
             )
 
     def damaged(self, reason: str) -> NoReturn:
-        raise CheckpointError(f"{self.path}: damaged ({reason}); download the checkpoint again")
+        raise _damaged(self.path, reason)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All pairs. Each data block is read once, wherever the index block points."""
@@ -283,11 +278,12 @@ def _shape(content: bytes, path: Path, name: str) -> tuple[int, ...]:
     dims = [d for d in _fields(content, path).get(2, []) if isinstance(d, bytes)]
     shape = tuple(number_in(_fields(dim, path), 1) for dim in dims)
     if len(shape) > MAX_RANK or max(shape, default=0) >= 2**48:
-        raise CheckpointError(
-            f"{path}: damaged ('{name[:200]}' has shape {list(shape)[: MAX_RANK + 1]}); "
-            "download the checkpoint again"
-        )
+        raise _damaged(path, f"'{name[:200]}' has shape {list(shape)[: MAX_RANK + 1]}")
     return shape
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{path}: damaged ({reason}); download the checkpoint again")
 
 
 def _bad_entry(path: Path) -> NoReturn:

@@ -49,11 +49,7 @@ def labels_name(name: str) -> str:
 
 
 def framed(content: bytes) -> bytes:
-    """A record as it stands in a file.
-
-    Raises:
-        MissingExtra: google-crc32c is not installed.
-    """
+    """A record as it stands in a file; MissingExtra without google-crc32c."""
     length = len(content).to_bytes(8, "little")
     return length + _checksum(length) + content + _checksum(content)
 
@@ -121,12 +117,8 @@ def _feature(name: bytes, kind: int, values: bytes) -> bytes:
 
 
 def pixels_of(example: bytes, path: Path, offset: int) -> np.ndarray:
-    """The picture uint8 [C, H, W] of a tf.train.Example.
-
-    Raises:
-        DataError: it holds something else than a shape of up to MAX_CHANNELS channels and as many
-            bytes as the shape needs.
-    """
+    """The picture uint8 [C, H, W] of a tf.train.Example. Raises DataError where it holds something
+    else than a shape of up to MAX_CHANNELS channels and as many bytes as the shape needs."""
     where = f"{path}: the record at byte {offset}"
     try:
         features = _features_of(example)
@@ -183,11 +175,8 @@ def _numbers_in(feature: bytes) -> list[int]:
 
 
 def level_of(resolution: int, where: str) -> int:
-    """log2 of a resolution that PGGAN grows to.
-
-    Raises:
-        DataError: it is no power of two from 4 on; names the nearest.
-    """
+    """log2 of a resolution that PGGAN grows to, a power of two from 4 on; else DataError names the
+    nearest."""
     level = max(MIN_LEVEL, round(math.log2(max(1, resolution))))
     if resolution != 2**level:
         raise DataError(

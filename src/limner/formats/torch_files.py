@@ -44,10 +44,7 @@ DTYPES = {
 
 def read_torch(path: str | Path, wanted: str = "a .pth that torch.save wrote") -> Any:
     """The tree that torch.save wrote; its tensors lie on the CPU, whatever device they came from.
-
-    Args:
-        path: the file.
-        wanted: what to give instead of a file that is plainly none of torch.save.
+    `wanted` is what to give instead of a file that is plainly none of torch.save.
 
     Returns:
         as `read_pickle`, and tensors. A Parameter comes back as a tensor, an OrderedDict as a dict;
@@ -149,17 +146,13 @@ def _parameter(args: tuple) -> Tensor:
     return args[0]
 
 
-def _size(args: tuple) -> tuple:
-    return tuple(args[0])
-
-
 BUILDERS = {
     **PLAIN,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
-    ("torch", "Size"): _size,
+    ("torch", "Size"): lambda args: tuple(args[0]),
 }
 
 

@@ -36,11 +36,7 @@ def problems_as(error_class: type[Exception], where: str, remedy: str = "") -> I
 
 
 def opened(path: str, what: str = "a zip") -> zipfile.ZipFile:
-    """Read the zip's list of entries.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+    """Read the zip's list of entries; DataError where it cannot be read."""
     with problems_as(DataError, f"{path}: cannot be read as {what}", "copy it or write it again"):
         return zipfile.ZipFile(path)
 

@@ -123,12 +123,8 @@ RULES: dict[str, Callable[[Alarms], str | None]] = {
 
 
 def worse_scores(figures: Mapping[str, Mapping[int, float]], names: Sequence[str]) -> list[str]:
-    """Warnings about scores (better when smaller) that were twice the best, twice in a row.
-
-    Args:
-        figures: name -> step -> value, as RunDirectory.figures gives them.
-        names: which of them to look at.
-    """
+    """Warnings about those of the figures (as `RunDirectory.figures` gives them) that are in
+    `names`, better when smaller, and were twice the best, twice in a row."""
     found = []
     for name in names:
         values = [value for _, value in sorted(figures.get(name, {}).items())]

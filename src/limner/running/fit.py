@@ -46,12 +46,8 @@ class Fit:
 
     Args:
         config: the run, resolved against the data.
-        data: the prepared pictures.
         run: the run directory, locked by the caller.
-        device: where to train.
-        hooks: what to call.
-        num_workers: loader processes; the result does not depend on it.
-        worker_timeout: seconds without a batch after which one of them counts as hung.
+        num_workers, worker_timeout: as for the `Loader`; the result does not depend on them.
         on_divergence: "stop", or go back to the newest checkpoint (see rollback.py).
     """
 
@@ -112,14 +108,11 @@ class Fit:
         self, checkpoint: Path, saved_by: RunConfig | None = None, rollbacks: int | None = None
     ) -> list[str]:
         """Take up a verified checkpoint: of this run, or of the one that this run continues.
+        Returns the names of the parts whose memory this run has no use for.
 
         Args:
-            checkpoint: directory of a training state.
             saved_by: the config that wrote it, where that is another.
             rollbacks: how often the run has now gone back; None keeps what was saved.
-
-        Returns:
-            names of the parts whose memory this run has no use for.
         """
         tree, own = load_state(checkpoint), None
         if read_manifest(checkpoint)["world_size"] == distributed.world_size():

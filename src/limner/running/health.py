@@ -46,11 +46,8 @@ def _search(value: Any, name: str, only_nan: bool = False) -> str | None:
 
 
 def require_finite(tree: Mapping[str, Any], own: Mapping[str, Any] | None, step: int) -> None:
-    """Refuse to save a state that nobody could resume from; all processes call it.
-
-    Raises:
-        DivergenceError: on every process; names the tensor.
-    """
+    """Refuse to save a state that nobody could resume from: a DivergenceError on every process,
+    which names the tensor. All processes call it."""
     found = nonfinite_in_state(tree) or nonfinite_in_state(own or {})
     if distributed.any_rank(found is not None):
         raise DivergenceError(

@@ -18,10 +18,7 @@ class Keeper:
     failed saves in a row end it. Nothing is ever dropped from a log, and a checkpoint is not
     written before all lines up to its step are.
 
-    Args:
-        run: the run directory.
-        failed_saves: how many saves in a row may fail.
-        complain: is given one line when the disk begins to refuse, and one for each failed save.
+    `complain` is given one line when the disk begins to refuse, and one for each failed save.
     """
 
     def __init__(self, run: RunDirectory, failed_saves: int, complain: Callable[[str], None]):
@@ -58,14 +55,8 @@ class Keeper:
             self._complain(f"{_line(error)}; the run goes on")
 
     def save(self, step: int, tree: Record, rank_tree: Record | None, last: bool = False) -> bool:
-        """Write a checkpoint; all processes call it.
-
-        Args:
-            step, tree, rank_tree: see `save_state`.
-            last: nothing comes after it, so a failure ends the run in any case.
-
-        Returns:
-            whether it was written.
+        """Write a checkpoint (see `save_state`), and say whether it was written; all processes call
+        it. After the `last` one nothing comes, so its failure ends the run in any case.
 
         Raises:
             DiskError: too many saves in a row failed; names path, bytes needed and free.

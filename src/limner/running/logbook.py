@@ -18,12 +18,8 @@ from limner.running.pace import Pace
 
 
 class Logbook:
-    """Writes the run's logs and tells the display. All processes measure, the first one writes.
-
-    Args:
-        run: the run directory.
-        trainer: what is logged.
-        hooks: `on_log`, `on_scores` and `on_event` hear what is written.
+    """Writes the run's logs and tells the display: `on_log`, `on_scores` and `on_event` of the
+    hooks. All processes measure, the first one writes.
 
     Attributes:
         keeper: what lines, and everything else that the run leaves, are written with.
@@ -72,11 +68,7 @@ class Logbook:
     # --- figures -------------------------------------------------------------
 
     def log(self, waited: float) -> None:
-        """Write what happened since the line before.
-
-        Args:
-            waited: seconds that the loader has waited.
-        """
+        """Write what happened since the line before; the loader has `waited` so many seconds."""
         trainer, now = self._trainer, self.pace.now()
         means = trainer.meters.drain()
         record: Record = {

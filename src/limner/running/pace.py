@@ -9,24 +9,16 @@ Record = dict[str, Any]
 
 
 class Pace:
-    """The clock on the wall. Every mark of it is set by `begin`, wherever a run takes up a state.
-
-    Args:
-        now: gives the seconds of a clock that only goes forward.
-    """
+    """The clock on the wall (`now`, in seconds, only goes forward). Every mark of it is set by
+    `begin`, wherever a run takes up a state."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter):
         self.now = now
         self.begin(0.0, 0, 0.0)
 
     def begin(self, seconds: float, nimg: int, waited: float) -> None:
-        """Stand where a state stands.
-
-        Args:
-            seconds: that the run had trained.
-            nimg: real images that it had seen.
-            waited: seconds that its loader, made anew, has waited.
-        """
+        """Stand where a state stands: seconds that the run had trained, real images that it had
+        seen, and seconds that its loader, made anew, has waited."""
         self._seconds, self._waited = seconds, waited
         self._mark = (self.now(), nimg)  # moment and nimg of the last log line
         self._maintenance = 0.0  # seconds of pictures, saves and scores since then
@@ -60,12 +52,8 @@ class Pace:
         return {}
 
     def measure(self, now: float, nimg: int, waited: float) -> Record:
-        """The figures of a log line, and a mark for the next one.
-
-        Args:
-            now: the moment at which the line's steps had ended.
-            nimg, waited: as for `begin`.
-        """
+        """The figures of a log line whose steps had ended at `now`, and a mark for the next one;
+        `nimg` and `waited` as for `begin`."""
         before, nimg_before = self._mark
         elapsed, num_images = max(now - before, 1e-9), nimg - nimg_before
         self._seconds += now - before

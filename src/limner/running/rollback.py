@@ -19,10 +19,8 @@ MOST_ROLLBACKS = 2
 
 def newest_for_all(checkpoints: Path, warn: Callable[[str], None]) -> Path | None:
     """The newest checkpoint that verifies, or None; the same one on all processes, which call it.
-
-    Raises:
-        CheckpointError: they see different ones, so that their weights would never be equal again.
-    """
+    Raises CheckpointError where they see different ones, so that their weights would never be equal
+    again."""
     path = newest_verified(checkpoints, warn)
     step = -1 if path is None else int(path.name.removeprefix("step-"))
     newest, oldest = distributed.largest(step), -distributed.largest(-step)

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 
 from limner.core import distributed
 from limner.core.leaving import Interrupted, leave_at_once
@@ -34,12 +34,7 @@ class StopRequests:
                 self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._save)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 

@@ -7,13 +7,8 @@ from limner.core.errors import MissingExtra
 
 
 class TensorBoard:
-    """Writes log records and scores as scalars. A run that was resumed, or goes back, overwrites
-    what came after.
-
-    Args:
-        directory: of the event files.
-        resumed_at: the step whose state the run took up, 0 for none.
-    """
+    """Writes log records and scores as scalars. A run that was resumed (at a step, or 0), or goes
+    back, overwrites what came after."""
 
     def __init__(self, directory: Path, resumed_at: int):
         try:

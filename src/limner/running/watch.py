@@ -23,11 +23,9 @@ LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 
 
 def figures(watch: Watch, networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """The figures of the health line: "diversity", "diversity_within", "sv.PLAYER.LAYER".
-
-    The diversity is the mean distance between two generated pictures over that between two
-    real ones (Euclidean, in [-1, 1]); `_within` takes pairs of one class only.
-    """
+    """The figures of the health line: "sv.PLAYER.LAYER", "diversity", the mean distance between two
+    generated pictures over that between two real ones (Euclidean, in [-1, 1]), and
+    "diversity_within", of pairs of one class only."""
     found = {} if len(watch.newest) < 2 else diversity(*watch.newest["real"], *watch.newest["fake"])
     for player, network in networks.items():
         for name, value in singular_values(network).items():

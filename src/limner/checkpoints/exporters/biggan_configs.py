@@ -35,11 +35,8 @@ NORMS = {
 
 
 def flags_of_configs(config: ModelConfig) -> dict[str, Any]:
-    """The flags with which that program builds the same networks.
-
-    Raises:
-        CheckpointError: no flags do; says what stands in the way.
-    """
+    """The flags with which that program builds the same networks; CheckpointError says what stands
+    in the way where none do."""
     channels, resolution, _ = config.image_shape
     if channels != 3 or not config.num_classes:
         raise CheckpointError(
@@ -83,11 +80,8 @@ def check_flags(config: ModelConfig, flags: Mapping[str, Any]) -> None:
 
 
 def plain(role: Role, config: ModelConfig) -> Any:
-    """A network's config, as the BigGAN or BigGAN-deep that it is a setting of.
-
-    Raises:
-        CheckpointError: it is of another family.
-    """
+    """A network's config, as the BigGAN or BigGAN-deep that it is a setting of; CheckpointError
+    where it is of another family."""
     network: Any = getattr(config, role)
     if isinstance(network, (SnganGenerator, SnganDiscriminator)):
         return network.network()

@@ -48,12 +48,8 @@ INITS = {"ortho": "orthogonal", "N02": "normal", "xavier": "xavier", "glorot": "
 
 
 def checked(given: Mapping[str, Any], where: str) -> Flags:
-    """The flags among `given` that limner knows, of the type that they have there; others are
-    about paths and displays.
-
-    Raises:
-        CheckpointError: one has another type, or an activation is no ReLU.
-    """
+    """The flags among `given` that limner knows; others are about paths and displays. Raises
+    CheckpointError where one has another type than there, or an activation is no ReLU."""
     flags = {}
     for name, default in DEFAULTS.items():
         if name not in given:
@@ -91,11 +87,8 @@ def require(known: Collection[str], needed: Collection[str], where: str) -> None
 
 
 def generator_config(flags: Flags) -> FamilyConfig:
-    """The generator that the flags ask for.
-
-    Raises:
-        ConfigError: a flag has a value that the program itself cannot train with.
-    """
+    """The generator that the flags ask for; ConfigError for a value that the program itself cannot
+    train with."""
     deep, side = is_deep(flags), flags["resolution"]
     num_blocks = max(1, (side // BOTTOM).bit_length() - 1)
     z_dim, skip_z = flags["dim_z"], flags["hier"] and not deep
@@ -184,11 +177,8 @@ def _power(flags: Flags, player: str) -> dict[str, Any]:
 
 
 def run_of_flags(flags: Flags, model: ModelConfig, name: str) -> dict[str, Any]:
-    """The same training as config.json holds it, without its length.
-
-    Raises:
-        ConfigError: its latents have another deviation than 1.
-    """
+    """The same training as config.json holds it, without its length; ConfigError where its latents
+    have another deviation than 1."""
     if flags["z_var"] != 1.0:
         raise ConfigError(f"z_var: {flags['z_var']}; limner trains on latents of deviation 1")
     d = {
@@ -270,11 +260,8 @@ def flags_of_run(run: Mapping[str, Any]) -> Flags:
 
 
 def flags_of_shapes(g: State, d: State | None, where: str) -> Flags:
-    """What the shapes of a generator (and discriminator) in the program's names tell.
-
-    Raises:
-        CheckpointError: they are none of that program.
-    """
+    """What the shapes of a generator (and discriminator) in the program's names tell;
+    CheckpointError where they are none of that program."""
     try:
         flags = _of_generator(g)
         if d is not None:

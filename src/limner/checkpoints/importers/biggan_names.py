@@ -52,30 +52,16 @@ STATISTICS = ("running_mean", "running_var", "accumulation_counter", "num_batche
 
 
 def to_limner(role: Role, config: FamilyConfig, state: Mapping[str, Value]) -> dict[str, Value]:
-    """BigGAN-PyTorch's state dict under limner's names, in its order.
-
-    A name that the reference does not have stays as it is, so that whoever fills a network with
-    the result says which it is.
-
-    Args:
-        role: which of the pair.
-        config: of the network.
-        state: values of any kind; only the names matter.
-    """
+    """BigGAN-PyTorch's state dict under limner's names, in its order; the values may be of any
+    kind. A name that the reference does not have stays as it is, so that whoever fills a network
+    with the result says which it is."""
     names = _Names(role, config)
     return {names.ours(key): value for key, value in state.items()}
 
 
 def to_reference(role: Role, config: FamilyConfig, state: Mapping[str, Value]) -> dict[str, Value]:
-    """limner's state dict under BigGAN-PyTorch's names, in the order of its own state dict.
-
-    The order of the parameters in it is the one that the reference's optimizers count them in.
-
-    Args:
-        role: which of the pair.
-        config: of the network.
-        state: values of any kind; only the names matter.
-    """
+    """limner's state dict under BigGAN-PyTorch's names, in the order of its own state dict, which
+    is also the one that the reference's optimizers count the parameters in."""
     names = _Names(role, config)
     renamed = {names.theirs(key): value for key, value in state.items()}
     return {key: renamed[key] for key in sorted(renamed, key=names.position)}

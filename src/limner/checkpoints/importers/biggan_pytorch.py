@@ -92,14 +92,12 @@ class _Folder:
         return self.path / (f"{name}_{self.suffix}.pth" if self.suffix else f"{name}.pth")
 
     def _hint(self) -> str:
-        names = [re.fullmatch(r"G(?:_ema)?_((?:best|copy)\d+)\.pth", p.name) for p in self._files()]
+        pattern = r"G(?:_ema)?_((?:best|copy)\d+)\.pth"
+        names = [re.fullmatch(pattern, path.name) for path in self.path.glob("*.pth")]
         suffixes = sorted({match[1] for match in names if match})
         if not suffixes:
             return "; give a folder with G.pth or G_ema.pth"
         return f"; there are weights with the suffixes {', '.join(suffixes)}: give one of them"
-
-    def _files(self) -> list[Path]:
-        return sorted(self.path.glob("*.pth"))
 
     def _saved(self) -> dict[str, Any]:
         file = self.file("state_dict")
@@ -223,13 +221,9 @@ def parameter_names(role: Role, network: FamilyConfig, config: ModelConfig) -> l
 def fitted(
     role: Role, network: FamilyConfig, config: ModelConfig, state: State, where: str
 ) -> State:
-    """The state under limner's names, if it has exactly the network's tensors in their shapes.
-
-    The logged singular values (sv0 ..) may be missing, as in weights converted from TF-Hub.
-
-    Raises:
-        CheckpointError: names the tensors that are missing, left over or of another shape.
-    """
+    """The state under limner's names. Raises CheckpointError unless it has exactly the network's
+    tensors in their shapes; the logged singular values (sv0 ..) may be missing, as in weights
+    converted from TF-Hub."""
     expected, _ = expected_state(role, network, config)
     logged = [key for key in expected if re.fullmatch(r"(.+\.)?sv\d+", key) and key not in state]
     state = state | {key: torch.ones(1) for key in logged}
@@ -259,10 +253,8 @@ def _state_dict(file: Path) -> State:
 
 
 def _moments(file: Path, own: list[str], names: list[str]) -> Moments:
-    """Adam's state by limner's names of the parameters, given in the optimizer's order.
-
-    Old files call the parameters by their addresses then; their order is that of the group.
-    """
+    """Adam's state by limner's names of the parameters, given in the optimizer's order: that of the
+    group in old files, which call the parameters by their addresses then."""
     saved = read_torch(file)
     try:
         (group,) = saved["param_groups"]

@@ -114,7 +114,8 @@ def _groups(state: Mapping[str, Any], path: Path) -> dict[str, State]:
 
 def rename_generator(state: Mapping[str, Tensor]) -> State:
     """MMGeneration's names of a generator's tensors to limner's; unknown names stay as they are."""
-    return {_renamed(re.sub(r"^upsampling\.(\d+)", _next_block, k)): v for k, v in state.items()}
+    next_block = lambda match: f"blocks.{int(match[1]) + 1}"  # noqa: E731
+    return {_renamed(re.sub(r"^upsampling\.(\d+)", next_block, k)): v for k, v in state.items()}
 
 
 def rename_discriminator(state: Mapping[str, Tensor]) -> State:
@@ -129,10 +130,6 @@ RENAMED = {
 }
 
 
-def _next_block(match: re.Match) -> str:
-    return f"blocks.{int(match[1]) + 1}"
-
-
 def _renamed(key: str) -> str:
     key = re.sub(r"^noise2feat\.", "blocks.0.", key)
     key = re.sub(r"^downsamples\.", "blocks.", key)
@@ -144,11 +141,8 @@ def _renamed(key: str) -> str:
 
 
 def generator_config(state: Mapping[str, Tensor]) -> tuple[DcganGenerator, tuple[int, int, int]]:
-    """Config and image shape of a generator, from the shapes of its tensors.
-
-    Raises:
-        KeyError: a tensor that tells a size is missing.
-    """
+    """Config and image shape of a generator, from the shapes of its tensors; KeyError where one is
+    missing that tells a size."""
     num_ups = _count(state, "upsampling")
     z_dim, top = _conv_sizes(state, "noise2feat.conv.weight")
     width, num_channels = _conv_sizes(state, "output_layer.conv.weight")
@@ -160,12 +154,8 @@ def generator_config(state: Mapping[str, Tensor]) -> tuple[DcganGenerator, tuple
 def discriminator_config(
     state: Mapping[str, Tensor], image_shape: tuple[int, int, int]
 ) -> DcganDiscriminator:
-    """Config of a discriminator, from the shapes of its tensors.
-
-    Raises:
-        KeyError: a tensor that tells a size is missing.
-        CheckpointError: it gives more than one logit, or is made for other images.
-    """
+    """The same of a discriminator; CheckpointError where it gives more than one logit, or is made
+    for other images."""
     width, num_channels = _conv_sizes(state, "downsamples.0.conv.weight")
     num_logits, top = _conv_sizes(state, "output_layer.conv.weight")
     side = BOTTOM << _count(state, "downsamples")

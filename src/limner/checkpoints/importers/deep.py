@@ -39,12 +39,12 @@ class DeepShape(NamedTuple):
 
 
 def record_of(parts: Parts, shape: DeepShape, rule: Rule, where: str) -> ModelRecord:
-    """The generator with its statistics, those of the largest truncation being its own.
-
-    Raises:
-        CheckpointError: the parts do not fit each other or limner's network.
-    """
-    config = config_of(shape, num_columns(parts["embeddings.weight"]), where)
+    """The generator with its statistics, those of the largest truncation being its own. Raises
+    CheckpointError where the parts do not fit each other or limner's network."""
+    embeddings = parts["embeddings.weight"]
+    if embeddings.ndim != 2:
+        raise CheckpointError(f"class vectors of shape {list(embeddings.shape)}")
+    config = config_of(shape, len(embeddings), where)
     state, rows = {}, {}
     try:
         state, rows = _state(parts, shape, config)
@@ -55,7 +55,7 @@ def record_of(parts: Parts, shape: DeepShape, rule: Rule, where: str) -> ModelRe
     if len(num_rows) != 1 or not 1 <= max(num_rows) <= MAX_TRUNCATIONS:
         raise CheckpointError(f"{where}: its norms have statistics of {sorted(num_rows)} rows")
     side = 4 << sum(doubles for doubles, _, _ in shape.blocks)
-    num_classes = parts["embeddings.weight"].shape[1]
+    num_classes = embeddings.shape[1]
     state |= {name: values[-1] for name, values in rows.items()}
     generator = fitted(state, config, (3, side, side), num_classes, where)
     last = max(num_rows) - 1
@@ -72,23 +72,9 @@ def record_of(parts: Parts, shape: DeepShape, rule: Rule, where: str) -> ModelRe
     )
 
 
-def num_columns(embeddings: Tensor) -> int:
-    """Entries of the class vectors.
-
-    Raises:
-        CheckpointError: they are no matrix.
-    """
-    if embeddings.ndim != 2:
-        raise CheckpointError(f"class vectors of shape {list(embeddings.shape)}")
-    return embeddings.shape[0]
-
-
 def config_of(shape: DeepShape, shared_dim: int, where: str) -> BigGanDeepGenerator:
-    """The config of the same network.
-
-    Raises:
-        CheckpointError: limner's BigGAN-deep has no such form.
-    """
+    """The config of the same network; CheckpointError where limner's BigGAN-deep has no such
+    form."""
     depth = next((i + 1 for i, (doubles, _, _) in enumerate(shape.blocks) if doubles), 0)
     tops = [shape.blocks[0][1]] if shape.blocks else []
     problem = "" if depth else "no block doubles the resolution"

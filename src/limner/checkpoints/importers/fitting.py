@@ -63,11 +63,8 @@ def fitted(
     num_classes: int,
     where: str,
 ) -> dict[str, Tensor]:
-    """The state in the order of the network, contiguous and of its types, if each tensor fits.
-
-    Raises:
-        CheckpointError: a tensor is missing, left over or of another shape.
-    """
+    """The state in the order of the network, contiguous and of its types. Raises CheckpointError
+    where a tensor is missing, left over or of another shape."""
     try:
         with torch.device("meta"):
             network = config.build(image_shape, num_classes)

@@ -14,16 +14,9 @@ NUM_ITERATIONS = 200  # where no vectors are stored; the published weights have 
 
 
 def folded_by_module(weight: Tensor, u: Tensor) -> Tensor:
-    """weight / sigma as the TF-Hub modules compute it: one iteration from the stored u, vectors
-    normalized by v / (|v| + 1e-4).
-
-    Args:
-        weight: [outputs, ...].
-        u: as many entries as there are outputs, in any shape.
-
-    Raises:
-        CheckpointError: u is of another size.
-    """
+    """weight [outputs, ...] / sigma as the TF-Hub modules compute it: one iteration from the stored
+    u, of so many entries in any shape, vectors normalized by v / (|v| + 1e-4). CheckpointError
+    where u is of another size."""
     matrix = weight.flatten(1)
     u = _vector(u, len(matrix), "u")
     v = _normalized(matrix.mT @ u)
@@ -33,10 +26,7 @@ def folded_by_module(weight: Tensor, u: Tensor) -> Tensor:
 
 def folded_by_stored(weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """weight / (u W v), the vectors as they are: torch.nn.utils.spectral_norm in evaluation.
-
-    Raises:
-        CheckpointError: u or v is of another size.
-    """
+    CheckpointError where u or v is of another size."""
     matrix = weight.flatten(1)
     u, v = _vector(u, matrix.shape[0], "u"), _vector(v, matrix.shape[1], "v")
     return weight / (u @ (matrix @ v))
@@ -79,11 +69,8 @@ def channels_first(rows: Tensor, num_channels: int, side: int = 4) -> Tensor:
 
 
 def multiples(widths: list[int]) -> tuple[int, tuple[int, ...]]:
-    """The width of the network and the channels as multiples of it, full resolution first.
-
-    Raises:
-        CheckpointError: they are no multiples of the smallest.
-    """
+    """The width of the network and the channels as multiples of it, full resolution first;
+    CheckpointError where they are no multiples of the smallest."""
     width = min(widths)
     if width < 1 or any(size % width for size in widths):
         raise CheckpointError(f"channels {widths} are no multiples of one width")

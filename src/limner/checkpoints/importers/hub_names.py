@@ -16,11 +16,8 @@ def hub_block(i: int) -> str:
 
 
 def ema_of(names: Mapping[str, Any], where: str) -> str:
-    """The ending of the moving averages, "/ema_b999900".
-
-    Raises:
-        CheckpointError: there are none, or of several decays.
-    """
+    """The ending of the moving averages, "/ema_b999900"; CheckpointError where there are none, or
+    of several decays."""
     ends = {match[0] for name in names if (match := re.search(r"/ema_[^/]+$", name))}
     if len(ends) != 1:
         found = f"several moving averages ({listed(sorted(ends))})" if ends else "no moving average"
@@ -35,11 +32,8 @@ def number_of(names: Mapping[str, Any], pattern: str) -> int:
 
 
 def outputs_first(weight: Tensor) -> Tensor:
-    """From TensorFlow's layout, outputs last, to torch's.
-
-    Raises:
-        CheckpointError: neither a matrix nor a kernel.
-    """
+    """From TensorFlow's layout, outputs last, to torch's; CheckpointError for neither a matrix nor
+    a kernel."""
     if weight.ndim not in (2, 4):
         raise CheckpointError(f"a weight of shape {list(weight.shape)}")
     return weight.permute(3, 2, 0, 1) if weight.ndim == 4 else weight.mT

@@ -77,9 +77,8 @@ def _files(path: Path) -> tuple[Path, Path]:
     elif not path.exists():
         raise CheckpointError(f"{path}: no such file or folder")
     own = path.with_name(path.name.removesuffix(WEIGHTS_NAME) + CONFIG_NAME)
-    for config in (own, path.with_name(CONFIG_NAME)):
-        if path.name.endswith(WEIGHTS_NAME) and config.is_file():
-            return path, config
+    if path.name.endswith(WEIGHTS_NAME) and own.is_file():
+        return path, own
     if path.with_name(CONFIG_NAME).is_file():
         return path, path.with_name(CONFIG_NAME)
     raise CheckpointError(
@@ -91,11 +90,8 @@ def _files(path: Path) -> tuple[Path, Path]:
 
 
 def read_shape(path: Path) -> DeepShape:
-    """What a config.json says of the network.
-
-    Raises:
-        CheckpointError: it cannot be read, or a value is missing or impossible.
-    """
+    """What a config.json says of the network. Raises CheckpointError where it cannot be read, or as
+    `shape_from`."""
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
@@ -110,11 +106,7 @@ def read_shape(path: Path) -> DeepShape:
 
 
 def shape_from(plain: Mapping[str, Any], where: str) -> DeepShape:
-    """The same from plain JSON values.
-
-    Raises:
-        CheckpointError: a value is missing or impossible.
-    """
+    """The same from plain JSON values; CheckpointError where a value is missing or impossible."""
     width = _whole(plain, "channel_width", MAX_CHANNELS, where)
     _whole(plain, "num_classes", MAX_CLASSES, where)
     _whole(plain, "n_stats", MAX_TRUNCATIONS, where)
@@ -157,11 +149,8 @@ def _whole(plain: Mapping[str, Any], key: str, most: int, where: str) -> int:
 def record_from(
     values: Mapping[str, Tensor], shape: DeepShape, rule: Rule, where: str
 ) -> tuple[ModelRecord, list[str]]:
-    """The record, and the layers whose sigma had to be computed.
-
-    Raises:
-        CheckpointError: names are missing or left over, or shapes do not fit.
-    """
+    """The record, and the layers whose sigma had to be computed. Raises CheckpointError where names
+    are missing or left over, or shapes do not fit."""
     layers, others = names_of(shape)
     needed = list(others.values())
     for theirs, has_bias in layers.values():

@@ -32,12 +32,12 @@ def to_limner(role: Role, config: PgganConfig, state: Mapping[str, Any]) -> dict
     network with the result says which it is. The variable "lod" keeps its name.
 
     Args:
-        role: which of the pair.
-        config: of the network; only `base` and `fused_scale` matter.
+        config: only `base` and `fused_scale` matter.
         state: tensors, or anything that `torch.as_tensor` takes, by variable name without the
             network's own ("4x4/Conv/weight").
     """
-    names = {theirs: ours for ours, theirs in _pairs(role, config, _levels_of_theirs(role, state))}
+    num_levels = _num_levels(rf"{IMAGES[role][0]}_lod\d+/weight", state)
+    names = {theirs: ours for ours, theirs in _pairs(role, config, num_levels)}
     return {
         names.get(name, name): _turned(torch.as_tensor(value), name)
         if name in names
@@ -48,9 +48,9 @@ def to_limner(role: Role, config: PgganConfig, state: Mapping[str, Any]) -> dict
 
 def to_reference(role: Role, config: PgganConfig, state: Mapping[str, Any]) -> dict[str, Tensor]:
     """limner's state dict as TensorFlow's variables, in the order that it creates them in."""
-    names = _pairs(role, config, _levels_of_ours(role, state))
+    names = _pairs(role, config, _num_levels(rf"{IMAGES[role][1]}\.\d+\.weight", state))
     named = {
-        theirs: _turned_back(torch.as_tensor(state[ours]), theirs)
+        theirs: _turned(torch.as_tensor(state[ours]), theirs, back=True)
         for ours, theirs in names
         if ours in state
     }
@@ -58,14 +58,8 @@ def to_reference(role: Role, config: PgganConfig, state: Mapping[str, Any]) -> d
     return named | {key: torch.as_tensor(v) for key, v in state.items() if key not in known}
 
 
-def _levels_of_theirs(role: Role, state: Mapping[str, Any]) -> int:
-    pattern = re.compile(rf"{IMAGES[role][0]}_lod\d+/weight")
-    return sum(pattern.fullmatch(name) is not None for name in state)
-
-
-def _levels_of_ours(role: Role, state: Mapping[str, Any]) -> int:
-    pattern = re.compile(rf"{IMAGES[role][1]}\.\d+\.weight")
-    return sum(pattern.fullmatch(name) is not None for name in state)
+def _num_levels(pattern: str, state: Mapping[str, Any]) -> int:
+    return sum(re.fullmatch(pattern, name) is not None for name in state)
 
 
 def _pairs(role: Role, config: PgganConfig, num_levels: int) -> list[tuple[str, str]]:
@@ -95,21 +89,12 @@ def _block(role: Role, config: PgganConfig, level: int) -> list[tuple[str, str]]
     return [(f"blocks.{level}.conv{i + 1}", f"{resolution}/{conv}") for i, conv in enumerate(convs)]
 
 
-def _turned(value: Tensor, theirs: str) -> Tensor:
+def _turned(value: Tensor, theirs: str, back: bool = False) -> Tensor:
     if value.ndim == 2:
         return value.t().contiguous()
     if value.ndim != 4:
         return value
     if "Conv0_up" in theirs:
-        return value.permute(2, 3, 0, 1).flip(2, 3).contiguous()
-    return value.permute(3, 2, 0, 1).contiguous()
-
-
-def _turned_back(value: Tensor, theirs: str) -> Tensor:
-    if value.ndim == 2:
-        return value.t().contiguous()
-    if value.ndim != 4:
-        return value
-    if "Conv0_up" in theirs:
-        return value.flip(2, 3).permute(2, 3, 0, 1).contiguous()
-    return value.permute(2, 3, 1, 0).contiguous()
+        spatial = (0, 1) if not back else (2, 3)
+        return value.flip(spatial).permute(2, 3, 0, 1).contiguous()
+    return value.permute((2, 3, 1, 0) if back else (3, 2, 0, 1)).contiguous()

@@ -37,17 +37,9 @@ MAX_LEVELS = 15
 
 
 def as_tensorflow(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a Theano network as that of a TensorFlow one.
-
-    Args:
-        state: build_func_spec, param_values and toplevel_params of `network.Network`.
-
-    Returns:
-        build_func_name, static_kwargs and variables.
-
-    Raises:
-        CheckpointError: it is no such state, or a network that the TensorFlow code cannot hold.
-    """
+    """The state of a Theano `network.Network` (build_func_spec, param_values, toplevel_params) as
+    that of a TensorFlow one: build_func_name, static_kwargs and variables. Raises CheckpointError
+    where it is no such state, or a network that the TensorFlow code cannot hold."""
     given = state.get("build_func_spec")
     if not isinstance(given, dict):
         raise CheckpointError("it has no build_func_spec")

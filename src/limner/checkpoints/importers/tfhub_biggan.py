@@ -9,7 +9,7 @@ The modules normalize spectrally by a rule of their own, so W / sigma is stored 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -151,20 +151,7 @@ def norms_of(num_blocks: int) -> list[Norm]:
     return norms
 
 
-class _Names(Protocol):
-    """One way to name the same tensors; each of its methods asks for those in torch's layout."""
-
-    def num_blocks(self) -> int: ...
-    def has_attention(self) -> bool: ...
-    def needed(self, layers: list[Layer], norms: list[Norm]) -> list[str]: ...
-    def check(self, layers: list[Layer], norms: list[Norm], where: str) -> None: ...
-    def shared(self) -> Tensor: ...
-    def weight(self, layer: Layer) -> Tensor: ...
-    def vector(self, layer: Layer) -> Tensor: ...
-    def bias(self, layer: Layer) -> Tensor: ...
-    def statistics(self, norm: Norm) -> tuple[Tensor, Tensor]: ...
-    def output_norm(self) -> tuple[Tensor, Tensor]: ...
-    def gamma(self) -> Tensor: ...
+# Two ways to name the same tensors; each method of both asks for those in torch's layout.
 
 
 class _HubNames:
@@ -287,6 +274,8 @@ class _PortNames:
     def gamma(self) -> Tensor:
         return self.values["attention.gamma"]
 
+
+_Names = _HubNames | _PortNames
 
 # --- the original BigGAN -----------------------------------------------------
 

@@ -30,12 +30,8 @@ KINDS = {"means": re.compile(r"mean"), "variances": re.compile(r"var")}
 
 
 def record_from(values: Mapping[str, Tensor], where: str, weights: str) -> ModelRecord:
-    """The generator; `weights` as in tfhub_biggan.
-
-    Raises:
-        CheckpointError: names are missing or left over, statistics are not among the variables,
-            or shapes do not fit.
-    """
+    """The generator; `weights` as in tfhub_biggan. Raises CheckpointError where names are missing
+    or left over, statistics are not among the variables, or shapes do not fit."""
     end = ema_of(values, where) if weights == "ema" else ""
     num_blocks = number_of(values, r"Generator/GBlock(?:_(\d+))?/.+")
     if num_blocks > MAX_BLOCKS:

@@ -65,8 +65,6 @@ class ArrayFile(Config, Source, frozen=True):
                 f"{where}: shape {shape} {'(Fortran order) ' if header.is_fortran else ''}is not "
                 "[N, H, W], [N, H, W, C] or [N, C, H, W]"
             )
-        if math.prod(shape[1:]) > MAX_PIXELS * MAX_CHANNELS:
-            raise DataError(f"{where}: pictures of {shape[1:]} are too large; shrink them first")
         return order_of_axes(shape, where)
 
     def _items(
@@ -96,11 +94,10 @@ class ArrayFile(Config, Source, frozen=True):
 
 
 def order_of_axes(shape: tuple[int, ...], where: str) -> tuple[int, ...]:
-    """The order that makes a row [H, W, C] of pictures [N, H, W], [N, H, W, C] or [N, C, H, W].
-
-    Raises:
-        DataError: no axis can be the channels.
-    """
+    """The order that makes a row [H, W, C] of pictures [N, H, W], [N, H, W, C] or [N, C, H, W];
+    DataError where they are too large, or no axis can be the channels."""
+    if math.prod(shape[1:]) > MAX_PIXELS * MAX_CHANNELS:
+        raise DataError(f"{where}: pictures of {shape[1:]} are too large; shrink them first")
     if len(shape) == 3:
         return (0, 1)
     for usual in ((1, 3), range(1, MAX_CHANNELS + 1)):
@@ -137,11 +134,8 @@ def are_rows(shape: tuple[int, ...], num_images: int) -> bool:
 
 
 def label_rows(blocks: Iterable[np.ndarray], where: str) -> np.ndarray:
-    """Labels that are rows of numbers, float32 [N, columns], which come block by block.
-
-    Raises:
-        DataError: a number is not finite.
-    """
+    """Labels that are rows of numbers, float32 [N, columns], which come block by block; DataError
+    where a number is not finite."""
     held: list[np.ndarray] = []
     num_rows = 0
     for rows in blocks:

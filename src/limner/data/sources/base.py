@@ -71,11 +71,8 @@ class Source(Part):
         return False
 
     def listing(self, labels: Labels) -> Listing:
-        """The pictures; with labels="none" every item's label is None and no class is named.
-
-        Raises:
-            DataError: the source as a whole cannot be read.
-        """
+        """The pictures; with labels="none" every item's label is None and no class is named. Raises
+        DataError where the source as a whole cannot be read."""
         raise NotImplementedError
 
     def identity(self) -> str:
@@ -101,11 +98,7 @@ def with_beside(identity: str, beside: Path | None) -> str:
 
 
 def identity_of(path: Path) -> str:
-    """The digest that `Source.identity` describes, for a file or a folder.
-
-    Raises:
-        DataError: nothing is there.
-    """
+    """The digest that `Source.identity` describes, of a path; DataError where nothing is there."""
     digest = hashlib.sha256()
     if path.is_dir():
         for name, status in walk_files(path):

@@ -16,12 +16,8 @@ ARRAY_TYPE = Name("numpy", "ndarray")  # that numpy's builders are called with
 
 
 def read_batch(path: Path) -> dict[str, Any]:
-    """The dictionary of a CIFAR file: keys as text, arrays as uint8, lists as they are.
-
-    Raises:
-        RefusedFile: it holds an instruction or a name that CIFAR's files do not need.
-        DataError: it is damaged or no dictionary.
-    """
+    """The dictionary of a CIFAR file: keys as text, arrays as uint8, lists as they are; errors as
+    of `read_arrays`."""
     return read_arrays(path, "CIFAR", _batch_of)
 
 
@@ -34,11 +30,7 @@ def _batch_of(tree: Any) -> dict[str, Any]:
 
 
 def built(value: Any) -> Any:
-    """An array, if it is one of bytes; anything else as it is.
-
-    Raises:
-        ValueError: it is an array of anything else.
-    """
+    """The value; ValueError for an array of anything else than bytes."""
     if isinstance(value, np.ndarray) and value.dtype != np.uint8:
         raise ValueError("an array of other values than uint8")
     return value
@@ -46,15 +38,10 @@ def built(value: Any) -> Any:
 
 def read_arrays(path: Path, what: str, shaped: Callable[[Any], Result]) -> Result:
     """What `shaped` makes of the tree of a pickle: dictionaries, lists, tuples, numbers, arrays and
-    texts (those of Python 2 as bytes).
-
-    Args:
-        path: the file.
-        what: the data set whose file it should be, for messages.
-        shaped: raises ValueError where the tree has another form.
+    texts (those of Python 2 as bytes). It raises ValueError where the tree has another form.
 
     Raises:
-        RefusedFile: it holds an instruction or a name that such files do not need.
+        RefusedFile: it holds an instruction or a name that files of that data set do not need.
         DataError: it is damaged, or `shaped` refuses it.
     """
     if path.stat().st_size > MAX_BYTES:

@@ -66,11 +66,8 @@ def _note_on_single(folder: str, names: list[str]) -> str:
 
 
 def labels_of_json(text: bytes, where: str) -> list[tuple[str, Any]] | None:
-    """The pairs of a StyleGAN dataset.json; None where it holds no labels.
-
-    Raises:
-        DataError: the file is not of that form.
-    """
+    """The pairs of a StyleGAN dataset.json; None where it holds no labels, DataError where the file
+    is not of that form."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -90,12 +87,9 @@ def labels_of_json(text: bytes, where: str) -> list[tuple[str, Any]] | None:
 
 
 def group_by_json(names: list[str], pairs: list[tuple[str, Any]], where: str) -> Grouping:
-    """Classes by a dataset.json: integers, or one-hot lists. Other lists (attributes, poses) are
-    no classes: the pictures are then unlabelled, with a note.
-
-    Raises:
-        DataError: a label is negative or absurdly large.
-    """
+    """Classes by a dataset.json: integers, or one-hot lists. Other lists (attributes, poses) are no
+    classes: the pictures are then unlabelled, with a note. Raises DataError for a label that is
+    negative or absurdly large."""
     labels = {name: class_of(label) for name, label in pairs}
     if any(label is None for label in labels.values()):
         return unlabelled(names, f"{where}: labels are not classes (no integer, no one-hot list)")

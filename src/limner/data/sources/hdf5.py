@@ -11,11 +11,9 @@ import numpy as np
 
 from limner.core.config import Config
 from limner.core.errors import DataError, MissingExtra, printable
-from limner.core.limits import MAX_PIXELS
 from limner.data.sources.arrays import (
     IMAGE_KEYS,
     LABEL_KEYS,
-    MAX_CHANNELS,
     are_rows,
     class_numbers,
     first_of,
@@ -111,11 +109,8 @@ class Hdf5File(Config, Source, frozen=True):
             ) from None
 
     def _dataset(self, file: Any, name: str) -> Any:
-        """A dataset whose values all lie in this file.
-
-        Raises:
-            DataError: it is none, leads elsewhere, or was not written to the end.
-        """
+        """A dataset whose values all lie in this file; DataError where it is none, leads elsewhere,
+        or was not written to the end."""
         import h5py
 
         where = f"{self.path}: {name}"
@@ -154,8 +149,6 @@ class Hdf5File(Config, Source, frozen=True):
             raise DataError(f"{where}: values of {images.dtype}; store them as uint8 0..255")
         if len(shape) not in (3, 4) or 0 in shape:
             raise DataError(f"{where}: shape {shape} is not [N, C, H, W], [N, H, W, C], [N, H, W]")
-        if math.prod(shape[1:]) > MAX_PIXELS * MAX_CHANNELS:
-            raise DataError(f"{where}: pictures of {shape[1:]} are too large; shrink them first")
         return order_of_axes(shape, where)
 
     def _labels(self, labels: Any, name: str, num_images: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 Fashion-MNIST, KMNIST and QMNIST come in the same files.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,11 +108,9 @@ class MnistRgb(Config, Source, frozen=True):
 
 
 def _found(path: Path, names: tuple[str, ...]) -> Path | None:
-    for folder in FOLDERS:
-        for name in names:
-            for suffix in ("", ".gz"):
-                if (path / folder / f"{name}{suffix}").is_file():
-                    return path / folder / f"{name}{suffix}"
+    for folder, name, suffix in itertools.product(FOLDERS, names, ("", ".gz")):
+        if (path / folder / f"{name}{suffix}").is_file():
+            return path / folder / f"{name}{suffix}"
     return None
 
 

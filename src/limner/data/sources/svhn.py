@@ -56,11 +56,7 @@ def _matlab_file(path: Path) -> Path | None:
 
 
 def _picture_shape(file: Path) -> tuple[int, ...]:
-    """(H, W, C, N) of the pictures.
-
-    Raises:
-        DataError: they are not of that form.
-    """
+    """(H, W, C, N) of the pictures; DataError where they are not of that form."""
     with variable(file, "X") as (_, shape, dtype):
         fits = len(shape) == 4 and shape[2] == 3 and 0 not in shape
         if not fits or dtype != np.uint8 or shape[0] * shape[1] > MAX_PIXELS:

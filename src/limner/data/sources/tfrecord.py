@@ -115,12 +115,8 @@ def _labels_beside(file: Path) -> Path | None:
 
 def _labels_in(path: Path) -> tuple[np.ndarray | None, int]:
     """Class numbers int64 [N] of one-hot rows, else the rows float32 [N, columns], and the number
-    of classes or columns; None and 0 for rows without columns.
-
-    Raises:
-        DataError: no array of rows, a number that is not finite, or a length that is not what it
-            says.
-    """
+    of classes or columns; None and 0 for rows without columns. Raises DataError for anything else,
+    a number that is not finite, or a length that is not what it says."""
     with open(path, "rb") as file:
         header = read_npy_header(file, str(path))
         size = path.stat().st_size

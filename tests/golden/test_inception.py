@@ -131,7 +131,7 @@ def test_bfloat16_is_near_and_never_called_fid(extractor, tensors, tmp_path, mon
     quick = make_extractor("inception-bfloat16", SimpleNamespace())
     assert quick.name == "inception-bfloat16"  # also with the published weights
     assert quick.weights_sha256 == extractor.weights_sha256
-    names = {name_of(key, METRICS[metric], quick) for key, metric in CALLED.items()}
+    names = {name_of(key, METRICS[metric](), quick) for key, metric in CALLED.items()}
     assert names == {"fd-inception-bfloat16", "kd-inception-bfloat16", "is-inception-bfloat16"}
     for found, wanted in zip(
         quick.rows(tensors["in/image1"]), extractor.rows(tensors["in/image1"]), strict=True

@@ -50,7 +50,9 @@ def pggan(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 def test_the_events_are_where_this_file_says(growing: Whole):
     trees = {step: load_state(growing.checkpoint(step)) for step in range(1, 35)}
-    lods = {step: float(tree["memories"]["controller.Growth"]["lod"]) for step, tree in trees.items()}
+    lods = {
+        step: float(tree["memories"]["controller.Growth"]["lod"]) for step, tree in trees.items()
+    }
     assert [step for step in range(1, 34) if lods[step] != lods[step + 1]] == [12, 16, 24, 28]
     assert 1 < lods[13] < 2
     assert 0 < lods[26] < 1

@@ -116,7 +116,7 @@ def path_lengths(
         part = slice(begin, begin + PAIRS_PER_BATCH)
         labels = None if y is None else y[part].repeat(2)
         images = generate(torch.cat([first[part], second[part]]), labels)
-        before, after = features(images).double().cpu().chunk(2)
+        before, after = features(images).cpu().double().chunk(2)
         squares.append((after - before).flatten(1).square().sum(dim=1))
     return torch.cat(squares) / EPSILON**2
 
@@ -129,7 +129,7 @@ def mean_path_length(lengths: Float[Tensor, " n"]) -> tuple[float, float]:
     """
     if not len(lengths) or not bool(torch.isfinite(lengths).all()):
         raise LimnerError("path length: there are lengths that are not finite; check the images")
-    values = lengths.double().cpu().numpy()
+    values = lengths.cpu().double().numpy()
     low = np.percentile(values, DISCARDED[0], method="lower")
     high = np.percentile(values, DISCARDED[1], method="higher")
     kept = values[(low <= values) & (values <= high)]

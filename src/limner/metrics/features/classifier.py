@@ -165,7 +165,7 @@ def train_classifier(
         network = _fitted(data, rest, settings)
         labels = torch.from_numpy(data.labels[held_out.numpy()])
         predicted = in_batches(network, images_at(data, held_out)).argmax(dim=1)
-        accuracy = float((predicted == labels).double().mean())
+        accuracy = int((predicted == labels).sum()) / len(labels)
     network = fitted_network(data, settings)
     weights = {name: value.detach().contiguous() for name, value in network.state_dict().items()}
     return weights, accuracy

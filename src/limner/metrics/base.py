@@ -2,18 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from limner.core import distributed
 from limner.core.config import Config
 from limner.core.streams import stream
-
-if TYPE_CHECKING:
-    from limner.metrics.frechet import Gaussian
-    from limner.metrics.reference import Reference
 
 Reads = Literal["features", "logits", "classes", "modes", "pixels", "images", "paths"]
 
@@ -80,6 +77,22 @@ class Side:
     ranks: Tensor | None = None
 
 
+class Gaussian(NamedTuple):
+    """What the Frechet distance looks at: a mean [D] and a covariance [D, D], float64."""
+
+    mean: Float64[Tensor, " d"]
+    covariance: Float64[Tensor, "d d"]
+
+
+class KnownReals(Protocol):
+    """The real side as a metric may ask it for floors of its own."""
+
+    @property
+    def classifier(self) -> Any:
+        """The classifier trained on the real images."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Real(Side):
     """The real side, whose rows and moments are read when they are asked for.
@@ -93,7 +106,7 @@ class Real(Side):
 
     is_real: bool = True
     rows: Callable[[], Tensor]
-    gaussian: "Callable[[int], Gaussian]"
+    gaussian: Callable[[int], Gaussian]
     has_rows: bool = True
 
 
@@ -214,7 +227,7 @@ class Metric:
         """What `compare` is given of the real side, of which there are no more than `num_used`."""
         return fed(self.begin(real), real.rows())
 
-    def known_floors(self, reference: "Reference") -> Mapping[str, float] | None:
+    def known_floors(self, reference: KnownReals) -> Mapping[str, float] | None:
         """Floors that are not made from two halves of the real images; None where they are."""
         return None
 

@@ -1,24 +1,15 @@
 """The Frechet distance between two sets of features, each taken as a Gaussian (Heusel 2017)."""
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from limner.core import distributed
 from limner.core.errors import LimnerError
-from limner.metrics.base import Figure, Metric, Real, Rows, Side
+from limner.metrics.base import Figure, Gaussian, Metric, Real, Rows, Side
 
 ROWS_PER_BLOCK = 4096
 MIN_IMAGES_A_FEATURE = 2
-
-
-class Gaussian(NamedTuple):
-    """What the Frechet distance looks at: a mean [D] and a covariance [D, D], float64."""
-
-    mean: Float64[Tensor, " d"]
-    covariance: Float64[Tensor, "d d"]
 
 
 class RunningMoments:

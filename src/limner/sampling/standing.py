@@ -203,7 +203,9 @@ def accumulate(generator: nn.Module, batches: Iterable[tuple[Tensor, Tensor | No
             for name, value in _running(norms):
                 sums[name] = sums.get(name, 0.0) + value.cpu().double()
     assert num_passes > 0, "no passes"
-    averages = {name: (total / num_passes).to(like.device, like.dtype) for name, total in sums.items()}
+    averages = {
+        name: (total / num_passes).to(like.device, like.dtype) for name, total in sums.items()
+    }
     bad = [name for name, value in averages.items() if not bool(torch.isfinite(value).all())]
     if bad:
         raise LimnerError(f"standing statistics: '{bad[0]}' came out not finite")

@@ -84,15 +84,6 @@ class Gaussian(NamedTuple):
     covariance: Float64[Tensor, "d d"]
 
 
-class KnownReals(Protocol):
-    """The real side as a metric may ask it for floors of its own."""
-
-    @property
-    def classifier(self) -> Any:
-        """The classifier trained on the real images."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Real(Side):
     """The real side, whose rows and moments are read when they are asked for.
@@ -227,8 +218,9 @@ class Metric:
         """What `compare` is given of the real side, of which there are no more than `num_used`."""
         return fed(self.begin(real), real.rows())
 
-    def known_floors(self, reference: KnownReals) -> Mapping[str, float] | None:
-        """Floors that are not made from two halves of the real images; None where they are."""
+    def known_floors(self, reference: Any) -> Mapping[str, float] | None:
+        """Floors that are no halves of the real images against each other, from their `Reference`;
+        None where they are."""
         return None
 
     def num_used(self, num: int, num_other: int) -> int:

@@ -2,21 +2,18 @@
 
 import hashlib
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from limner.core.errors import LimnerError
 from limner.metrics.arrays import ArrayData
-from limner.metrics.base import Figure, KnownReals, Metric, Rows
+from limner.metrics.base import Figure, Metric, Rows
 from limner.metrics.features.base import in_batches
 from limner.metrics.features.classifier import ClassifierSettings, fitted_network
 from limner.metrics.frechet import frechet_distance
 from limner.metrics.neighbours import class_accuracy
-
-if TYPE_CHECKING:
-    pass
 
 NUM_IN_CLASS_MIN = 2
 NUM_IN_TRAINING_MAX = 20_000
@@ -96,7 +93,7 @@ class Accuracy(Metric):
     def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
         return {"accuracy": Figure(int((fake.rows == fake.labels).sum()) / len(fake.rows))}
 
-    def known_floors(self, reference: KnownReals) -> dict[str, float]:
+    def known_floors(self, reference: Any) -> dict[str, float]:
         # the classifier knows the real images by heart: only its held-out part is honest
         return {"accuracy": reference.classifier.held_out_accuracy}
 

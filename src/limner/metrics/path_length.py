@@ -4,7 +4,7 @@ of the latent, in the features of a network that has to be named."""
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from limner.core.errors import LimnerError
 from limner.core.streams import stream
-from limner.metrics.base import Figure, KnownReals, Metric, Rows, Side
+from limner.metrics.base import Figure, Metric, Rows, Side
 from limner.metrics.features import DataClassifier, Extractor
 from limner.metrics.features.pretrained import BATCH_SIZE, Pretrained, in_color
 
@@ -170,5 +170,5 @@ class Ppl(Metric):
         found = {"ppl": mean_path_length(full), "ppl-end": mean_path_length(end)}
         return {name: Figure(*figure) for name, figure in found.items()}
 
-    def known_floors(self, reference: KnownReals) -> dict[str, float]:
+    def known_floors(self, reference: Any) -> dict[str, float]:
         return {}  # real images have no latents

@@ -219,10 +219,23 @@ class GeneratorBlock(nn.Module):
 # --- discriminator ---------------------------------------------------------
 
 
-class Projecting(nn.Module):
-    """A discriminator that scores linear(s) + <embed(y), s>: s the features, summed over relu'd
-    pixels, in float32 at least. `y` is needed with classes and ignored without.
+def projected(
+    h: Float[Tensor, "n c h w"], y: Labels | None, linear: nn.Module, embed: nn.Module | None
+) -> Float[Tensor, " n"]:
+    """linear(s) + <embed(y), s> of the features s, summed over relu'd pixels, in float32 at least.
+
+    y is not None where there is an `embed`.
     """
+    with full_precision(h.device):
+        features = at_least_single(F.relu_(h)).sum((2, 3))
+        logits = linear(features).squeeze(1)
+        if embed is not None:
+            logits = logits + (embed(y) * features).sum(1)
+        return logits
+
+
+class Projecting(nn.Module):
+    """A discriminator that scores by `projected`; `y` is needed with classes, ignored without."""
 
     num_classes: int
     first: nn.Module
@@ -236,12 +249,7 @@ class Projecting(nn.Module):
         h = self.first(x.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             h = block(h)
-        with full_precision(h.device):
-            features = at_least_single(F.relu_(h)).sum((2, 3))
-            logits = self.linear(features).squeeze(1)
-            if self.embed is not None:
-                logits = logits + (self.embed(y) * features).sum(1)
-            return Scores(logits)
+        return Scores(projected(h, y, self.linear, self.embed))
 
 
 class BigGanDiscriminatorNetwork(Projecting):

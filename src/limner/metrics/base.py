@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
 from limner.core import distributed
@@ -80,8 +79,8 @@ class Side:
 class Gaussian(NamedTuple):
     """What the Frechet distance looks at: a mean [D] and a covariance [D, D], float64."""
 
-    mean: Float64[Tensor, " d"]
-    covariance: Float64[Tensor, "d d"]
+    mean: Tensor
+    covariance: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What numbers a run computes with: those of the weights, and those of the networks' forwards."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -69,9 +70,9 @@ class Forwards:
         """Entries of a latent vector."""
         return z_dim_of(self._networks["g"])
 
-    @property
+    @functools.cached_property
     def has_styles(self) -> bool:
-        """Whether the generator works in two halves."""
+        """Whether the generator works in two halves; asked once, for a protocol is slow to ask."""
         return isinstance(self._networks["g"], StyleGenerator)
 
     def generate(self, z: Tensor, y: Labels | None, update_statistics: bool = True) -> Tensor:

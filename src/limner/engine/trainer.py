@@ -166,7 +166,8 @@ class Trainer(State):
         for chunk in range(update.accumulate if update.terms else 0):
             total += self._accumulate(index, update, chunk)
         distributed.average_gradients(network.parameters())
-        self._add_direct(index, update, network)
+        if update.direct:
+            self._add_direct(index, update, network)
         norm = checked_norm(update, self.progress, self.networks, total, self.watch)
         name = self.names.updates[index]
         self.meters.add(f"loss_{name}", total)
@@ -200,13 +201,12 @@ class Trainer(State):
         if not update.terms:
             for parameter in trained:
                 parameter.grad = torch.zeros_like(parameter)
-        scale = update.every if update.direct else 1
-        if scale > 1:  # what the terms gave carries the factor already
-            torch._foreach_div_([p.grad for p in trained if p.grad is not None], scale)
+        if update.every > 1:  # what the terms gave carries the factor already
+            torch._foreach_div_([p.grad for p in trained if p.grad is not None], update.every)
         for name, part in zip(self.names.directs[index], update.direct, strict=True):
             part(network, self.memory(name))
-        if scale > 1:
-            torch._foreach_mul_([p.grad for p in trained if p.grad is not None], scale)
+        if update.every > 1:
+            torch._foreach_mul_([p.grad for p in trained if p.grad is not None], update.every)
 
     def _pass(self, update: Update, chunk: int) -> Pass:
         draw, shown = self._draw(), None
@@ -218,7 +218,7 @@ class Trainer(State):
         num_fakes = _share(self.batch_size, "batch_size")
         if update.num_latents is not None:
             num_fakes = _share(update.num_latents, "num_latents")
-        batch = Pass(
+        return Pass(
             update=update,
             forwards=self._forwards,
             noise=draw,
@@ -228,7 +228,6 @@ class Trainer(State):
             num_classes=self.num_classes,
             augment=lambda images, purpose: self._augmented(images, draw, purpose),
         )
-        return batch
 
     def _augmented(self, images: Tensor, draw: Draw, purpose: str) -> Tensor:
         for name, augment in zip(self.names.augments, self.config.augments, strict=True):

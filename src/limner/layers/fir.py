@@ -1,0 +1,82 @@
+"""Resampling by finite impulse responses: zero insertion, filter, decimation (Karras et al. 2020).
+
+Constants and conventions are those of NVlabs/stylegan2-ada-pytorch, upfirdn2d. Everything is linear
+in the images and made of convolutions, so derivatives of every order exist; filters get none.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's and R3GAN's resampling filter
+
+Filter = Float[Tensor, " taps"] | Float[Tensor, "rows columns"]
+
+
+def fir_filter(taps: Sequence[float] | None, gain: float = 1.0, flip: bool = False) -> Filter:
+    """Taps as a filter of sum `gain`; None: the filter that changes nothing.
+
+    Fewer than 8 taps become their outer product with themselves; 8 or more stay one row that is
+    applied along both axes, with a sum of sqrt(gain).
+    """
+    row = torch.tensor([1.0] if taps is None else list(taps), dtype=torch.float32)
+    kernel = torch.outer(row, row) if len(row) < 8 else row
+    kernel = kernel / kernel.sum() * gain ** (kernel.ndim / 2)
+    return kernel.flip(tuple(range(kernel.ndim))) if flip else kernel
+
+
+def upfirdn(
+    x: Float[Tensor, "n c h w"],
+    kernel: Filter,
+    up: int = 1,
+    down: int = 1,
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    gain: float = 1.0,
+    flip: bool = False,
+) -> Float[Tensor, "n c new_h new_w"]:
+    """Insert up - 1 zeros after each pixel, pad by (left, right, top, bottom) zeros (negative:
+    crop), convolve, keep each `down`-th pixel, multiply by `gain`.
+
+    The filter is convolved with, so mirrored against `conv2d`; flip=True correlates.
+    """
+    channels = x.shape[1]
+    if up > 1:
+        x = F.pad(x[:, :, :, None, :, None], (0, up - 1, 0, 0, 0, up - 1)).flatten(4).flatten(2, 3)
+    x = F.pad(x, padding)
+    kernel = kernel.to(x)
+    if not flip:
+        kernel = kernel.flip(tuple(range(kernel.ndim)))
+    if kernel.ndim == 2:
+        weight = (kernel * gain).expand(channels, 1, -1, -1)
+        return F.conv2d(x, weight, stride=down, groups=channels)
+    row = (kernel * math.sqrt(gain)).expand(channels, 1, 1, -1)
+    x = F.conv2d(x, row, stride=(1, down), groups=channels)
+    return F.conv2d(x, row.transpose(2, 3), stride=(down, 1), groups=channels)
+
+
+def padding_of(size: int, up: int = 1, down: int = 1) -> tuple[int, int]:
+    """Zeros on the first and second side with which a filter of `size` taps keeps pictures in
+    place while it doubles (up) or halves (down) them."""
+    if up > 1:
+        return (size + up - 1) // 2, (size - up) // 2
+    if down > 1:
+        return (size - down + 1) // 2, (size - down) // 2
+    return size // 2, (size - 1) // 2
+
+
+def resample(
+    x: Float[Tensor, "n c h w"],
+    kernel: Filter,
+    up: int = 1,
+    down: int = 1,
+    gain: float = 1.0,
+    flip: bool = False,
+) -> Float[Tensor, "n c new_h new_w"]:
+    """Filter images, `up` or `down` times as large, in place; brightness is kept at gain 1."""
+    columns, rows = kernel.shape[-1], kernel.shape[0]
+    padding = (*padding_of(columns, up, down), *padding_of(rows, up, down))
+    return upfirdn(x, kernel, up, down, padding, gain * up**2, flip)

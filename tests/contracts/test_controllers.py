@@ -12,9 +12,10 @@ from limner.core.config import Config, decode, encode
 from limner.core.growth import GrowthSchedule
 from limner.core.schedules import Cosine, Linear
 from limner.engine import RunConfig
-from limner.engine.augment import AUGMENTS, Augment
+from limner.engine.augment import AUGMENTS, Augment, DiffAugment
 from limner.engine.controllers import CONTROLLERS, Beta2, Controller, Ema, Growth, LearningRate
 from limner.engine.trainer import Trainer
+from limner.objectives import Memory
 from runs import digest
 from toys import ToyReals, toy_config
 
@@ -55,7 +56,7 @@ class Shades(Config, Augment, frozen=True):
         return images + 0.01 * memory["calls"] * noise.normal("shade", (len(images), 1, 1, 1))
 
 
-AUGMENT_EXAMPLES: dict[str, Augment] = {"Shades": Shades()}
+AUGMENT_EXAMPLES: dict[str, Augment] = {"DiffAugment": DiffAugment(), "Shades": Shades()}
 
 
 def test_every_part_of_the_tables_has_an_example():
@@ -135,7 +136,7 @@ def test_an_augment_keeps_the_shape_and_passes_gradients(name):
             return torch.randn(shape, generator=torch.Generator().manual_seed(len(purpose)))
 
     images = torch.zeros(4, 1, 8, 8, requires_grad=True)
-    shown = AUGMENT_EXAMPLES[name](images, Noise(), 0, {})  # type: ignore[arg-type]
+    shown = AUGMENT_EXAMPLES[name](images, Noise(), 0, Memory())
     assert shown.shape == images.shape
     shown.sum().backward()
     assert images.grad is not None

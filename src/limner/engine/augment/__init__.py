@@ -2,7 +2,10 @@
 
 from limner.core.parts import table
 from limner.engine.augment.base import Augment
+from limner.engine.augment.diffaugment import DiffAugment
 
-AUGMENTS: dict[str, type[Augment]] = table()
+AUGMENTS: dict[str, type[Augment]] = table(
+    DiffAugment,
+)
 
-__all__ = ["AUGMENTS", "Augment"]
+__all__ = ["AUGMENTS", "Augment", "DiffAugment"]

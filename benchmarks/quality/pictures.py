@@ -88,7 +88,9 @@ def judge(small: SmallSet, trainer: Trainer, seed: int, run: Path) -> Judged:
             picture(run / "samples.png", images[:SHOWN])
         of_both.append(figures(small, images))
     held_out = images_at(small.held_out, torch.arange(len(small.held_out)))
-    return Judged(of_both[0], of_both[1], figures(small, held_out), {"data_sha256": small.train.sha256})
+    return Judged(
+        of_both[0], of_both[1], figures(small, held_out), {"data_sha256": small.train.sha256}
+    )
 
 
 def figures(small: SmallSet, images: torch.Tensor) -> Figures:

@@ -2,36 +2,19 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from limner.core.errors import DataError
+from limner.core.facts import Pictures
 from limner.data.pictures import DECODE_ERRORS
 from limner.data.prepared import PreparedData, is_prepared
 from limner.data.sources import Source, find_source
 
 NUM_OPENED = 200  # pictures whose size is looked at, at most
 SMALL_ONES = 0.1  # share of the pictures that may be smaller than `side`
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A set of pictures.
-
-    Attributes:
-        num: how many.
-        side: pixels that the short side of nine in ten has at least.
-        class_counts: pictures of each class; () without classes.
-        prepared: whether they are in their final size, which is `side`.
-    """
-
-    num: int
-    side: int
-    class_counts: tuple[int, ...] = ()
-    prepared: bool = False
 
 
 def facts_of(data: str | os.PathLike[str]) -> Pictures:
@@ -44,7 +27,7 @@ def facts_of(data: str | os.PathLike[str]) -> Pictures:
     if is_prepared(path):
         prepared = PreparedData(path)
         counts = () if prepared.label_rows is not None else tuple(prepared.class_counts.tolist())
-        return Pictures(len(prepared), prepared.image_shape[1], counts, prepared=True)
+        return Pictures(len(prepared), prepared.image_shape[1], counts, is_final=True)
     return _facts_of_source(find_source(data))
 
 

@@ -4,46 +4,25 @@ R3GAN's loss (Huang et al. 2024) with both penalties at every fourth step, and D
 (Zhao et al. 2020) where pictures are few. What was tried and measured before: docs/log.md.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
-from limner.core.errors import ConfigError
+from limner.core.facts import Machine, Pictures
 from limner.core.protocols import NetworkConfig
 from limner.data.config import DataConfig
-from limner.data.facts import Pictures
 from limner.engine import Adam, Intervals, Players, RunConfig, Update
-from limner.engine.augment import Augment
+from limner.engine.augment import Augment, DiffAugment
 from limner.engine.controllers import Ema
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import R1, R2, RelativisticD, RelativisticG
+from limner.presets.fitted import USUAL_MACHINE, USUAL_PICTURES, Choice
 
-SMALLEST = 32  # pixels
+SMALLEST, LARGEST = 32, {"cpu": 64, "mps": 128, "cuda": 256}  # pixels
 FEW = 20_000  # pictures; the discriminator learns fewer by heart
 SMALL_CLASS = 50  # pictures; of fewer no class can be learned
 LAZY = 4  # steps between penalties
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What trains.
-
-    Attributes:
-        kind: of the device.
-        memory: its memory in GiB; of a CPU it plays no part.
-    """
-
-    kind: Literal["cpu", "cuda", "mps"] = "cpu"
-    memory: float = 8.0
-
-
-USUAL = Pictures(num=1500, side=256)
-
-
-def photos(
-    pictures: Pictures = USUAL, machine: Machine = Machine(), resolution: int | None = None
-) -> RunConfig:
+def photos(pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE) -> RunConfig:
     """Your own pictures: `limner train photos --data DIR` fits itself to them and the machine."""
-    side = resolution or fitting_resolution(pictures, machine)
+    side = fitting_side(pictures, machine)
     gamma = 2.0 * (side / 64) ** 2  # a penalty's gradient is a sum over pixels
     share = LAZY / (LAZY + 1)
     adam = Adam(lr=5e-4, betas=(0.0, 0.99))
@@ -77,11 +56,11 @@ def photos(
     )
 
 
-def fitting_resolution(pictures: Pictures, machine: Machine) -> int:
+def fitting_side(pictures: Pictures, machine: Machine) -> int:
     """The largest power of two that nine in ten pictures have and the machine trains well."""
-    if pictures.prepared:
+    if pictures.is_final:
         return pictures.side
-    most = {"cpu": 64, "mps": 128, "cuda": 256 if machine.memory >= 12 else 128}[machine.kind]
+    most = LARGEST[machine.kind]
     side = SMALLEST
     while 2 * side <= min(pictures.side, most):
         side *= 2
@@ -107,4 +86,17 @@ def networks(machine: Machine, side: int) -> tuple[NetworkConfig, NetworkConfig]
 
 def augments(pictures: Pictures) -> tuple[Augment, ...]:
     """DiffAugment for few pictures."""
-    return ()
+    return (DiffAugment(),) if pictures.num < FEW else ()
+
+
+def choices(config: RunConfig, pictures: Pictures, machine: Machine) -> list[Choice]:
+    """What `photos` picked, why, and what changes it."""
+    side, gamma = config.data.resolution, config.updates[1].terms[0].gamma  # pyright: ignore
+    of_size = (
+        "as prepared" if pictures.is_final else f"the most for a {machine.kind}, or of the pictures"
+    )
+    return [
+        Choice("resolution", f"{side} px", of_size, f"--set data.resolution={2 * side}"),
+        Choice("batch", str(config.batch_size), "", "--set batch_size=16"),
+        Choice("penalties", f"gamma {gamma:g}", "grows with the pixels", ""),
+    ]

@@ -13,9 +13,9 @@ from limner.api.configs import composed
 from limner.checkpoints import RunDirectory, list_states
 from limner.core import distributed
 from limner.core.facts import Kind, Machine, Pictures
+from limner.data import Batch
 from limner.data.facts import facts_of
 from limner.engine import RunConfig
-from limner.engine.reals import Shown
 from limner.engine.trainer import Trainer
 from limner.presets.fitted import Choice
 
@@ -25,7 +25,7 @@ MOST_TIMED = 16  # steps
 def fitted(
     name: str,
     data: str | os.PathLike[str],
-    run: str | os.PathLike[str] | None = None,
+    run: str | Path | None = None,
     assignments: Sequence[str] = (),
     steps: int | None = None,
     kimg: float | None = None,
@@ -102,7 +102,8 @@ def seconds_a_step(config: RunConfig, num_classes: int, device: torch.device) ->
     shape = (config.data.channels or 3, side, side)
     images = torch.randint(256, (config.batch_size, *shape), dtype=torch.uint8)
     places = torch.zeros(config.batch_size, dtype=torch.int64)
-    trainer = Trainer(config, shape, num_classes, lambda: Shown(images, places, places), device)
+    batch = Batch(images, places, places)
+    trainer = Trainer(config, shape, num_classes, lambda: batch, device)
     trainer.step()
     began = time.perf_counter()
     for _ in range(num):

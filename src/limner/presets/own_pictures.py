@@ -96,7 +96,12 @@ def choices(config: RunConfig, pictures: Pictures, machine: Machine) -> list[Cho
         "as prepared" if pictures.is_final else f"the most for a {machine.kind}, or of the pictures"
     )
     return [
-        Choice("resolution", f"{side} px", of_size, f"--set data.resolution={2 * side}"),
+        Choice(
+            "resolution",
+            f"{side} px",
+            "" if pictures.is_final else reason,
+            f"--set data.resolution={2 * side}",
+        ),
         Choice("batch", str(config.batch_size), "", "--set batch_size=16"),
         Choice("penalties", f"gamma {gamma:g}", "grows with the pixels", ""),
     ]

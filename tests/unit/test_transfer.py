@@ -249,7 +249,8 @@ def test_a_failed_refill_leaves_the_network_alone():
 def test_every_architecture_declares_what_belongs_to_classes(name: str, before: int, after: int):
     for kind in ARCHITECTURES[name]:
         shape = (1, 64, 64) if name == "dcgan" else (1, 32, 32)
-        config = kind(fmap_max=8) if name == "pggan" else kind(width=8)
+        sizes = {"pggan": {"fmap_max": 8}, "r3gan": {"widths": (8,)}}
+        config = kind(**sizes.get(name, {"width": 8}))
         source, target = config.build(shape, before), config.build(shape, after)
         anew = refill(target, source.state_dict(), source, "here", bool(before and after))
         kept = set(target.state_dict()) - {one.name for one in anew}

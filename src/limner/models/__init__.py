@@ -8,6 +8,7 @@ from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
 from limner.models.biggan_deep import BigGanDeepDiscriminator, BigGanDeepGenerator
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
 from limner.models.pggan import PgganDiscriminator, PgganGenerator
+from limner.models.r3gan import R3ganDiscriminator, R3ganGenerator
 from limner.models.sagan import SaganDiscriminator, SaganGenerator
 from limner.models.sngan import SnganDiscriminator, SnganGenerator
 
@@ -19,6 +20,7 @@ ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
     "biggan": (BigGanGenerator, BigGanDiscriminator),
     "biggan-deep": (BigGanDeepGenerator, BigGanDeepDiscriminator),
     "pggan": (PgganGenerator, PgganDiscriminator),
+    "r3gan": (R3ganGenerator, R3ganDiscriminator),
 }
 
 NETWORKS = table(*itertools.chain(*ARCHITECTURES.values()))
@@ -34,6 +36,8 @@ __all__ = [
     "DcganGenerator",
     "PgganDiscriminator",
     "PgganGenerator",
+    "R3ganDiscriminator",
+    "R3ganGenerator",
     "SaganDiscriminator",
     "SaganGenerator",
     "SnganDiscriminator",

@@ -92,9 +92,7 @@ def augments(pictures: Pictures) -> tuple[Augment, ...]:
 def choices(config: RunConfig, pictures: Pictures, machine: Machine) -> list[Choice]:
     """What `photos` picked, why, and what changes it."""
     side, gamma = config.data.resolution, config.updates[1].terms[0].gamma  # pyright: ignore
-    of_size = (
-        "as prepared" if pictures.is_final else f"the most for a {machine.kind}, or of the pictures"
-    )
+    reason = "" if pictures.is_final else f"at most {LARGEST[machine.kind]} on a {machine.kind}"
     return [
         Choice(
             "resolution",

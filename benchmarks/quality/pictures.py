@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from limner.data.order import indices
 from limner.engine import RunConfig
@@ -26,7 +27,7 @@ from quality.bench import Idx, Judged, Setting, both_weights, picture
 from quality.judging import Figures
 from quality.reals import Batch, array_data, digits
 
-NUM_JUDGED = 1500
+NUM_JUDGED = 1000
 SHOWN = 80  # pictures of a sheet
 
 
@@ -52,6 +53,13 @@ class SmallSet:
     train: ArrayData
     held_out: ArrayData
     extractor: Extractor
+
+    @cached_property
+    def features(self) -> tuple[Tensor, Tensor]:
+        """Of the pictures of the training, and of those held out."""
+        whole = (images_at(part, torch.arange(len(part))) for part in (self.train, self.held_out))
+        real, held_out = (self.extractor.features(images) for images in whole)
+        return real, held_out
 
 
 @cache
@@ -79,35 +87,28 @@ def setting(of: Callable[[], SmallSet], config: RunConfig, idx: Idx | None) -> S
 
 
 def judge(small: SmallSet, trainer: Trainer, seed: int, run: Path) -> Judged:
-    """NUM_JUDGED samples of the sampled and of the raw weights, and the held-out pictures in their
-    place, against the pictures of the training."""
-    of_both = []
-    for generator in both_weights(trainer):
-        images = judging.sampled(generator, NUM_JUDGED, seed)
-        if not of_both:
-            picture(run / "samples.png", images[:SHOWN])
-        of_both.append(figures(small, images))
-    held_out = images_at(small.held_out, torch.arange(len(small.held_out)))
-    return Judged(
-        of_both[0], of_both[1], figures(small, held_out), {"data_sha256": small.train.sha256}
-    )
+    """NUM_JUDGED samples, and the held-out pictures in their place, against the pictures of the
+    training."""
+    images = judging.sampled(both_weights(trainer)[0], NUM_JUDGED, seed)
+    picture(run / "samples.png", images[:SHOWN])
+    judged = figures(small, small.extractor.features(images))
+    floor = figures(small, small.features[1])
+    return Judged(judged, {}, floor, {"data_sha256": small.train.sha256})
 
 
-def figures(small: SmallSet, images: torch.Tensor) -> Figures:
-    """uint8 images against the training's.
+def figures(small: SmallSet, rows: Tensor) -> Figures:
+    """Features [n, d] against the training's.
 
     `nearness` is the median distance to the nearest picture of the training, over that of pictures
     that were held out: far below 1, samples are copies.
     """
-    real = small.extractor.features(images_at(small.train, torch.arange(len(small.train))))
-    others = images_at(small.held_out, torch.arange(len(small.held_out)))
-    fake, held_out = small.extractor.features(images), small.extractor.features(others)
-    manifold = precision_recall_density_coverage(real, fake)
-    own, reference = (float(nearest_rows(rows, real, 1)[0].median()) for rows in (fake, held_out))
+    real, held_out = small.features
+    manifold = precision_recall_density_coverage(real, rows)
+    own, others = (float(nearest_rows(part, real, 1)[0].median()) for part in (rows, held_out))
     return {
-        "frechet": frechet_distance(real, fake),
-        "kernel_x1000": 1000 * kernel_distance(real, fake)[0],
+        "frechet": frechet_distance(real, rows),
+        "kernel_x1000": 1000 * kernel_distance(real, rows)[0],
         "precision": manifold.precision,
         "recall": manifold.recall,
-        "nearness": own / reference,
+        "nearness": own / others,
     }

@@ -119,30 +119,13 @@ def recipe(
         "bfloat16_stages": 3 if data.resolution == 32 else 4,
     }
     adam = Adam(lr=2e-4, betas=(0.0, 0.9), eps=1e-8)
-    weight = until_end(gamma, gamma / 10)
     every = SNAPSHOT // (batch_size * accumulate)
     return RunConfig(
         name=name,
         generator=R3ganGenerator(z_dim=64, embedding_dim=64, blocks=(2,), expansion=2, **sizes),
         discriminator=R3ganDiscriminator(blocks=(2,), expansion=2, **sizes),
         data=data,
-        updates=(
-            Update(
-                player="d",
-                terms=(RelativisticD(), R1(gamma=weight), R2(gamma=weight)),
-                labels="real",
-                forwards="real_then_fake",
-                accumulate=accumulate,
-            ),
-            Update(
-                player="g",
-                terms=(RelativisticG(),),
-                labels="real",
-                forwards="fake_then_real",
-                counts=False,
-                accumulate=accumulate,
-            ),
-        ),
+        updates=updates_of(until_end(gamma, gamma / 10), accumulate),
         optim=Players(g=adam, d=adam),
         controllers=(
             LearningRate(factor=until_end(1.0, 0.25)),
@@ -156,4 +139,26 @@ def recipe(
         intervals=Intervals(singular_values=0, sample=every, save=every, evaluate=every),
         metrics=("fid",),
         num_evaluate=50_000,
+    )
+
+
+def updates_of(gamma: Cosine, accumulate: int) -> tuple[Update, ...]:
+    """A step: the discriminator's and the generator's update, on real batches of their own, whose
+    labels the fakes take; both penalties in every step."""
+    return (
+        Update(
+            player="d",
+            terms=(RelativisticD(), R1(gamma=gamma), R2(gamma=gamma)),
+            labels="real",
+            forwards="real_then_fake",
+            accumulate=accumulate,
+        ),
+        Update(
+            player="g",
+            terms=(RelativisticG(),),
+            labels="real",
+            forwards="fake_then_real",
+            counts=False,
+            accumulate=accumulate,
+        ),
     )

@@ -75,7 +75,7 @@ DATA = ArrayData(REAL.permute(0, 2, 3, 1).numpy(), REAL_LABELS.numpy(), 2, "plan
 def stream_of(images, scale=1.0):
     """Images of a generator that is linear."""
 
-    def generate(z, y):
+    def generate(z, y, numbers):
         return (z @ (scale * DRAWN)).view(-1, 1, SIDE, SIDE)
 
     def part(begin, end):

@@ -327,18 +327,15 @@ class Model:
             seeds: these instead, as one or several integers or a text such as "0-63,70".
             classes: an index, a name, several, or "all". Without it each seed s of a model with
                 classes shows the class s % num_classes, so that num = num_classes shows each once.
-            truncation: threshold > 0 on the latents, see `latents_from_seeds`; for a model with
-                styles, in the mode "w", the share of the way from the mean style.
-            truncation_mode: "resample", "scale", "statistics" or "w"; by default "w" for a model
-                with styles, else "resample". With z "statistics" only chooses the statistics, and
-                z is the caller's to scale.
+            truncation, truncation_mode: see `latents_from_seeds`, and `Look` for "w", the default
+                of a model with styles; "resample" is that of others. With z "statistics" only
+                chooses the statistics, and z is the caller's to scale.
             seed: the first seed that `num` counts from.
             z: latents [N, z_dim] used as they are; without classes and y, row i takes class
                 i % num_classes.
             y: labels, one a latent: integers [N], or numbers [N, classes] that may mix classes.
             batch_size: images a forward pass; floats agree within 1e-5 between batch sizes.
-            truncation_cutoff: in the mode "w", of the styles of so many first layers only.
-            noise: of a model with styles, see `Look`; "const" by default.
+            truncation_cutoff, noise: of a model with styles, see `Look`.
             styles: [N, w] or [N, layers, w] in the place of seeds and classes.
 
         Raises:

@@ -33,6 +33,7 @@ from slow_scores import (
     slow_ms_ssim,
     slow_neighbour_score,
     slow_path_lengths,
+    slow_style_lengths,
 )
 from toys import toy_config
 
@@ -73,15 +74,19 @@ DATA = ArrayData(REAL.permute(0, 2, 3, 1).numpy(), REAL_LABELS.numpy(), 2, "plan
 
 
 def stream_of(images, scale=1.0):
-    """Images of a generator that is linear."""
+    """Images of a generator that is linear in latents, and bent in the styles of its last layer."""
 
-    def generate(z, y):
-        return (z @ (scale * DRAWN)).view(-1, 1, SIDE, SIDE)
+    def styles(z, y):
+        return torch.stack([z.sin(), z**3], dim=1)
+
+    def generate(z, y, numbers):
+        rows = z if z.ndim == 2 else z[:, 1] ** 2
+        return (rows @ (scale * DRAWN)).view(-1, 1, SIDE, SIDE)
 
     def part(begin, end):
         return images[begin:end]
 
-    return ImageStream(NUM, (1, SIDE, SIDE), part, generate, z_dim=4)
+    return ImageStream(NUM, (1, SIDE, SIDE), part, generate, z_dim=4, styles=styles)
 
 
 def scored(images, labels, names, scale=1.0):
@@ -148,7 +153,9 @@ def modes_of_loop():
 def slow_ppl():
     matrix = (DRAWN.double() @ MATRIX.double()).numpy()
     full, end = (slow_path_lengths(matrix, NUM, SEED, where) for where in ("full", "end"))
-    return {"ppl-planted": full, "ppl-end-planted": end}
+    in_w = [slow_style_lengths(matrix, NUM, SEED, where) for where in ("full", "end")]
+    names = ("ppl-planted", "ppl-end-planted", "ppl-w-planted", "ppl-w-end-planted")
+    return dict(zip(names, (full, end, *in_w), strict=True))
 
 
 SLOW = {

@@ -8,6 +8,7 @@ import torch
 from r3gan_reference import config_of, to_limner
 from safetensors.torch import load_file
 
+from limner import presets
 from limner.core.config import Config
 from limner.core.schedules import Cosine
 from limner.data import DataConfig
@@ -285,3 +286,32 @@ def test_the_tolerances_tell_wrong_steps(golden, name):
     trainer.step()
     gaps = gaps_of_state(trainer, fixture, 2)
     assert max(gaps.values()) > 2
+
+
+PRESETS = {
+    "CIFAR10": "r3gan-cifar10",
+    "FFHQ-64": "r3gan-ffhq64",
+    "FFHQ-256": "r3gan-ffhq256",
+    "ImageNet-32": "r3gan-imagenet32",
+    "ImageNet-64": "r3gan-imagenet64",
+}
+
+
+def test_schedules_of_the_presets(golden):
+    """At eight numbers of images, by the original's own function."""
+    record = Fixture(golden, "r3gan16_train").record["preset_schedules"]["values"]
+    assert record.keys() == PRESETS.keys()
+    for theirs, name in PRESETS.items():
+        config = presets.get(name)()
+        rate, beta2, ema = config.controllers
+        r1, r2 = config.updates[0].terms[1:]
+        assert len(record[theirs]) == 8
+        for nimg, expected in record[theirs].items():
+            found = {
+                "lr": config.optim.g.lr * rate.factor(int(nimg)),
+                "beta2": beta2.value(int(nimg)),
+                "ema": ema.half_life_nimg(int(nimg)),
+                "gamma": r1.gamma(int(nimg)),
+            }
+            assert r1.gamma == r2.gamma
+            assert found == pytest.approx({key: expected[key] for key in found}, rel=1e-9)

@@ -62,7 +62,7 @@ class StyledNetwork(nn.Module):
             self.mean_style.lerp_(mean, 0.1)
         return style[:, None].repeat(1, 3, 1)
 
-    def synthesis(self, styles, update_statistics=True):
+    def synthesis(self, styles, update_statistics=True, noise="random"):
         h = self.constant.expand(len(styles), -1)
         for place, layer in enumerate(self.layers):
             h = torch.tanh(layer(h * (1 + styles[:, place])))

@@ -42,6 +42,11 @@ PRESETS: dict[str, str | Variant | Fitted] = {
     **SAGAN_AND_SNGAN,
     "pggan-v2-1gpu": "limner.presets.progressive:pggan_v2_1gpu",
     **PROGRESSIVE,
+    "r3gan-cifar10": "limner.presets.r3gan:r3gan_cifar10",
+    "r3gan-ffhq64": "limner.presets.r3gan:r3gan_ffhq64",
+    "r3gan-ffhq256": "limner.presets.r3gan:r3gan_ffhq256",
+    "r3gan-imagenet32": "limner.presets.r3gan:r3gan_imagenet32",
+    "r3gan-imagenet64": "limner.presets.r3gan:r3gan_imagenet64",
 }
 
 FITTED = {name: preset for name, preset in PRESETS.items() if isinstance(preset, Fitted)}

@@ -10,6 +10,8 @@ from limner.models.dcgan import DcganDiscriminator, DcganGenerator
 from limner.models.pggan import PgganDiscriminator, PgganGenerator
 from limner.models.sagan import SaganDiscriminator, SaganGenerator
 from limner.models.sngan import SnganDiscriminator, SnganGenerator
+from limner.models.stylegan2 import StyleGan2Generator
+from limner.models.stylegan2_discriminator import StyleGan2Discriminator
 
 # Which generator and discriminator belong together; configs name each by its class.
 ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
@@ -19,6 +21,7 @@ ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
     "biggan": (BigGanGenerator, BigGanDiscriminator),
     "biggan-deep": (BigGanDeepGenerator, BigGanDeepDiscriminator),
     "pggan": (PgganGenerator, PgganDiscriminator),
+    "stylegan2": (StyleGan2Generator, StyleGan2Discriminator),
 }
 
 NETWORKS = table(*itertools.chain(*ARCHITECTURES.values()))
@@ -38,4 +41,6 @@ __all__ = [
     "SaganGenerator",
     "SnganDiscriminator",
     "SnganGenerator",
+    "StyleGan2Discriminator",
+    "StyleGan2Generator",
 ]

@@ -13,8 +13,8 @@ NUM_CLASSES = 3
 CASES = [((1, 8, 8), 0), ((3, 16, 16), NUM_CLASSES), ((2, 32, 32), 1)]
 
 
-LINEAR = {"pggan", "r3gan"}  # whose images are any numbers, nominally in [-1, 1]
-SIZES = {"width": 4, "fmap_max": 4, "widths": (4,)}
+LINEAR = {"pggan", "r3gan", "stylegan2"}  # whose images are any numbers, nominally in [-1, 1]
+SIZES = {"width": 4, "fmap_max": 4, "widths": (4,), "channel_max": 4}
 
 
 def small(kind):

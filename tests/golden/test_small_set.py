@@ -21,6 +21,7 @@ HELD = {
     "biggan-deep": "biggan/biggandeep32_attn.safetensors",
     "pggan": "pggan/pggan16_train.safetensors",
     "r3gan": "r3gan/r3gan16.safetensors",
+    "stylegan2": "stylegan2/sg2_16_resnetG_skipD.safetensors",
     "NonSaturatingD": "dcgan/dcgan32.safetensors",
     "NonSaturatingG": "dcgan/dcgan32.safetensors",
     "HingeD": "biggan/sagan32.safetensors",
@@ -38,6 +39,7 @@ HELD = {
     "RelativisticG": "r3gan/r3gan16.safetensors",
     "R1": "r3gan/r3gan16.safetensors",
     "R2": "r3gan/r3gan16.safetensors",
+    "PathLength": "stylegan2/sg2_16_resnetG_skipD.safetensors",
     "GrowthSchedule": "pggan/training_schedule.json",
     "biggan-pytorch": "biggan_ckpt/cifar_legacy/G_best0.pth",
     "dcgan-mmgen": "dcgan/dcgan32_mmcv_ckpt.pth",
@@ -50,7 +52,6 @@ HELD = {
 NOT_HELD = {
     "MinimaxD": "no original among the systems computes it; a formula in tests/unit does",
     "MinimaxG": "as MinimaxD",
-    "PathLength": "its original is StyleGAN2-ADA, whose networks limner does not have yet",
     "LeCam": "no original among the systems at hand; its formula in tests/unit",
     "Linear": "limner's own; no original has it",
     "Cosine": "limner's own",

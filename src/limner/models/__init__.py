@@ -11,6 +11,8 @@ from limner.models.pggan import PgganDiscriminator, PgganGenerator
 from limner.models.r3gan import R3ganDiscriminator, R3ganGenerator
 from limner.models.sagan import SaganDiscriminator, SaganGenerator
 from limner.models.sngan import SnganDiscriminator, SnganGenerator
+from limner.models.stylegan2 import StyleGan2Generator
+from limner.models.stylegan2_discriminator import StyleGan2Discriminator
 
 # Which generator and discriminator belong together; configs name each by its class.
 ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
@@ -21,6 +23,7 @@ ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
     "biggan-deep": (BigGanDeepGenerator, BigGanDeepDiscriminator),
     "pggan": (PgganGenerator, PgganDiscriminator),
     "r3gan": (R3ganGenerator, R3ganDiscriminator),
+    "stylegan2": (StyleGan2Generator, StyleGan2Discriminator),
 }
 
 NETWORKS = table(*itertools.chain(*ARCHITECTURES.values()))
@@ -42,4 +45,6 @@ __all__ = [
     "SaganGenerator",
     "SnganDiscriminator",
     "SnganGenerator",
+    "StyleGan2Discriminator",
+    "StyleGan2Generator",
 ]

@@ -7,7 +7,9 @@ from limner.core.protocols import NetworkConfig
 from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
 from limner.models.biggan_deep import BigGanDeepDiscriminator, BigGanDeepGenerator
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
+from limner.models.fastgan import FastGanGenerator
 from limner.models.pggan import PgganDiscriminator, PgganGenerator
+from limner.models.projected import ProjectedDiscriminator
 from limner.models.sagan import SaganDiscriminator, SaganGenerator
 from limner.models.sngan import SnganDiscriminator, SnganGenerator
 
@@ -19,6 +21,7 @@ ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
     "biggan": (BigGanGenerator, BigGanDiscriminator),
     "biggan-deep": (BigGanDeepGenerator, BigGanDeepDiscriminator),
     "pggan": (PgganGenerator, PgganDiscriminator),
+    "projected": (FastGanGenerator, ProjectedDiscriminator),
 }
 
 NETWORKS = table(*itertools.chain(*ARCHITECTURES.values()))
@@ -32,8 +35,10 @@ __all__ = [
     "BigGanGenerator",
     "DcganDiscriminator",
     "DcganGenerator",
+    "FastGanGenerator",
     "PgganDiscriminator",
     "PgganGenerator",
+    "ProjectedDiscriminator",
     "SaganDiscriminator",
     "SaganGenerator",
     "SnganDiscriminator",

@@ -14,6 +14,7 @@ from limner.engine.trainer import Trainer
 from limner.formats.weights import load_weights, read_weights
 from limner.models import FastGanGenerator, ProjectedDiscriminator, effnet
 from limner.objectives import HingeD, HingeG
+from limner.running import watch
 from limner.sampling import Model
 from toys import ToyReals, toy_config
 
@@ -200,10 +201,7 @@ def slow_images(g, z, y):
     condition = None if y is None else g.embed.weight[y]
     z = z / (z.square().mean(1, keepdim=True) + 1e-8).sqrt()
     first = g.first
-    matrix = first.conv.weight.transpose(0, 1).flatten(1)
-    v = F.normalize(matrix.T @ first.u0[0], dim=0, eps=EPS)
-    u = F.normalize(matrix @ v, dim=0, eps=EPS)
-    h = torch.einsum("ni,iohw->nohw", z, first.conv.weight) / (u @ matrix @ v)
+    h = torch.einsum("ni,oihw->nohw", z, divided(first))
     ends = [slow_gated(first.norm, h, None)]
     for i, block in enumerate(g.blocks):
         h = ends[-1].repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -242,7 +240,7 @@ def test_images_are_those_of_a_slow_computation(num_classes):
 def test_channels_of_fastgan_are_the_papers():
     with torch.device("meta"):
         g = FastGanGenerator(width=64).build((3, 1024, 1024), 0)
-    widths = [g.first.conv.out_channels, *(block.convs[0].out_channels for block in g.blocks)]
+    widths = [len(g.first.weight), *(block.convs[0].out_channels for block in g.blocks)]
     assert [w // 2 for w in widths] == [1024, 512, 256, 128, 128, 64, 32, 16, 8]
     assert [*g.skips] == ["4", "5", "6", "7"]
 
@@ -290,6 +288,12 @@ def test_the_generator_learns_through_the_frozen_backbone():
     unmoved = [name for name, tensor in g.named_parameters() if torch.equal(tensor, before[name])]
     assert unmoved == []
     assert all(torch.equal(tensor, fixed[name]) for name, tensor in d.backbone.named_buffers())
+
+
+def test_health_looks_at_what_learns():
+    found = watch.singular_values(built(SMALL))
+    assert "heads.0.output" in found
+    assert not [name for name in found if name.startswith("backbone")]
 
 
 def same(one, other):

@@ -91,13 +91,14 @@ class FirstBlock(nn.Module):
     def __init__(self, z_dim: int, out_channels: int):
         super().__init__()
         wide = 2 * out_channels
-        self.conv = nn.ConvTranspose2d(z_dim, wide, BOTTOM, bias=False)
+        # Rows are outputs, as power iteration takes them; drawn as torch's transposed convolution.
+        weight = torch.empty(wide, z_dim, BOTTOM, BOTTOM)
+        self.weight = nn.Parameter(weight.uniform_(-1, 1) / (wide * BOTTOM**2) ** 0.5)
         self.norm = PlainNorm2d(wide)
         add_buffers(self, wide, POWER)
 
     def forward(self, z: Float[Tensor, "n z"]) -> Float[Tensor, "n o 4 4"]:
-        rows = self.conv.weight.transpose(0, 1)  # of the outputs, as the power iteration takes them
-        weight = normalized(self, rows, POWER).transpose(0, 1)
+        weight = normalized(self, self.weight, POWER).transpose(0, 1)
         return F.glu(self.norm(F.conv_transpose2d(z[:, :, None, None], weight)), dim=1)
 
 

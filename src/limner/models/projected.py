@@ -2,7 +2,8 @@
 
 Features of a network that knows photographs, at four resolutions; they are mixed across channels
 and from deep to shallow by random weights that never learn, so that none can be overlooked; a small
-discriminator stands on each. What it was made for are photographs in gray or color.
+discriminator stands on each. It takes hinge losses, which are means over all logits, and the
+paper's augment before it (color, translation, cutout of 0.2); no gradient penalty.
 
 The generator learns what these features see. Scores by the same features flatter it: judge by
 others.
@@ -42,12 +43,13 @@ class ProjectedDiscriminator(Config, NetworkConfig, frozen=True):
     backbone: the fixed network, with the weights of a package (the extra `metrics`).
     weights_sha256: of its file; a run goes on with no other.
     input_size: smaller images are enlarged to so many pixels (bilinear); larger ones stay. The
-        paper has 224, what the backbone was trained at. 128 costs a third and gives 4 logits.
+        paper has 224, what the backbone was trained at. 128 departs from it for a third of the
+        time, and gives 4 logits.
     width: channels of the shallowest mixed features, doubled from scale to scale.
     num_heads: how many scales are judged, from the shallowest.
-    head_channels: at most so many in a head; the paper's need 512.
-    separable: depthwise convolutions in the heads, a quarter of the work (the paper's for
-        StyleGAN2).
+    head_channels: at most so many in a head; below 512 they are narrower than the paper's.
+    separable: depthwise convolutions in the heads, a third of their time on a CPU (the paper's
+        heads for StyleGAN2).
     """
 
     backbone: Literal["effnet-lite0"] = "effnet-lite0"

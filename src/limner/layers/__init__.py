@@ -15,7 +15,13 @@ from limner.layers.norms import ConditionalNorm2d, NormKind, PlainNorm2d
 from limner.layers.pixel_norm import pixel_norm
 from limner.layers.precision import at_least_single, full_precision
 from limner.layers.resampling import ResampleConv2d, convolve, downsample, upsample
-from limner.layers.spectral_norm import PowerIteration, SNConv2d, SNEmbedding, SNLinear
+from limner.layers.spectral_norm import (
+    PowerIteration,
+    SNConv2d,
+    SNEmbedding,
+    SNLinear,
+    SNStridedConv2d,
+)
 
 __all__ = [
     "BINOMIAL",
@@ -31,6 +37,7 @@ __all__ = [
     "SNConv2d",
     "SNEmbedding",
     "SNLinear",
+    "SNStridedConv2d",
     "SelfAttention2d",
     "at_least_single",
     "biased_activation",

@@ -7,7 +7,9 @@ from limner.core.protocols import NetworkConfig
 from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
 from limner.models.biggan_deep import BigGanDeepDiscriminator, BigGanDeepGenerator
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
+from limner.models.fastgan import FastGanGenerator
 from limner.models.pggan import PgganDiscriminator, PgganGenerator
+from limner.models.projected import ProjectedDiscriminator
 from limner.models.r3gan import R3ganDiscriminator, R3ganGenerator
 from limner.models.sagan import SaganDiscriminator, SaganGenerator
 from limner.models.sngan import SnganDiscriminator, SnganGenerator
@@ -24,6 +26,7 @@ ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
     "pggan": (PgganGenerator, PgganDiscriminator),
     "r3gan": (R3ganGenerator, R3ganDiscriminator),
     "stylegan2": (StyleGan2Generator, StyleGan2Discriminator),
+    "projected": (FastGanGenerator, ProjectedDiscriminator),
 }
 
 NETWORKS = table(*itertools.chain(*ARCHITECTURES.values()))
@@ -37,8 +40,10 @@ __all__ = [
     "BigGanGenerator",
     "DcganDiscriminator",
     "DcganGenerator",
+    "FastGanGenerator",
     "PgganDiscriminator",
     "PgganGenerator",
+    "ProjectedDiscriminator",
     "R3ganDiscriminator",
     "R3ganGenerator",
     "SaganDiscriminator",

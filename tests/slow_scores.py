@@ -46,6 +46,17 @@ def naive_manifold(real, fake, k):
     )
 
 
+def slow_copies(real, fake):
+    """The share of fakes within half of the way from their nearest real one to its nearest."""
+
+    def nearest(point, points):
+        return min((math.dist(point.tolist(), p.tolist()), i) for i, p in enumerate(points))
+
+    near = [nearest(f, real) for f in fake]
+    usual = {i: nearest(real[i], [*real[:i], *real[i + 1 :]])[0] for _, i in near}
+    return sum(distance <= usual[i] / 2 for distance, i in near) / len(fake)
+
+
 def slow_inception_score(probabilities, num_splits=10):
     """Mean and deviation over the splits of torch-fidelity's order."""
     num = len(probabilities)

@@ -26,6 +26,7 @@ from runs import toy_pictures
 from slow_scores import (
     naive_discrepancy,
     naive_manifold,
+    slow_copies,
     slow_distance,
     slow_frechet,
     slow_inception_score,
@@ -165,6 +166,7 @@ SLOW = {
         "is-planted": slow_inception_score(Planted().logits(FAKE).double().softmax(dim=1))[0]
     },
     "prdc": slow_prdc,
+    "copies": lambda: {"copies": slow_copies(REAL_FEATURES, FEATURES)},
     "accuracy": slow_accuracy,
     "cas": slow_neighbours,
     "swd": slow_swd,
@@ -231,6 +233,8 @@ def test_the_direction_is_that_of_an_obviously_better_pair(name):
     one = noise.to(torch.uint8).expand(NUM, -1, -1, -1).contiguous()
     better = scored(REAL, REAL_LABELS, [name], scale=0.1)
     worse = scored(one, 1 - REAL_LABELS, [name], scale=1.0)
+    if name == "copies":  # which the real images themselves are
+        better, worse = worse, better
     for good, bad in zip(better, worse, strict=True):
         assert good.name == bad.name
         assert (good.value > bad.value) if good.higher_is_better else (good.value < bad.value)

@@ -144,7 +144,7 @@ def describe(result: "TrainedRun") -> str:
         first = f"this run was finished already, at step {outcome.step}; nothing was trained"
     else:
         first = f"finished at step {outcome.step}, {outcome.nimg:,} images seen"
-    lines = [first]
+    lines = [first] if result.verdict is None else [first, result.verdict]
     places = (("sheet", result.sheet), ("report", result.report), ("model", result.model))
     lines += [f"  {name:<7} {path}" for name, path in places if path is not None]
     return "\n".join(lines)
@@ -163,5 +163,6 @@ def as_json(result: "TrainedRun") -> str:
             "sheet": str(result.sheet) if result.sheet else None,
             "report": str(result.report) if result.report else None,
             "model": str(result.model) if result.model else None,
+            "verdict": result.verdict,
         }
     )

@@ -115,7 +115,6 @@ def quarter_b(seed: int, steps: int) -> RunConfig:
 
 RING_GOAL = {"modes": (">=", 8.0), "good": (">=", 0.90), "kl": ("<=", 0.02)}
 GRID_GOAL = {"modes": (">=", 25.0), "good": (">=", 0.90), "kl": ("<=", 0.06)}
-CPU_MINUTES = 8.0
 FREE = partial(stacked_setting, num=26_000, batch_moments=False)
 OF_B = partial(stacked_setting, num=25_600, batch_moments=True)
 
@@ -137,17 +136,25 @@ def mixture_bench(
     )
 
 
-def photographs_bench(recipe: Callable[[int, int], RunConfig]) -> Bench:
-    """1,500 crops of two photographs at 64 px, in equal processor time."""
-    return Bench(
-        config=recipe,
-        setting=partial(pictures.setting, partial(pictures.photographs, 64)),
-        steps=1_000_000,
-        goal={},
-        family="photographs",
-        reals="photographs",
-        cpu_minutes=CPU_MINUTES,
-    )
+def candidate_benches() -> dict[str, Bench]:
+    """All candidates on both small sets, each in the same processor time."""
+    sets = {
+        "photographs": (64, True, partial(pictures.photographs, 64), 6.0),
+        "few-digits": (32, False, pictures.few_digits, 3.0),
+    }
+    return {
+        f"{name}-{candidate}": Bench(
+            config=partial(candidates.of_seed, recipe, side, flip),
+            setting=partial(pictures.setting, small),
+            steps=1_000_000,
+            goal={},
+            family=name,
+            reals=name,
+            cpu_minutes=minutes,
+        )
+        for name, (side, flip, small, minutes) in sets.items()
+        for candidate, recipe in candidates.CANDIDATES.items()
+    }
 
 
 BENCHES: dict[str, Bench] = {
@@ -173,7 +180,7 @@ BENCHES: dict[str, Bench] = {
         goal={"modes": (">=", 1000.0), "kl": ("<=", 0.06)},
         family="free-10k",
     ),
-    "photographs-residual": photographs_bench(candidates.residual),
+    **candidate_benches(),
     "protocol-b-half": Bench(
         config=half_b,
         setting=OF_B,

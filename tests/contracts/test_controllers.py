@@ -12,7 +12,7 @@ from limner.core.config import Config, decode, encode
 from limner.core.growth import GrowthSchedule
 from limner.core.schedules import Cosine, Linear
 from limner.engine import RunConfig
-from limner.engine.augment import AUGMENTS, Augment, DiffAugment
+from limner.engine.augment import AUGMENTS, AdaPipe, Augment, DiffAugment
 from limner.engine.controllers import CONTROLLERS, Beta2, Controller, Ema, Growth, LearningRate
 from limner.engine.trainer import Trainer
 from limner.objectives import Memory
@@ -56,7 +56,11 @@ class Shades(Config, Augment, frozen=True):
         return images + 0.01 * memory["calls"] * noise.normal("shade", (len(images), 1, 1, 1))
 
 
-AUGMENT_EXAMPLES: dict[str, Augment] = {"DiffAugment": DiffAugment(), "Shades": Shades()}
+AUGMENT_EXAMPLES: dict[str, Augment] = {
+    "AdaPipe": AdaPipe(p=Linear(0.2, 0.8, 40)),
+    "DiffAugment": DiffAugment(),
+    "Shades": Shades(),
+}
 
 
 def test_every_part_of_the_tables_has_an_example():

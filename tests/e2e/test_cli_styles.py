@@ -11,7 +11,14 @@ from PIL import Image
 import limner as package
 from limner.cli.main import main
 
-GENERATOR = {"type": "styled:StyledGenerator"}
+GENERATOR = {
+    "type": "StyleGan2Generator",
+    "z_dim": 8,
+    "w_dim": 8,
+    "num_mapping": 2,
+    "channel_base": 64,
+    "channel_max": 8,
+}
 SAMPLED = ["classes", "step", "walk-y", "walk-z", "walk-zy"]
 
 

@@ -49,13 +49,13 @@ class StyleGenerator(Protocol):
 
     def mapping(
         self, z: Float[Tensor, "n z"], y: Labels | None = None, update_statistics: bool = True
-    ) -> Float[Tensor, "n layers w"]:
+    ) -> Float[Tensor, "n layers w_dim"]:
         """Styles, a row for each layer that reads one."""
         ...
 
     def synthesis(
         self,
-        styles: Float[Tensor, "n layers w"],
+        styles: Float[Tensor, "n layers w_dim"],
         update_statistics: bool = True,
         noise: LayerNoise = "random",
     ) -> Float[Tensor, "n c h w"]:
@@ -81,7 +81,7 @@ def z_dim_of(generator: nn.Module) -> int:
     return z_dim
 
 
-def mean_style_of(generator: nn.Module) -> Float[Tensor, " w"]:
+def mean_style_of(generator: nn.Module) -> Float[Tensor, " w_dim"]:
     """The running mean of a style generator's styles."""
     # No member of the protocol: from Python 3.12 on isinstance does not see a module's buffers.
     mean_style = generator.mean_style

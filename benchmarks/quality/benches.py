@@ -139,8 +139,8 @@ def mixture_bench(
 def candidate_benches() -> dict[str, Bench]:
     """All candidates on both small sets, each in the same processor time."""
     sets = {
-        "photographs": (64, True, partial(pictures.photographs, 64), 6.0),
-        "few-digits": (32, False, pictures.few_digits, 3.0),
+        "photographs": (64, True, partial(pictures.photographs, 64), 4.0),
+        "few-digits": (32, False, pictures.few_digits, 2.5),
     }
     return {
         f"{name}-{candidate}": Bench(

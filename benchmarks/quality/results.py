@@ -17,8 +17,8 @@ TITLES = {
     "ring": "2-D ring",
     "grid": "2-D grid",
     "free-10k": "Stacked MNIST, protocol free-10k (limner's own: free recipe, 10,000 digits)",
-    "photographs": "Crops of two photographs, 64x64 (1,500; 1,000 held out), 6 CPU minutes",
-    "few-digits": "500 digits of MNIST, 32x32, unlabelled (2,000 held out), 3 CPU minutes",
+    "photographs": "Crops of two photographs, 64x64 (1,500; 1,000 held out), 4 CPU minutes",
+    "few-digits": "500 digits of MNIST, 32x32, unlabelled (2,000 held out), 2.5 CPU minutes",
     "protocol-b-half": "Stacked MNIST, protocol B shortened to 60,000 iterations, D = 1/2 G",
     "protocol-b-quarter": "Stacked MNIST, protocol B shortened to 60,000 iterations, D = 1/4 G",
 }

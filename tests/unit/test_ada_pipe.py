@@ -114,10 +114,14 @@ def test_margins_reach_as_far_as_a_reflection():
 
 
 def test_a_turn_by_a_quarter_is_one():
-    x = images(1)[..., :24]
+    """Of smooth images: sym6 is nearly symmetric."""
+    waves = torch.cos(0.3 * torch.arange(24.0, dtype=torch.float64) + torch.tensor([[0.0], [1.0]]))
+    x = (waves[0][:, None] * waves[1][None, :])[None, None]
     draws = GivenDraws({"rotate90 value": 0.25, "rotate90 gate": 0.0}, torch.float64)
     got = AdaPipe(p=1.0, transforms=Multipliers(rotate90=1))(x, draws, 0, Memory())
-    torch.testing.assert_close(got, x.rot90(-1, (2, 3)), rtol=0, atol=1e-9)
+    inner = (..., slice(6, 18), slice(6, 18))
+    assert (got - x.rot90(1, (2, 3)))[inner].abs().max() < 0.05
+    assert (got - x.rot90(-1, (2, 3)))[inner].abs().max() > 0.3
 
 
 @pytest.mark.parametrize("transforms", [name for name in SETS if name not in ("bgcf", "bgcfn")])

@@ -50,7 +50,7 @@ def first_layers(number: int, discriminator: nn.Module) -> list[nn.Parameter]:
         raise ConfigError(
             f"freeze_d: {number} layers, and {name} has {len(order)}; give {len(order)} or less"
             if order
-            else f"freeze_d: {name} declares no order of its layers; give 0, and name them in frozen"
+            else f"freeze_d: {name} declares no order of layers; give 0, and name some in frozen"
         )
     return frozen_parameters([f"discriminator.{n}" for n in order[:number]], {"d": discriminator})
 

@@ -16,7 +16,7 @@ from limner.core.streams import stream
 from limner.engine.config import RunConfig
 from limner.engine.controllers.base import Controller
 from limner.engine.finite import checked_norm
-from limner.engine.frozen import fixed_parameters, frozen_parameters
+from limner.engine.frozen import first_layers, fixed_parameters, frozen_parameters
 from limner.engine.naming import Names
 from limner.engine.noise import Draw, Noise, checked_counts
 from limner.engine.optimizers import adam, require_rate, set_rate
@@ -78,6 +78,7 @@ class Trainer(State):
         require_styles(config.updates, self.networks["g"])
         self._frozen = [
             *frozen_parameters(config.frozen, self.networks),
+            *first_layers(config.freeze_d, self.networks["d"]),
             *(p for network in self.networks.values() for p in fixed_parameters(network)),
         ]
         self._forwards = Forwards(self.networks, config.precision, self.device)

@@ -194,6 +194,7 @@ class SynthesisBlock(nn.Module):
         with."""
         if x is None:
             x = self.const.expand(len(styles[0]), -1, -1, -1)
+            x = x.contiguous(memory_format=torch.channels_last)
             h = self.conv1(x, styles[0], noise)
         else:
             h = self.conv0(x, styles[0], noise)

@@ -46,6 +46,17 @@ def naive_manifold(real, fake, k):
     )
 
 
+def slow_copies(real, fake):
+    """The share of fakes within half of the way from their nearest real one to its nearest."""
+
+    def nearest(point, points):
+        return min((math.dist(point.tolist(), p.tolist()), i) for i, p in enumerate(points))
+
+    near = [nearest(f, real) for f in fake]
+    usual = {i: nearest(real[i], [*real[:i], *real[i + 1 :]])[0] for _, i in near}
+    return sum(distance <= usual[i] / 2 for distance, i in near) / len(fake)
+
+
 def slow_inception_score(probabilities, num_splits=10):
     """Mean and deviation over the splits of torch-fidelity's order."""
     num = len(probabilities)
@@ -79,15 +90,36 @@ def slow_modes(predicted, num_modes):
     return len(counts), sum(n / num * math.log(n / num * num_modes) for n in counts.values())
 
 
-def slow_path_lengths(matrix, num, seed, where, step=1e-4):
-    """Through f(G(z)) = z W: the squared length of W's image of the step, way by way."""
+def drawn_ways(matrix, num, seed):
+    """Two latents and a place for each way."""
     draws = stream("metrics", "path length", seed)
     a, b = (
         torch.randn(num, len(matrix), generator=draws, dtype=torch.float64).numpy() for _ in "ab"
     )
     places = torch.rand(num, generator=draws, dtype=torch.float64).tolist()
+    return list(zip(a, b, places, strict=True))
+
+
+def mean_of_most(found):
+    """Without the percent at both ends."""
+    num = len(found)
+    return np.mean(sorted(found)[math.floor(0.01 * (num - 1)) : math.ceil(0.99 * (num - 1)) + 1])
+
+
+def slow_style_lengths(matrix, num, seed, where, step=1e-4):
+    """Through f(G(w)) = w^2 W with w = z^3, on straight lines between styles, way by way."""
     found = []
-    for start, end, place in zip(a, b, places, strict=True):
+    for start, end, place in drawn_ways(matrix, num, seed):
+        place = place if where == "full" else 0.0
+        near, far = ((1 - t) * start**3 + t * end**3 for t in (place, place + step))
+        found.append((((far**2 - near**2) @ matrix) ** 2).sum() / step**2)
+    return mean_of_most(found)
+
+
+def slow_path_lengths(matrix, num, seed, where, step=1e-4):
+    """Through f(G(z)) = z W: the squared length of W's image of the step, way by way."""
+    found = []
+    for start, end, place in drawn_ways(matrix, num, seed):
         place = place if where == "full" else 0.0
         angle = math.acos(start @ end / np.linalg.norm(start) / np.linalg.norm(end))
         ends = []
@@ -97,8 +129,7 @@ def slow_path_lengths(matrix, num, seed, where, step=1e-4):
             length = (1 - t) * np.linalg.norm(start) + t * np.linalg.norm(end)
             ends.append(unit / math.sin(angle) * length)
         found.append((((ends[1] - ends[0]) @ matrix) ** 2).sum() / step**2)
-    kept = sorted(found)[math.floor(0.01 * (num - 1)) : math.ceil(0.99 * (num - 1)) + 1]
-    return np.mean(kept)
+    return mean_of_most(found)
 
 
 # --- patches: the distance of Karras et al. 2018 -------------------------------------------------

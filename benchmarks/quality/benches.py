@@ -1,88 +1,28 @@
 """The benchmarks by name: recipe, reals, judge, and what counts as reached."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from limner.engine import RunConfig
 from limner.engine.trainer import Trainer
 from limner.metrics.arrays import ArrayData
 from limner.metrics.features import Classifier, classifier_of
 from limner.metrics.features.base import images_at
-from limner.sampling import save_png, sheet
-from quality import judging, recipes
+from quality import candidates, judging, pictures, recipes
+from quality.bench import Bench, Idx, Judged, Setting, both_weights, picture
 from quality.judging import Figures
 from quality.reals import (
     MIXTURES,
     DigitReals,
     EmptyReals,
-    Reals,
     TripleReals,
     digits,
     split,
 )
 from quality.recipes import Mixture
-
-Shape = tuple[tuple[int, int, int], int]  # of images, and the number of classes
-Idx = tuple[Path, Path]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Figures of the weights that are sampled, of the raw ones, and of reals in their place."""
-
-    figures: Figures
-    raw: Figures
-    floor: Figures
-    hashes: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a run needs besides its config."""
-
-    shape: Shape
-    reals: Reals
-    judge: Callable[[Trainer, int, Path], Judged]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """One benchmark.
-
-    Attributes:
-        config: (seed, steps) -> RunConfig.
-        setting: (config, the user's own files or None) -> Setting.
-        steps: of the benchmark; other numbers are marked as such.
-        goal: figure -> (relation, limit); all must hold.
-        family: the section of the table it stands in.
-        has_digits: trained on MNIST, not on points.
-    """
-
-    config: Callable[[int, int], RunConfig]
-    setting: Callable[[RunConfig, Idx | None], Setting]
-    steps: int
-    goal: dict[str, tuple[str, float]]
-    family: str
-    has_digits: bool = True
-
-    def reached(self, figures: Figures) -> bool:
-        """Whether every limit of the goal holds."""
-        return all(
-            figures[name] >= limit if relation == ">=" else figures[name] <= limit
-            for name, (relation, limit) in self.goal.items()
-        )
-
-
-def both_weights(trainer: Trainer) -> tuple[nn.Module, nn.Module]:
-    """(sampled, raw); without an average they are one."""
-    raw = trainer.networks["g"]
-    return trainer.generator_ema or raw, raw
-
 
 # --- digits ----------------------------------------------------------------------------
 
@@ -134,11 +74,6 @@ def judge_stacked(
             picture(run / "samples.png", images[:100])
     floor = judging.floor_of_stacked(data, classifier, num)
     return Judged(of_both[0], of_both[-1], floor, hashes(data, classifier))
-
-
-def picture(path: Path, images: torch.Tensor) -> None:
-    """uint8 [N, C, H, W] as a sheet of ten columns."""
-    save_png(sheet(images.permute(0, 2, 3, 1).numpy(), columns=10), path, {})
 
 
 def hashes(data: ArrayData, classifier: Classifier) -> dict[str, str]:
@@ -197,8 +132,29 @@ def mixture_bench(
         steps=steps,
         goal=goal,
         family=kind,
-        has_digits=False,
+        reals="points",
     )
+
+
+def candidate_benches() -> dict[str, Bench]:
+    """All candidates on both small sets, each in the same processor time."""
+    sets = {
+        "photographs": (64, True, partial(pictures.photographs, 64), 4.0),
+        "few-digits": (32, False, pictures.few_digits, 2.5),
+    }
+    return {
+        f"{name}-{candidate}": Bench(
+            config=partial(candidates.of_seed, recipe, side, flip),
+            setting=partial(pictures.setting, small),
+            steps=1_000_000,
+            goal={},
+            family=name,
+            reals=name,
+            cpu_minutes=minutes,
+        )
+        for name, (side, flip, small, minutes) in sets.items()
+        for candidate, recipe in candidates.CANDIDATES.items()
+    }
 
 
 BENCHES: dict[str, Bench] = {
@@ -224,6 +180,7 @@ BENCHES: dict[str, Bench] = {
         goal={"modes": (">=", 1000.0), "kl": ("<=", 0.06)},
         family="free-10k",
     ),
+    **candidate_benches(),
     "protocol-b-half": Bench(
         config=half_b,
         setting=OF_B,

@@ -16,6 +16,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import mnist_data
@@ -25,7 +26,7 @@ import limner
 from limner.core.errors import DivergenceError, LimnerError
 from quality import results
 from quality.benches import BENCHES
-from quality.loop import Ran, trained
+from quality.loop import Clock, Ran, trained
 from quality.results import Record
 
 HERE = Path(__file__).resolve().parent
@@ -136,7 +137,8 @@ def one(options: argparse.Namespace, seed: int) -> int:
     idx = None if options.idx is None else (options.idx[0], options.idx[1])
     setting = bench.setting(config, idx)
     try:
-        ran = trained(config, setting.shape, setting.reals, path, options.minutes, say)
+        limits = (options.minutes, bench.cpu_minutes)
+        ran = trained(config, setting.shape, setting.reals, path, partial(is_up, *limits), say)
     except DivergenceError as error:
         record |= {"failure": " ".join(str(error).split()), "figures": {}, "reached": False}
         finish(options.results, record | known_times(path))
@@ -158,10 +160,17 @@ def one(options: argparse.Namespace, seed: int) -> int:
     return 0
 
 
+def is_up(minutes: float | None, cpu_minutes: float | None, clock: Clock) -> bool:
+    """Whether a run's time on the wall or of the processors is over."""
+    wall_is_up = minutes is not None and clock.wall >= 60 * minutes
+    return wall_is_up or (cpu_minutes is not None and clock.cpu >= 60 * cpu_minutes)
+
+
 def data_of(options: argparse.Namespace) -> str:
     """Which reals, as the results name them."""
-    if not BENCHES[options.name].has_digits:
-        return "points"
+    reals = BENCHES[options.name].reals
+    if reals != "digits":
+        return reals
     return "own idx files" if options.idx else mnist_data.PACKAGE
 
 

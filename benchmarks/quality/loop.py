@@ -40,7 +40,7 @@ def trained(
     shape: tuple[tuple[int, int, int], int],
     reals: Reals,
     path: Path,
-    minutes: float | None = None,
+    is_up: Callable[[Clock], bool] = lambda clock: False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Ran:
     """Train to config.steps, from the newest checkpoint in `path` if there is one.
@@ -49,7 +49,8 @@ def trained(
         config: `intervals.log` and `intervals.save` hold.
         shape: (image shape, number of classes).
         path: a run directory: config.json, log.jsonl, checkpoints.
-        minutes: wall time of training after which the run ends where it is, over all sessions.
+        is_up: asked after each step with the training so far, over all sessions: whether the run
+            ends where it is.
 
     Raises:
         ConfigError: the directory holds a run with another config.
@@ -62,23 +63,19 @@ def trained(
         clock = _resumed(run, trainer)
         say(f"{path.name}: step {trainer.progress.step} of {config.steps}")
         timer, step = _Timer(clock), trainer.progress.step
-        cut = _is_up(clock, minutes)
+        cut = is_up(clock)
         while step < (config.steps or 0) and not requests.stop and not cut:
             trainer.step()
             step = trainer.progress.step
             timer.tick()
             if step % config.intervals.log == 0:
                 run.append("log", {"step": step, **vars(clock), **trainer.meters.drain()})
-            cut = _is_up(clock, minutes)
+            cut = is_up(clock)
             if step % config.intervals.save == 0 or cut:
                 _save(run, trainer, clock)
                 say(f"{path.name}: step {step} of {config.steps}, {clock.wall:.0f} s")
         _save(run, trainer, clock)
     return Ran(trainer, clock, requests.stop, cut)
-
-
-def _is_up(clock: Clock, minutes: float | None) -> bool:
-    return minutes is not None and clock.wall >= 60 * minutes
 
 
 def _next(trainer: Trainer, reals: Reals) -> Batch:

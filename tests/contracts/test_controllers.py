@@ -12,9 +12,18 @@ from limner.core.config import Config, decode, encode
 from limner.core.growth import GrowthSchedule
 from limner.core.schedules import Cosine, Linear
 from limner.engine import RunConfig
-from limner.engine.augment import AUGMENTS, Augment
-from limner.engine.controllers import CONTROLLERS, Beta2, Controller, Ema, Growth, LearningRate
+from limner.engine.augment import AUGMENTS, AdaPipe, Augment, DiffAugment
+from limner.engine.controllers import (
+    CONTROLLERS,
+    AdaptP,
+    Beta2,
+    Controller,
+    Ema,
+    Growth,
+    LearningRate,
+)
 from limner.engine.trainer import Trainer
+from limner.objectives import Memory
 from runs import digest
 from toys import ToyReals, toy_config
 
@@ -23,6 +32,10 @@ NUM_STEPS = 9
 # An example of every controller, with an interval that the steps do not end with; a new line in
 # the table needs one here.
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "AdaptP": {
+        "augments": (AdaPipe(p=0.5),),
+        "controllers": (AdaptP(every=4, kimg=0.05),),
+    },
     "Beta2": {"controllers": (Beta2(value=Linear(0.9, 0.5, 40)),)},
     "Ema": {"controllers": (Ema(half_life_nimg=Cosine(1.0, 30.0, 40), rampup=0.5, every=2),)},
     "Growth": {
@@ -55,7 +68,11 @@ class Shades(Config, Augment, frozen=True):
         return images + 0.01 * memory["calls"] * noise.normal("shade", (len(images), 1, 1, 1))
 
 
-AUGMENT_EXAMPLES: dict[str, Augment] = {"Shades": Shades()}
+AUGMENT_EXAMPLES: dict[str, Augment] = {
+    "AdaPipe": AdaPipe(p=Linear(0.2, 0.8, 40)),
+    "DiffAugment": DiffAugment(),
+    "Shades": Shades(),
+}
 
 
 def test_every_part_of_the_tables_has_an_example():
@@ -115,9 +132,10 @@ def test_resume_is_exact_at_every_step(name, step):
 def test_it_changes_the_run(name):
     """Without the part the run ends elsewhere: the resume above is of something."""
     changes = CASES[name]
-    bare = {k: v for k, v in changes.items() if k not in ("controllers", "augments")}
+    part = "controllers" if "controllers" in changes else "augments"
+    bare = {k: v for k, v in changes.items() if k != part}
     ends = []
-    for given in (changes, {**bare, "controllers": (), "augments": ()}):
+    for given in ({"controllers": (), **changes}, {"controllers": (), **bare}):
         trainer = trainer_of(config_of(given))
         for _ in range(NUM_STEPS):
             trainer.step()
@@ -135,7 +153,7 @@ def test_an_augment_keeps_the_shape_and_passes_gradients(name):
             return torch.randn(shape, generator=torch.Generator().manual_seed(len(purpose)))
 
     images = torch.zeros(4, 1, 8, 8, requires_grad=True)
-    shown = AUGMENT_EXAMPLES[name](images, Noise(), 0, {})  # type: ignore[arg-type]
+    shown = AUGMENT_EXAMPLES[name](images, Noise(), 0, Memory())
     assert shown.shape == images.shape
     shown.sum().backward()
     assert images.grad is not None

@@ -26,6 +26,7 @@ from runs import toy_pictures
 from slow_scores import (
     naive_discrepancy,
     naive_manifold,
+    slow_copies,
     slow_distance,
     slow_frechet,
     slow_inception_score,
@@ -33,6 +34,7 @@ from slow_scores import (
     slow_ms_ssim,
     slow_neighbour_score,
     slow_path_lengths,
+    slow_style_lengths,
 )
 from toys import toy_config
 
@@ -73,15 +75,19 @@ DATA = ArrayData(REAL.permute(0, 2, 3, 1).numpy(), REAL_LABELS.numpy(), 2, "plan
 
 
 def stream_of(images, scale=1.0):
-    """Images of a generator that is linear."""
+    """Images of a generator that is linear in latents, and bent in the styles of its last layer."""
 
-    def generate(z, y):
-        return (z @ (scale * DRAWN)).view(-1, 1, SIDE, SIDE)
+    def styles(z, y):
+        return torch.stack([z.sin(), z**3], dim=1)
+
+    def generate(z, y, numbers):
+        rows = z if z.ndim == 2 else z[:, 1] ** 2
+        return (rows @ (scale * DRAWN)).view(-1, 1, SIDE, SIDE)
 
     def part(begin, end):
         return images[begin:end]
 
-    return ImageStream(NUM, (1, SIDE, SIDE), part, generate, z_dim=4)
+    return ImageStream(NUM, (1, SIDE, SIDE), part, generate, z_dim=4, styles=styles)
 
 
 def scored(images, labels, names, scale=1.0):
@@ -148,7 +154,9 @@ def modes_of_loop():
 def slow_ppl():
     matrix = (DRAWN.double() @ MATRIX.double()).numpy()
     full, end = (slow_path_lengths(matrix, NUM, SEED, where) for where in ("full", "end"))
-    return {"ppl-planted": full, "ppl-end-planted": end}
+    in_w = [slow_style_lengths(matrix, NUM, SEED, where) for where in ("full", "end")]
+    names = ("ppl-planted", "ppl-end-planted", "ppl-w-planted", "ppl-w-end-planted")
+    return dict(zip(names, (full, end, *in_w), strict=True))
 
 
 SLOW = {
@@ -158,6 +166,7 @@ SLOW = {
         "is-planted": slow_inception_score(Planted().logits(FAKE).double().softmax(dim=1))[0]
     },
     "prdc": slow_prdc,
+    "copies": lambda: {"copies": slow_copies(REAL_FEATURES, FEATURES)},
     "accuracy": slow_accuracy,
     "cas": slow_neighbours,
     "swd": slow_swd,
@@ -224,6 +233,8 @@ def test_the_direction_is_that_of_an_obviously_better_pair(name):
     one = noise.to(torch.uint8).expand(NUM, -1, -1, -1).contiguous()
     better = scored(REAL, REAL_LABELS, [name], scale=0.1)
     worse = scored(one, 1 - REAL_LABELS, [name], scale=1.0)
+    if name == "copies":  # which the real images themselves are
+        better, worse = worse, better
     for good, bad in zip(better, worse, strict=True):
         assert good.name == bad.name
         assert (good.value > bad.value) if good.higher_is_better else (good.value < bad.value)

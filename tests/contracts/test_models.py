@@ -13,8 +13,11 @@ NUM_CLASSES = 3
 CASES = [((1, 8, 8), 0), ((3, 16, 16), NUM_CLASSES), ((2, 32, 32), 1)]
 
 
-LINEAR = {"pggan", "r3gan"}  # whose images are any numbers, nominally in [-1, 1]
-SIZES = {"width": 4, "fmap_max": 4, "widths": (4,)}
+# whose images are any numbers, nominally in [-1, 1]
+LINEAR = {"pggan", "projected", "r3gan", "stylegan2"}
+PICTURES = {"projected"}  # whose discriminator knows gray and color alone
+SIZES = {"width": 4, "fmap_max": 4, "widths": (4,), "channel_max": 4}
+SIZES |= {"head_channels": 4, "input_size": 128, "num_heads": 1}
 
 
 def small(kind):
@@ -78,6 +81,8 @@ def test_config_round_trip(name):
 @every
 @pytest.mark.parametrize(("shape", "num_classes"), CASES)
 def test_forward_shapes_and_ranges(name, shape, num_classes):
+    if name in PICTURES and shape[0] == 2:
+        shape = (3, *shape[1:])
     g, d = build(name, shape, num_classes)
     assert isinstance(g, Generator)
     y = labels_of(4, num_classes)
@@ -87,7 +92,7 @@ def test_forward_shapes_and_ranges(name, shape, num_classes):
     assert name in LINEAR or images.abs().max() <= 1
     scores = d(images, y)
     assert isinstance(scores, Scores)
-    assert scores.logits.shape == (4,)
+    assert scores.logits.shape == ((4, 1) if name in PICTURES else (4,))
     g.eval(), d.eval()
     assert d(g(torch.randn(1, g.z_dim), labels_of(1, num_classes)), labels_of(1, num_classes))
 

@@ -39,6 +39,7 @@ ARCHIVES: dict[str, tuple[str, ...]] = {
         "biggan_hf/keys_*",
         "biggan_tfhub/keys_*",
         "pggan/keys_*",
+        "stylegan2/keys_*",
         "torch_fidelity/keys_*",
     ),
     "pggan_pickle": ("pggan/pickle16_cond_lod_nosource.*",),
@@ -48,6 +49,7 @@ ARCHIVES: dict[str, tuple[str, ...]] = {
     "r3gan": ("r3gan/r3gan16.*",),
     "sagan": ("biggan/sagan32.*",),
     "sngan": ("biggan/sngan32_thin.*",),
+    "stylegan2": ("stylegan2/sg2_16_resnetG_skipD.*",),
 }
 
 
@@ -65,6 +67,12 @@ CUT: dict[str, Callable[[str, Tensor], bool]] = {
     # One of four truncations: that between two stored sets of statistics.
     "biggan_hf/hf_biggan_deep_64_tiny.safetensors": lambda name, _: (
         not name.startswith("out/image") or name.endswith("trunc0.437")
+    ),
+    # Gradients of biases and noise strengths, and images of one style and two noises.
+    "stylegan2/sg2_16_resnetG_skipD.safetensors": lambda name, tensor: (
+        tensor.numel() <= 36
+        if name.startswith("grad/")
+        else name not in ("out/image_const_nofuse", "out/image_psi0.7_const")
     ),
 }
 

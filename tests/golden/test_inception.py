@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from inception_weights import random_file, random_weights
 from limner.core.errors import LimnerError
 from limner.core.files import sha256_of
+from limner.layers.convolution_unit import ConvolutionUnit, make_fast
 from limner.metrics import METRICS
 from limner.metrics.evaluation import name_of
 from limner.metrics.features import inception, make_extractor
@@ -22,7 +23,6 @@ from limner.metrics.features.inception import (
     tensorflow_resized,
     torchvision_inception,
 )
-from limner.metrics.features.pretrained import ConvolutionUnit, make_fast
 from limner.metrics.path_length import features_of_floats
 
 CALLED = {"fd": "fid", "kd": "kid", "is": "is"}

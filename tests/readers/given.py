@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 from limner.api.arrays import read_array
 from limner.api.pictures import read_pictures
-from limner.metrics.features.weights import read_weights
+from limner.formats.weights import read_weights
 from readers.base import Reader, saved_by_torch
 
 

@@ -15,8 +15,8 @@ from limner.core.errors import ConfigError
 from limner.core.protocols import NetworkConfig
 from limner.core.schedules import Cosine, Linear
 from limner.engine import Adam, Players, RunConfig, Update
-from limner.engine.augment import Augment
-from limner.engine.controllers import Beta2, Controller, Ema, LearningRate
+from limner.engine.augment import AdaPipe, Augment, Multipliers
+from limner.engine.controllers import AdaptP, Beta2, Controller, Ema, LearningRate
 from limner.engine.trainer import Trainer
 from limner.objectives import (
     R1,
@@ -62,7 +62,7 @@ class StyledNetwork(nn.Module):
             self.mean_style.lerp_(mean, 0.1)
         return style[:, None].repeat(1, 3, 1)
 
-    def synthesis(self, styles, update_statistics=True):
+    def synthesis(self, styles, update_statistics=True, noise="random"):
         h = self.constant.expand(len(styles), -1)
         for place, layer in enumerate(self.layers):
             h = torch.tanh(layer(h * (1 + styles[:, place])))
@@ -72,33 +72,8 @@ class StyledNetwork(nn.Module):
         return self.synthesis(self.mapping(z, y))
 
 
-class Brighten(Config, Augment, frozen=True):
-    """Adds a number of its own to a share p of the images; p stands in its memory."""
-
-    def __call__(self, images: Tensor, noise, nimg: int, memory) -> Tensor:
-        p = memory.setdefault("p", torch.zeros(()))
-        gate = noise.uniform("gate", (len(images), 1, 1, 1)) < p
-        return images + gate * noise.normal("value", (len(images), 1, 1, 1))
-
-
-class AdaptShare(Config, Controller, frozen=True, kw_only=True):
-    """Every second step p moves with the sign of what the signs of real logits say."""
-
-    step: float = 0.125
-
-    def after_pass(self, trainer, player, batch, memory):
-        if player == "d":
-            signs = batch.real_logits.detach().sign()
-            memory["sum"] = memory.get("sum", torch.zeros(())) + signs.sum()
-            memory["count"] = memory.get("count", torch.zeros(())) + len(signs)
-
-    def after_step(self, trainer, memory):
-        if trainer.progress.step % 2:
-            return
-        both = distributed.total(torch.stack([memory.pop("sum"), memory.pop("count")]))
-        share = trainer.memory("augment.Brighten")
-        share["p"] = (share["p"] + (both[0] / both[1] - 0.1).sign() * self.step).clamp(min=0.0)
-
+# Geometry is left out: it differs between numbers of processes, see `AdaPipe`.
+COLOR = Multipliers(brightness=1.0, contrast=1.0, lumaflip=1.0, noise=1.0, cutout=1.0)
 
 STYLEGAN2_ADA = {
     "generator": StyledGenerator(),
@@ -116,9 +91,9 @@ STYLEGAN2_ADA = {
         Update(player="d", terms=(NonSaturatingD(),), accumulate=2, style_mixing=0.9),
         Update(player="d", terms=(R1(gamma=1.0),), accumulate=2, every=3, reals="same"),
     ),
-    "augments": (Brighten(),),
+    "augments": (AdaPipe(transforms=COLOR),),
     "controllers": (
-        AdaptShare(),
+        AdaptP(target=0.1, every=2, kimg=0.256),
         Ema(half_life_nimg=20.0, rampup=0.5, after="step", buffers="copy"),
     ),
     "optim": Players(g=Adam(lr=2e-3 * 4 / 5), d=Adam(lr=2e-3)),
@@ -200,8 +175,8 @@ def test_the_memories_are_those_of_named_parts():
     assert found == {
         "StyleGAN2-ADA": {
             "term.g.PathLength": {"mean"},
-            "augment.Brighten": {"p"},
-            "controller.AdaptShare": {"sum", "count"},
+            "augment.AdaPipe": {"p"},
+            "controller.AdaptP": {"signs", "nimg"},
             "controller.Ema": {"nimg"},
         },
         "R3GAN": {"controller.LearningRate": {"nimg"}, "controller.Ema": {"nimg"}},

@@ -425,5 +425,5 @@ def test_ways_between_latents_have_rows_of_the_data():
     images, _ = sample(4, 0)
     assert images.num_classes == len(ATTRIBUTES)
     places = torch.tensor([5, 3, 0])
-    assert images.generate(torch.zeros(3, 2), places).shape == (3, 1, 8, 8)
+    assert images.generate(torch.zeros(3, 2), places, torch.arange(3)).shape == (3, 1, 8, 8)
     assert torch.equal(given[-1], torch.from_numpy(ATTRIBUTES[[5, 3, 0]]))

@@ -11,19 +11,21 @@ from safetensors.torch import save_file
 
 from limner.core.errors import LimnerError, MissingExtra, RefusedFile
 from limner.core.files import sha256_of
+from limner.formats.weights import read_weights
+from limner.layers.convolution_unit import make_fast
 from limner.metrics import Classifier, Extractor, Reference, make_extractor
 from limner.metrics.arrays import ArrayData
 from limner.metrics.features import (
     EXTRACTORS,
     KnowsClasses,
     default_features,
-    effnet,
     inception,
     library,
     pretrained,
 )
-from limner.metrics.features.effnet import effnet_lite0, packaged_weights
-from limner.metrics.features.weights import read_weights
+from limner.metrics.features.effnet import effnet_lite0
+from limner.models import effnet
+from limner.models.effnet import packaged_weights
 
 CUP, CATS = (967, 968, 504, 925), range(281, 288)  # ImageNet's espresso, cup, mug, consomme; cats
 
@@ -143,7 +145,7 @@ def test_all_of_the_way_is_on_the_device_it_was_placed_on(name):
         tensorflow = name == "inception"
         with device:
             network = inception.InceptionNetwork(tensorflow)
-        pretrained.make_fast(network)
+        make_fast(network)
         prepare = inception._for_tensorflow if tensorflow else inception._for_torchvision
         extractor = pretrained.Pretrained(name, "", network, prepare, "")
         extractor.place(device)

@@ -144,14 +144,14 @@ def test_the_length_through_a_linear_generator_is_that_of_the_latents():
     """f(G(z)) = W z, and the way at t = 0 by finite differences, in doubles and in a loop."""
     matrix = normal(6, 4, seed=3).float()
 
-    def generate(z, y):
+    def generate(z, y, numbers):
         assert y is None
         return (z @ matrix.T).view(-1, 1, 2, 3)
 
     lengths = path_lengths(generate, lambda images: images.flatten(1), 40, 4, where="end", seed=5)
     seen = []
     path_lengths(
-        lambda z, y: seen.append(z) or generate(z, y),
+        lambda *asked: seen.append(asked[0]) or generate(*asked),
         lambda x: x.flatten(1),
         40,
         4,
@@ -174,7 +174,7 @@ def test_the_length_through_a_linear_generator_is_that_of_the_latents():
 def test_both_ends_of_a_step_have_one_class():
     asked = []
 
-    def generate(z, y):
+    def generate(z, y, numbers):
         asked.append(y)
         return z.view(-1, 1, 2, 2)
 
@@ -217,7 +217,7 @@ def test_features_that_read_pictures_only_have_no_path_length():
 def test_the_path_length_is_named_by_its_extractor_and_needs_a_generator(digits):
     matrix = normal(64, 4, seed=3).float() / 4
 
-    def floats(z, y):
+    def floats(z, y, numbers):
         return (z @ matrix.T).view(-1, 1, 8, 8)
 
     def part(begin, end):
@@ -237,12 +237,12 @@ def test_the_path_length_in_pretrained_features_is_that_of_double_precision(digi
     """A step of 1e-4 in float32 images and features still tells how far they move."""
     matrix = normal(64, 4, seed=3) / 4
 
-    def generate(z, y):
+    def generate(z, y, numbers):
         return (z.double() @ matrix.T).view(-1, 1, 8, 8)
 
     real = Reference(digits, "effnet-lite0")
     stream = ImageStream(
-        6, (1, 8, 8), lambda *_: digits, lambda z, y: generate(z, y).float(), z_dim=4
+        6, (1, 8, 8), lambda *_: digits, lambda *asked: generate(*asked).float(), z_dim=4
     )
     full, end = score(real, stream, None, ["ppl"])
     assert (full.name, end.name) == ("ppl-effnet-lite0", "ppl-end-effnet-lite0")

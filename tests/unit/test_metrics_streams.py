@@ -332,6 +332,6 @@ def test_a_path_length_that_cannot_be_had_is_refused_before_anything_is_made(dig
     stream = ImageStream(100, (1, 8, 8), lambda *_: pytest.fail("made"))
     with pytest.raises(LimnerError, match="'ppl' needs a generator"):
         score(Reference(digits, "random-conv"), stream, None, ["fid", "ppl"])
-    generated = dataclasses.replace(stream, generate=lambda z, _: z, z_dim=4)
+    generated = dataclasses.replace(stream, generate=lambda z, *_: z, z_dim=4)
     with pytest.raises(LimnerError, match="256 steps"):
         score(Reference(digits, "pixels"), generated, None, ["fid", "ppl"])

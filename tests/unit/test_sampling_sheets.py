@@ -10,6 +10,7 @@ from limner.core.errors import LimnerError, MissingExtra
 from limner.core.images import to_uint8
 from limner.sampling import (
     FixedSamples,
+    WalkStyle,
     class_sheet,
     generate,
     interpolate,
@@ -154,7 +155,7 @@ def test_an_npz_without_classes_has_zeros_and_the_name_given(tmp_path):
 def test_the_ends_of_a_walk_are_their_own_samples():
     model = toy_model(4)
     for slerp in (False, True):
-        walk = interpolate(model, "3:1", (5, 2), steps=5, slerp=slerp)
+        walk = interpolate(model, "3:1", (5, 2), WalkStyle(5, slerp=slerp))
         assert walk.shape == (5, 8, 8, 3)
         ends = [model.sample(seeds=[3], classes=1)[0], model.sample(seeds=[5], classes=2)[0]]
         assert np.abs(walk[[0, -1]].astype(int) - np.stack(ends)).max() <= 1
@@ -162,9 +163,9 @@ def test_the_ends_of_a_walk_are_their_own_samples():
 
 def test_a_walk_along_one_keeps_the_other():
     model = toy_model(4)
-    along_z = interpolate(model, (3, 1), (5, 2), steps=3, along="z")
+    along_z = interpolate(model, (3, 1), (5, 2), WalkStyle(3, "z"))
     assert np.array_equal(along_z[-1:], model.sample(seeds=[5], classes=1))
-    along_y = interpolate(model, (3, 1), (5, 2), steps=3, along="y")
+    along_y = interpolate(model, (3, 1), (5, 2), WalkStyle(3, "y"))
     half = torch.tensor([[0.0, 0.5, 0.5, 0.0]])
     middle = model.sample(z=latents_from_seeds([3], 6), y=half)
     assert np.abs(along_y[1].astype(int) - middle[0]).max() <= 1
@@ -174,8 +175,8 @@ def test_slerp_keeps_the_length_that_a_straight_line_loses():
     model = toy_model()
     seen = []
     model.generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].norm(dim=1)))
-    interpolate(model, (1, None), (2, None), steps=9)
-    interpolate(model, (1, None), (2, None), steps=9, slerp=True)
+    interpolate(model, (1, None), (2, None), WalkStyle(9))
+    interpolate(model, (1, None), (2, None), WalkStyle(9, slerp=True))
     straight, circle = seen
     assert circle.min() >= circle[[0, -1]].min() - 1e-5
     assert straight[4] < 0.95 * circle[4]
@@ -183,21 +184,21 @@ def test_slerp_keeps_the_length_that_a_straight_line_loses():
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
-    ("num_classes", "arguments", "message"),
+    ("num_classes", "ends", "style", "message"),
     [
-        (3, {"from_": "0:3", "to": "1"}, "class 3 is out of range"),
-        (3, {"from_": (0, 9), "to": (1, 0)}, "class 9 is out of range"),
-        (3, {"from_": "x", "to": "1"}, "no endpoint"),
-        (3, {"from_": "0:all", "to": "1"}, "names 3 classes"),
-        (3, {"from_": "0", "to": "1", "steps": 1}, "at least 2"),
-        (3, {"from_": "0", "to": "1", "along": "w"}, "unknown"),
-        (0, {"from_": "0:1", "to": "1"}, "no classes"),
-        (0, {"from_": "0", "to": "1", "along": "y"}, "no classes"),
+        (3, ("0:3", "1"), {}, "class 3 is out of range"),
+        (3, ((0, 9), (1, 0)), {}, "class 9 is out of range"),
+        (3, ("x", "1"), {}, "no endpoint"),
+        (3, ("0:all", "1"), {}, "names 3 classes"),
+        (3, ("0", "1"), {"steps": 1}, "at least 2"),
+        (3, ("0", "1"), {"along": "w"}, "unknown"),
+        (0, ("0:1", "1"), {}, "no classes"),
+        (0, ("0", "1"), {"along": "y"}, "no classes"),
     ],
 )
-def test_wrong_walks_are_refused(num_classes, arguments, message):
+def test_wrong_walks_are_refused(num_classes, ends, style, message):
     with pytest.raises(LimnerError, match=message):
-        interpolate(toy_model(num_classes), **arguments)
+        interpolate(toy_model(num_classes), *ends, WalkStyle(**style))
 
 
 def test_endpoints_take_names():

@@ -22,6 +22,11 @@ def preset_config(name: str) -> "RunConfig":
     return presets.get(name)()
 
 
+def is_fitted(name: str) -> bool:
+    """Whether it is a preset that fits itself to the pictures and to the machine."""
+    return name in presets.FITTED
+
+
 def check_config(name: str) -> None:
     """Refuse a preset or JSON file that is not there, before a run directory is made for it."""
     if name.endswith(".json"):
@@ -69,18 +74,20 @@ def composed(
     steps: int | None = None,
     kimg: float | None = None,
     seed: int | None = None,
+    base: "RunConfig | None" = None,
 ) -> "RunConfig":
-    """A config with settings changed, as `limner train` takes them, before it has met the data.
+    """A config with settings changed, as `limner train` takes them.
 
     Args:
         name: see `load_config`.
         assignments: "dotted.key=value", as for --set.
         steps, kimg: the length, in steps or thousands of real images; at most one of them.
+        base: instead of that name's.
 
     Raises:
         ConfigError: an unknown key (names the nearest), a value out of range, two lengths.
     """
-    config = override(load_config(name), assignments)
+    config = override(base or load_config(name), assignments)
     if steps is not None and kimg is not None:
         raise ConfigError("give either --steps or --kimg, not both")
     if steps is not None:

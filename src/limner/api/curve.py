@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from limner.core.errors import LimnerError, MissingExtra
 from limner.core.files import write_atomically
 from limner.core.images import to_uint8
 from limner.data import DataConfig
-from limner.sampling import Model, StandingPlan, save_png, sheet, using_statistics
+from limner.sampling import Model, SamplePlan, StandingPlan, save_png, sheet, using_statistics
 from limner.sampling.latents import TruncationMode
 from limner.sampling.standing import Statistics, standing_statistics
 
@@ -36,7 +36,7 @@ class CurveOptions:
 
     Attributes:
         truncations: ascending.
-        truncation_mode: see `latents_from_seeds`; "statistics" takes the model's stored sets.
+        truncation_mode, truncation_cutoff: see `Model.sample`; "statistics" takes the stored sets.
         metrics, features, seed: as for `evaluate`.
         num: generated images a point; by default as many as there are pictures, at most 10,000.
         standing: standing statistics are accumulated for each point, or once at `standing_at`.
@@ -44,7 +44,7 @@ class CurveOptions:
     """
 
     truncations: Sequence[float]
-    truncation_mode: TruncationMode = "resample"
+    truncation_mode: TruncationMode | None = None
     metrics: Sequence[str] = ("fid", "is")
     num: int | None = None
     features: str | None = None
@@ -52,6 +52,7 @@ class CurveOptions:
     standing: StandingPlan | None = None
     standing_at: float | None = None
     batch_size: int = 64
+    truncation_cutoff: int | None = None
 
     def __post_init__(self) -> None:
         from limner.metrics import find_metric
@@ -74,6 +75,18 @@ class CurveOptions:
                 "truncation mode 'statistics' uses the stored statistics; leave standing out, or "
                 "take resample or scale"
             )
+
+    def plan(
+        self, model: Model, truncation: float, seeds: Sequence[int], y: np.ndarray | None = None
+    ) -> SamplePlan:
+        """Images of a point."""
+        return model.plan(
+            seeds=seeds,
+            y=y,
+            truncation=truncation,
+            truncation_mode=self.truncation_mode,
+            truncation_cutoff=self.truncation_cutoff,
+        )
 
 
 @dataclass
@@ -126,15 +139,16 @@ def truncation_curve(
     recipe: DataConfig | None = None,
     on_point: Callable[[int, int], None] = lambda done, total: None,
 ) -> Curve:
-    """Score the model along truncations; every point has the same seeds and classes.
+    """Score the model along truncations; every point has the same seeds and classes. Noise of a
+    model with styles is random in what is scored, and that of the model in the strip.
 
     Raises:
         LimnerError: unknown metrics, a truncation that the model has no statistics for.
     """
     from limner.metrics import make_evaluator
 
-    for truncation in options.truncations if options.truncation_mode == "statistics" else ():
-        model.plan(num=1, truncation=truncation, truncation_mode="statistics")
+    for truncation in options.truncations:
+        options.plan(model, truncation, [0])  # refused now, if at all
     prepared = data_for(model, data, recipe)
     num = min(len(prepared), 10_000) if options.num is None else options.num
     evaluator = make_evaluator(
@@ -166,8 +180,9 @@ def truncation_curve(
 def _standing(model: Model, options: CurveOptions, truncation: float) -> Statistics:
     if options.standing is None:
         return {}
+    mode = model.look(truncation, options.truncation_mode).mode
     return standing_statistics(
-        model.generator, options.standing, model.num_classes, truncation, options.truncation_mode
+        model.generator, options.standing, model.num_classes, truncation, mode
     )
 
 
@@ -186,12 +201,9 @@ class _Images:
         y = np.arange(num) % classes if classes else None
 
         def part(begin: int, end: int) -> Tensor:
-            plan = self._model.plan(
-                seeds=range(seed + begin, seed + end),
-                y=None if y is None else y[begin:end],
-                truncation=self._truncation,
-                truncation_mode=self._options.truncation_mode,
-            )
+            seeds, labels = range(seed + begin, seed + end), None if y is None else y[begin:end]
+            plan = self._options.plan(self._model, self._truncation, seeds, labels)
+            plan = replace(plan, look=replace(plan.look, noise="random"))
             pieces, beyond = [], 0
             for images in self._model.batches(plan, self._options.batch_size):
                 beyond += int((images.abs() > SATURATED).sum())
@@ -212,7 +224,7 @@ class _Images:
 
 def _strip_column(model: Model, options: CurveOptions, truncation: float) -> np.ndarray:
     seeds = range(options.seed, options.seed + NUM_STRIP_ROWS)
-    return model.sample(seeds=seeds, truncation=truncation, truncation_mode=options.truncation_mode)
+    return model.draw(options.plan(model, truncation, seeds), options.batch_size)
 
 
 def _spread(items: list[float], most: int) -> list[float]:

@@ -11,6 +11,7 @@ from PIL import Image
 from limner.api.arrays import read_array
 from limner.core.errors import LimnerError
 from limner.core.grids import grid_size
+from limner.core.protocols import NoiseMode
 from limner.data.prepare import Progress
 from limner.sampling import (
     Model,
@@ -23,7 +24,7 @@ from limner.sampling import (
     wall,
 )
 from limner.sampling.latents import TruncationMode
-from limner.sampling.model import Classes, Seeds
+from limner.sampling.plans import Classes, Seeds
 from limner.sampling.writing import drawn, write_folder, write_npz
 
 Given = np.ndarray | torch.Tensor | str | Path
@@ -32,6 +33,7 @@ Kind = Literal["png", "npz", "folder"]
 MOST_SHEET_PIXELS = 89_000_000  # beyond it Pillow warns, or refuses, when the file is opened
 MOST_COLUMNS = 20
 SHEET = "sheet"  # the grid that is no wall
+LOOKS = ("truncation", "truncation_mode", "truncation_cutoff", "noise")  # of Model.look
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +41,9 @@ class SampleOptions:
     """Which images are made, and how they lie in the file.
 
     Attributes:
-        num, seeds, classes, truncation, truncation_mode: see `Model.sample`.
-        z, y: as for `Model.sample`, or an .npy or .npz file that holds them.
+        num, seeds, classes, truncation, truncation_mode, truncation_cutoff, noise: see
+            `Model.sample`.
+        z, y, styles: as for `Model.sample`, or an .npy or .npz file that holds them.
         standing: standing statistics that the model accumulates first, and keeps; a text is
             "PASSES" or "PASSESxBATCH".
         grid: "sheet" lays out even one image; "1080p", "4k" or "COLUMNSxROWS" shows so many side
@@ -53,9 +56,12 @@ class SampleOptions:
     seeds: Seeds | None = None
     classes: Classes | None = None
     truncation: float | None = None
-    truncation_mode: TruncationMode = "resample"
+    truncation_mode: TruncationMode | None = None
+    truncation_cutoff: int | None = None
+    noise: NoiseMode | None = None
     z: Given | None = None
     y: Given | None = None
+    styles: Given | None = None
     standing: StandingPlan | str | None = None
     grid: str | None = None
     npz_layout: Literal["limner", "float", "biggan-pytorch"] = "limner"
@@ -69,7 +75,7 @@ class SampleOptions:
         if not self.is_wall:
             return
         grid_size(self.grid or "", 1, 1)
-        if any(given is not None for given in (self.num, self.seeds, self.z, self.y)):
+        if any(given is not None for given in (self.num, self.seeds, self.z, self.y, self.styles)):
             raise LimnerError(
                 f"--grid {self.grid} shows seeds 0, 1, ...: give no images of your own"
             )
@@ -147,23 +153,20 @@ def kind_of_output(out: str | Path, options: SampleOptions) -> Kind:
 
 def plan_of(model: Model, options: SampleOptions) -> SamplePlan:
     """Which images the options ask for."""
+    looks = {name: getattr(options, name) for name in LOOKS}
     if not options.is_wall:
         return model.plan(
             num=options.num,
             seeds=options.seeds,
             classes=options.classes,
-            truncation=options.truncation,
-            truncation_mode=options.truncation_mode,
             z=_array(options.z, "z"),
             y=_array(options.y, "y"),
+            styles=_array(options.styles, "styles"),
+            **looks,
         )
     _, height, width = model.image_shape
     columns, rows = grid_size(options.grid or "", height, width)
-    plan = model.plan(
-        num=columns * rows,
-        truncation=options.truncation,
-        truncation_mode=options.truncation_mode,
-    )
+    plan = model.plan(num=columns * rows, **looks)
     if options.classes is None:
         return plan
     classes = torch.tensor(model.class_indices(options.classes))

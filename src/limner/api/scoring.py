@@ -1,7 +1,7 @@
 """Scores of a model against pictures, prepared as the model's own were."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,14 @@ from limner.sampling import (
     standing_statistics,
     using_statistics,
 )
+from limner.sampling.generate import styles_of
+from limner.sampling.looks import Look, has_styles
 
 if TYPE_CHECKING:
     from limner.metrics import ImageStream
     from limner.metrics.arrays import ImageSet
+
+SCORED = Look(noise="random")
 
 
 def evaluation_sampler(
@@ -45,7 +49,8 @@ def evaluation_sampler(
     The images are made when they are looked at, so memory does not grow with their number. With
     `standing` the generator has standing statistics of its own latents meanwhile. `label_rows` are
     the data's labels where those are rows of numbers [N, num_classes]: images are then made for
-    rows drawn from them, and no labels are returned, as no image has one class.
+    rows drawn from them, and no labels are returned, as no image has one class. Noise of a style
+    generator is random, as in its originals' scores, each image's that of its seed.
     """
     from limner.metrics import ImageStream
 
@@ -58,25 +63,35 @@ def evaluation_sampler(
         with distributed.alone():
             statistics = standing_statistics(generator, standing, num_classes) if standing else {}
 
-        def generate_floats(z: Tensor, y: Tensor | None) -> Tensor:
-            if label_rows is not None and y is not None:
-                y = torch.from_numpy(label_rows[y.numpy()])
+        def made(z: Tensor, y: Tensor | None, seeds: Sequence[int]) -> Iterator[Tensor]:
             with using_statistics(generator, statistics):
-                return torch.cat([images.cpu() for images in generate_batches(generator, z, y)])
+                yield from generate_batches(generator, z, y, look=SCORED, seeds=seeds)
+
+        def chosen(y: Tensor | None) -> Tensor | None:
+            if label_rows is None or y is None:
+                return y
+            return torch.from_numpy(label_rows[y.numpy()])
+
+        def generate_floats(z: Tensor, y: Tensor | None, noise: Tensor) -> Tensor:
+            seeds = (seed + noise).tolist()
+            return torch.cat([images.cpu() for images in made(z, chosen(y), seeds)])
+
+        def styles(z: Tensor, y: Tensor | None) -> Tensor:
+            return styles_of(generator, z, chosen(y))
 
         def part(begin: int, end: int) -> Tensor:
-            z = latents_from_seeds(range(seed + begin, seed + end), z_dim)
+            seeds = range(seed + begin, seed + end)
             y = None if y_all is None else y_all[begin:end]
-            with using_statistics(generator, statistics):
-                pieces = [to_uint8(images).cpu() for images in generate_batches(generator, z, y)]
-            return torch.cat(pieces)
+            images = made(latents_from_seeds(seeds, z_dim), y, seeds)
+            return torch.cat([to_uint8(batch).cpu() for batch in images])
 
         channels, height, width = part(0, 1).shape[1:]
         shape = (channels, height, width)
         labels = y_all if label_rows is None else None
         # ways between latents are drawn with one row of the data each
         num_choices = num_classes if label_rows is None else len(label_rows)
-        return ImageStream(num, shape, part, generate_floats, z_dim, num_choices), labels
+        paths = (generate_floats, z_dim, num_choices, styles if has_styles(generator) else None)
+        return ImageStream(num, shape, part, *paths), labels
 
     return sample
 

@@ -83,6 +83,7 @@ class TrainedRun:
         began_at: the step at which this call began.
         sheet, report, model: the newest sample sheet, the page, the model folder; None where
             there is none yet.
+        verdict: what the newest scores say, in one sentence; None without any.
     """
 
     path: Path
@@ -91,6 +92,7 @@ class TrainedRun:
     sheet: Path | None
     report: Path | None
     model: Path | None
+    verdict: str | None
 
     @property
     def was_finished(self) -> bool:
@@ -217,6 +219,7 @@ class _Training:
             sheet=_newest(self.run.samples),
             report=self.run.report if self.run.report.exists() else None,
             model=self.run.model if self.run.model.exists() else None,
+            verdict=self._verdict(),
         )
 
     # --- the directory -----------------------------------------------------
@@ -394,6 +397,12 @@ class _Training:
         from limner.reports import write_report
 
         write_report(self.run.path)
+
+    def _verdict(self) -> str | None:
+        from limner.reports import verdict
+
+        scores = self.run.read_log("scores")
+        return verdict(scores[-1]) if scores else None
 
 
 def _set_aside(run: RunDirectory) -> None:

@@ -1,11 +1,12 @@
 """Walks between images of a model in files: a sheet, or moving pictures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from limner.core.errors import LimnerError
+from limner.core.protocols import NoiseMode
 from limner.sampling import (
     Model,
     WalkStyle,
@@ -17,6 +18,7 @@ from limner.sampling import (
     sheet,
 )
 from limner.sampling.latents import TruncationMode
+from limner.sampling.looks import Space, words_of
 from limner.sampling.walks import Along
 
 MOVING = (".gif", ".webp", ".mp4")
@@ -31,7 +33,7 @@ class WalkOptions:
         from_, to: "SEED" or "SEED:CLASS"; `to` is "1" where it is None.
         rows: a sheet of so many walks from `from_` on, see `interpolation_rows`; None: one walk.
         steps: images of a walk; 10 by default, 30 of moving pictures.
-        along, slerp, truncation, truncation_mode: see `interpolate`.
+        along, slerp, space, truncation, truncation_mode, truncation_cutoff, noise: see WalkStyle.
         frames_per_second: of moving pictures, above 0 and at most 50.
     """
 
@@ -42,8 +44,11 @@ class WalkOptions:
     along: Along = "zy"
     slerp: bool = False
     truncation: float | None = None
-    truncation_mode: TruncationMode = "resample"
+    truncation_mode: TruncationMode | None = None
     frames_per_second: float = 10.0
+    space: Space | None = None
+    truncation_cutoff: int | None = None
+    noise: NoiseMode | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.frames_per_second <= 50:
@@ -81,24 +86,28 @@ def save_walk(
     loaded = model if isinstance(model, Model) else load(model)
     moves = out.suffix.lower() in MOVING
     steps = options.steps if options.steps is not None else 30 if moves else 10
-    path = (steps, options.along, options.slerp, options.truncation, options.truncation_mode)
+    shared = [field.name for field in fields(WalkStyle) if field.name != "steps"]
+    style = WalkStyle(steps, **{name: getattr(options, name) for name in shared})
     if options.rows is not None:
-        images = interpolation_rows(loaded, options.from_, options.rows, WalkStyle(*path))
+        images = interpolation_rows(loaded, options.from_, options.rows, style)
     else:
-        images = interpolate(loaded, options.from_, options.to or "1", *path)
+        images = interpolate(loaded, options.from_, options.to or "1", style)
     if moves:
         save_animation(images, out, frames_per_second=options.frames_per_second)
     else:
-        _save_sheet(loaded, images, out, steps, options)
+        _save_sheet(loaded, images, out, style, options)
     return len(images)
 
 
 def _save_sheet(
-    model: Model, images: np.ndarray, out: Path, steps: int, options: WalkOptions
+    model: Model, images: np.ndarray, out: Path, style: WalkStyle, options: WalkOptions
 ) -> None:
     text = {"Software": "limner", "model_sha256": model.sha256}
-    text |= {"from": options.from_, "along": options.along}
+    text |= {"from": options.from_, "along": style.along}
+    text["space"] = model.space(style.space, style.slerp)
+    text |= words_of(style.look(model.generator), model.generator)
     if options.rows is None:
         text["to"] = options.to or "1"
+    steps = style.steps
     columns = steps if options.rows is not None or steps <= MOST_COLUMNS else None
     save_png(sheet(images, columns=columns), out, text)

@@ -41,8 +41,12 @@ class CurveCommand:
     truncations: str = "0.05:1.0:0.05"
     """FIRST:LAST:STEP, the last included, or numbers: 0.04,0.5,1,2."""
 
-    truncation_mode: Literal["resample", "scale", "statistics"] = "resample"
-    """Draw values beyond it again; multiply all by it; or that with stored statistics."""
+    truncation_mode: Literal["resample", "scale", "statistics", "w"] | None = None
+    """Draw values beyond it again; multiply all by it; that with stored statistics; or, by default
+    where the model has styles, take styles at this share of the way from their mean."""
+
+    truncation_cutoff: int | None = None
+    """In the mode w: of the styles of so many first layers only."""
 
     standing: str | None = None
     """Accumulate standing statistics for each point: PASSES or PASSESxBATCH, for example 16x64."""
@@ -83,6 +87,7 @@ def main(argv: Sequence[str]) -> int:
     asked = CurveOptions(
         truncations=parse_truncations(options.truncations),
         truncation_mode=options.truncation_mode,
+        truncation_cutoff=options.truncation_cutoff,
         metrics=scores.metric_names(options.metrics, options.module),
         num=options.num,
         features=options.features,

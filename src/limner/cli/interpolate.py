@@ -42,11 +42,21 @@ class Interpolate:
     slerp: bool = False
     """Walk the latent on the great circle instead of the straight line."""
 
+    space: Literal["z", "w"] | None = None
+    """Walk latents (z), or straight from styles to styles (w, the default where there are any)."""
+
     truncation: float | None = None
     """Threshold of the latents' values, as in sample."""
 
-    truncation_mode: Literal["resample", "scale", "statistics"] = "resample"
-    """Draw values beyond it again; multiply all by it; or that with stored statistics."""
+    truncation_mode: Literal["resample", "scale", "statistics", "w"] | None = None
+    """Draw values beyond it again; multiply all by it; that with stored statistics; or, by default
+    where the model has styles, take styles at this share of the way from their mean."""
+
+    truncation_cutoff: int | None = None
+    """In the mode w: of the styles of so many first layers only."""
+
+    noise: Literal["const", "random", "none"] | None = None
+    """Of a model with styles: one for all images, by default; each image's own; none."""
 
     fps: float = 10.0
     """Images a second of moving pictures, at most 50."""
@@ -76,6 +86,9 @@ def main(argv: Sequence[str]) -> int:
         slerp=options.slerp,
         truncation=options.truncation,
         truncation_mode=options.truncation_mode,
+        truncation_cutoff=options.truncation_cutoff,
+        noise=options.noise,
+        space=options.space,
         frames_per_second=options.fps,
     )
     check_walk(options.out, asked)  # before the model is loaded

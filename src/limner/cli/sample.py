@@ -42,8 +42,15 @@ class Sample:
     truncation: float | None = None
     """Threshold of the latents' values; smaller is cleaner and less varied."""
 
-    truncation_mode: Literal["resample", "scale", "statistics"] = "resample"
-    """Draw values beyond it again; multiply all by it; or that with stored statistics."""
+    truncation_mode: Literal["resample", "scale", "statistics", "w"] | None = None
+    """Draw values beyond it again; multiply all by it; that with stored statistics; or, by default
+    where the model has styles, take styles at this share of the way from their mean."""
+
+    truncation_cutoff: int | None = None
+    """In the mode w: of the styles of so many first layers only."""
+
+    noise: Literal["const", "random", "none"] | None = None
+    """Of a model with styles: one for all images, by default; each image's own; none."""
 
     standing: str | None = None
     """Accumulate standing statistics first: PASSES or PASSESxBATCH, for example 16x64."""
@@ -53,6 +60,9 @@ class Sample:
 
     y: Path | None = None
     """Labels to use as they are: .npy of integers [N] or numbers [N, classes], or an .npz."""
+
+    styles: Path | None = None
+    """Styles instead of seeds and classes: .npy [N, w] or [N, layers, w], or an .npz."""
 
     grid: str | None = None
     """Alone: a sheet even of one image. With 1080p, 4k or COLUMNSxROWS: so many images side by

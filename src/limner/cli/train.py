@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from limner.api.configs import check_config, composed
+from limner.api.configs import check_config, composed, is_fitted
 from limner.api.starting import RunLock, early_lock
 from limner.cli.parsing import parse
 from limner.cli.starting import plain_signals
@@ -89,12 +89,13 @@ def main(argv: Sequence[str]) -> int:
 
 def run(options: Train, lock: RunLock | None) -> int:
     """`main` with the signals answered, and the run directory held where it can be by then."""
-    config = compose(options)
+    config, lines = compose(options, lock.run if lock else options.run)
 
     from limner.api import TrainOptions, train
     from limner.cli.display import Display
 
     with Display(config, quiet=options.json) as display:
+        display.say(lines)
         result = train(
             config,
             options.data,
@@ -120,11 +121,18 @@ def run(options: Train, lock: RunLock | None) -> int:
     return 128 + result.outcome.signal if result.outcome.signal else 0
 
 
-def compose(options: Train) -> "RunConfig":
-    """The config that the options ask for, before it has met the data."""
+def compose(options: Train, run: Path | None) -> "tuple[RunConfig, list[str]]":
+    """The config that the options ask for, and what is to be said of how it was made."""
     for name in options.module:
         load_module(name)
-    return composed(options.preset, options.set, options.steps, options.kimg, options.seed)
+    changes = (options.set, options.steps, options.kimg, options.seed)
+    if not is_fitted(options.preset):
+        return composed(options.preset, *changes), []
+
+    from limner.api.fitting import fitted
+
+    words = (options.preset, options.data, run)
+    return fitted(*words, *changes, device=options.device, fresh=options.fresh)
 
 
 def describe(result: "TrainedRun") -> str:
@@ -136,7 +144,7 @@ def describe(result: "TrainedRun") -> str:
         first = f"this run was finished already, at step {outcome.step}; nothing was trained"
     else:
         first = f"finished at step {outcome.step}, {outcome.nimg:,} images seen"
-    lines = [first]
+    lines = [first] if result.verdict is None else [first, result.verdict]
     places = (("sheet", result.sheet), ("report", result.report), ("model", result.model))
     lines += [f"  {name:<7} {path}" for name, path in places if path is not None]
     return "\n".join(lines)
@@ -155,5 +163,6 @@ def as_json(result: "TrainedRun") -> str:
             "sheet": str(result.sheet) if result.sheet else None,
             "report": str(result.report) if result.report else None,
             "model": str(result.model) if result.model else None,
+            "verdict": result.verdict,
         }
     )

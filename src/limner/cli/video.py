@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -60,7 +60,16 @@ class Video:
     """Classes of the cells, one after the other; all by default."""
 
     truncation: float | None = None
-    """Multiply the latents by this."""
+    """Multiply the latents by this; or take styles at this share of the way from their mean."""
+
+    truncation_cutoff: int | None = None
+    """Of the styles of so many first layers only."""
+
+    noise: Literal["const", "random", "none"] | None = None
+    """Of a model with styles: one for all, by default; each cell's own; none."""
+
+    space: Literal["z", "w"] | None = None
+    """Drift through latents (z), or on curves through styles (w, the default where there are)."""
 
     batch_size: int = 64
     """Images a forward pass."""
@@ -103,6 +112,9 @@ def _drift(options: Video) -> int:
         seed=options.seed,
         classes=() if options.classes is None else model.class_indices(options.classes),
         truncation=options.truncation,
+        truncation_cutoff=options.truncation_cutoff,
+        noise=options.noise,
+        space=options.space,
         batch_size=options.batch_size,
     )
     with Counter("drawing", quiet=options.json, unit="frames") as counter:

@@ -1,6 +1,7 @@
 """What the rooms agree on about networks."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -9,6 +10,12 @@ from limner.core.config import Part
 
 # Classes of n images: integers, or rows of weights (one-hot, or soft) that may mix classes.
 Labels = Int[Tensor, " n"] | Float[Tensor, "n classes"]
+
+# The noise that layers of a synthesis add: maps drawn anew from torch's generator, those stored
+# with the layers, or nothing.
+NoiseMode = Literal["random", "const", "none"]
+# Or a function that is asked once a layer, in their order: (n, 1, height, width) -> such maps.
+LayerNoise = NoiseMode | Callable[[tuple[int, int, int, int]], Float[Tensor, "n 1 h w"]]
 
 
 class Scores(NamedTuple):
@@ -33,18 +40,24 @@ class Generator(Protocol):
 @runtime_checkable
 class StyleGenerator(Protocol):
     """A generator in two halves, whose forward is synthesis(mapping(z, y)). Both take
-    `update_statistics=False` and then leave running statistics as they are."""
+    `update_statistics=False` and then leave running statistics as they are.
+
+    It also has the buffer `mean_style` [w], see `mean_style_of`: the running mean of the styles.
+    """
 
     z_dim: int
 
     def mapping(
         self, z: Float[Tensor, "n z"], y: Labels | None = None, update_statistics: bool = True
-    ) -> Float[Tensor, "n layers w"]:
+    ) -> Float[Tensor, "n layers w_dim"]:
         """Styles, a row for each layer that reads one."""
         ...
 
     def synthesis(
-        self, styles: Float[Tensor, "n layers w"], update_statistics: bool = True
+        self,
+        styles: Float[Tensor, "n layers w_dim"],
+        update_statistics: bool = True,
+        noise: LayerNoise = "random",
     ) -> Float[Tensor, "n c h w"]:
         """Images nominally in [-1, 1] from styles."""
         ...
@@ -66,6 +79,14 @@ def z_dim_of(generator: nn.Module) -> int:
     z_dim = generator.z_dim
     assert isinstance(z_dim, int), "a generator's module has the attribute z_dim"
     return z_dim
+
+
+def mean_style_of(generator: nn.Module) -> Float[Tensor, " w_dim"]:
+    """The running mean of a style generator's styles."""
+    # No member of the protocol: from Python 3.12 on isinstance does not see a module's buffers.
+    mean_style = generator.mean_style
+    assert isinstance(mean_style, Tensor), "a generator of styles has the buffer mean_style"
+    return mean_style
 
 
 class NetworkConfig(Part):

@@ -41,7 +41,7 @@ class Watch:
     def see(self, batch: Pass, indices: Tensor, loss: Tensor, terms: dict[str, Tensor]) -> None:
         """Take note of a micro-batch whose gradients have been taken."""
         values = vars(batch)
-        fake, real = _answers(batch)
+        fake, real = answers(batch)
         shown = {
             "the real pictures": values.get("real"),
             "the latents": values.get("latents"),
@@ -59,7 +59,7 @@ class Watch:
 
     def count(self, player: str, batch: Pass, meters: Meters) -> None:
         """Mean answers, and how many of them bear the right sign while the discriminator learns."""
-        for side, logits, sign in zip(("fake", "real"), _answers(batch), (-1, 1), strict=True):
+        for side, logits, sign in zip(("fake", "real"), answers(batch), (-1, 1), strict=True):
             if logits is not None:
                 meters.add(f"{side}_logits", logits.mean())
                 if player == "d":
@@ -68,7 +68,7 @@ class Watch:
                     )
 
 
-def _answers(batch: Pass) -> tuple[Tensor | None, Tensor | None]:
+def answers(batch: object) -> tuple[Tensor | None, Tensor | None]:
     """Logits of (fake, real), of those that a term asked for."""
     values = vars(batch)
     pair: tuple[Scores | None, Scores | None] = values.get("_pair") or (

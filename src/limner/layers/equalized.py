@@ -1,12 +1,15 @@
 """Layers of equalized learning rate: unit normal weights, scaled as they are used."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from limner.layers.activation import LEAKY_GAIN, leaky
+from limner.layers.fir import filtered_convolve, fir_filter
 from limner.layers.resampling import Resample, convolve
 
 HE = math.sqrt(2.0)  # the gain that a (leaky) relu calls for (He et al. 2015)
@@ -67,6 +70,48 @@ class EqualizedConv2d(nn.Module):
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
         return convolve(x, self.weight * self.scale, self.bias, self.resample)
+
+
+class FilterConv2d(nn.Module):
+    """A convolution of equalized learning rate, doubling or halving with a filter.
+
+    Args:
+        taps: of the filter.
+        linear_gain: makes it linear, of this gain and without bias; None: bias and leaky relu.
+        clamp: activations stay within +- this; None: no bound.
+    """
+
+    kernel: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: int,
+        direction: Resample,
+        taps: Sequence[float],
+        clamp: float | None = None,
+        linear_gain: float | None = None,
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, size, size))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if linear_gain is None else None
+        self.direction: Resample = direction
+        gain = LEAKY_GAIN if linear_gain is None else linear_gain
+        self.scale = gain / math.sqrt(in_channels * size**2)
+        self.clamp = clamp
+        self.register_buffer("kernel", fir_filter(taps), persistent=False)
+
+    def forward(
+        self, x: Float[Tensor, "n i h w"], gain: float = 1.0
+    ) -> Float[Tensor, "n o new_h new_w"]:
+        """`gain` multiplies the layer's output, its clamp and all."""
+        weight = self.weight * (self.scale * gain)
+        if self.bias is None:
+            return filtered_convolve(x, weight, None, self.direction, self.kernel)
+        bias = self.bias * (LEAKY_GAIN * gain)
+        h = filtered_convolve(x, weight, bias, self.direction, self.kernel)
+        return leaky(h, None if self.clamp is None else self.clamp * gain)
 
 
 def initialize(weight: Tensor, bias: Tensor, deviation: float, equalized: bool) -> float:

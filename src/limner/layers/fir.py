@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.modules.utils import _pair
+
+from limner.layers.resampling import Resample
 
 BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's and R3GAN's resampling filter
 
@@ -32,8 +35,8 @@ def fir_filter(taps: Sequence[float] | None, gain: float = 1.0, flip: bool = Fal
 def upfirdn(
     x: Float[Tensor, "n c h w"],
     kernel: Filter,
-    up: int = 1,
-    down: int = 1,
+    up: int | tuple[int, int] = 1,
+    down: int | tuple[int, int] = 1,
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
     gain: float = 1.0,
     flip: bool = False,
@@ -41,21 +44,24 @@ def upfirdn(
     """Insert up - 1 zeros after each pixel, pad by (left, right, top, bottom) zeros (negative:
     crop), convolve, keep each `down`-th pixel, multiply by `gain`.
 
-    The filter is convolved with, so mirrored against `conv2d`; flip=True correlates.
+    The filter is convolved with, so mirrored against `conv2d`; flip=True correlates. `up` and
+    `down` as pairs are those of columns and rows.
     """
     channels = x.shape[1]
-    if up > 1:
-        x = F.pad(x[:, :, :, None, :, None], (0, up - 1, 0, 0, 0, up - 1)).flatten(4).flatten(2, 3)
+    (up_x, up_y), (down_x, down_y) = _pair(up), _pair(down)
+    if max(up_x, up_y) > 1:
+        x = F.pad(x[:, :, :, None, :, None], (0, up_x - 1, 0, 0, 0, up_y - 1))
+        x = x.flatten(4).flatten(2, 3)
     x = F.pad(x, padding)
     kernel = kernel.to(x)
     if not flip:
         kernel = kernel.flip(tuple(range(kernel.ndim)))
     if kernel.ndim == 2:
         weight = (kernel * gain).expand(channels, 1, -1, -1)
-        return F.conv2d(x, weight, stride=down, groups=channels)
+        return F.conv2d(x, weight, stride=(down_y, down_x), groups=channels)
     row = (kernel * math.sqrt(gain)).expand(channels, 1, 1, -1)
-    x = F.conv2d(x, row, stride=(1, down), groups=channels)
-    return F.conv2d(x, row.transpose(2, 3), stride=(down, 1), groups=channels)
+    x = F.conv2d(x, row, stride=(1, down_x), groups=channels)
+    return F.conv2d(x, row.transpose(2, 3), stride=(down_y, 1), groups=channels)
 
 
 def padding_of(size: int, up: int = 1, down: int = 1) -> tuple[int, int]:
@@ -80,3 +86,35 @@ def resample(
     columns, rows = kernel.shape[-1], kernel.shape[0]
     padding = (*padding_of(columns, up, down), *padding_of(rows, up, down))
     return upfirdn(x, kernel, up, down, padding, gain * up**2, flip)
+
+
+def filtered_convolve(
+    x: Float[Tensor, "n i h w"],
+    weight: Float[Tensor, "o i k k"],
+    bias: Float[Tensor, " o"] | None,
+    direction: Resample,
+    kernel: Filter,
+) -> Float[Tensor, "n o new_h new_w"]:
+    """A "same" convolution, k odd, after doubling or before halving the resolution by a filter.
+
+    Exact forms of zero insertion, filter and convolution in less work: a 3x3 convolution halves
+    with its stride what is filtered, and doubles as a transposed one before the filter; a 1x1
+    convolution commutes with filters, so it runs at the low resolution. As in the original, layers
+    that double convolve (mirrored against `conv2d`), the others correlate.
+    """
+    size, taps = weight.shape[-1], len(kernel)
+    if direction == "none":
+        return F.conv2d(x, weight, bias, padding=size // 2)
+    if size == 1 and direction == "up":
+        return resample(F.conv2d(x, weight, bias), kernel, up=2)
+    if size == 1:
+        return F.conv2d(resample(x, kernel, down=2), weight, bias)
+    if direction == "down":
+        first, second = (side + size // 2 for side in padding_of(taps, down=2))
+        x = upfirdn(x, kernel, padding=(first, second, first, second))
+        return F.conv2d(x, weight, bias, stride=2)
+    first, second = (side + size // 2 for side in padding_of(taps, up=2))
+    first, second = first - (size - 1), second - (size - 2)
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    x = upfirdn(x, kernel, padding=(first, second, first, second), gain=4.0)
+    return x if bias is None else x + bias[:, None, None]

@@ -7,7 +7,7 @@ are constants. More vectors than one cost more and change only the log, not the 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -114,6 +114,25 @@ class SNConv2d(ResampleConv2d):
     def forward(self, input: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
         weight = normalized(self, self.weight, self.power)
         return convolve(input, weight, self.bias, self.resample)
+
+
+class SNStridedConv2d(nn.Conv2d):
+    """torch's convolution, of any stride, padding and groups, of spectrally normalized weight."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        power: PowerIteration = PowerIteration(),  # noqa: B008 - an immutable tuple
+        **options: Any,
+    ):
+        super().__init__(in_channels, out_channels, kernel_size, **options)
+        self.power = power
+        add_buffers(self, out_channels, power)
+
+    def forward(self, input: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
+        return self._conv_forward(input, normalized(self, self.weight, self.power), self.bias)
 
 
 class SNLinear(nn.Linear):

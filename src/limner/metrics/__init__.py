@@ -5,7 +5,7 @@ METRICS says what a requested name computes; see `limner.metrics.features.EXTRAC
 
 from limner.metrics.base import Accumulator, Figure, Metric, Real, Result, Rows, Side
 from limner.metrics.classes import Accuracy, CasNetwork, IntraFid, intra_class_distance
-from limner.metrics.copies import nearest_rows
+from limner.metrics.copies import Copies, nearest_rows, share_of_copies
 from limner.metrics.evaluation import (
     Evaluator,
     Sample,
@@ -49,6 +49,7 @@ METRICS: dict[str, type[Metric]] = {
     "kid": Kid,
     "is": InceptionScore,
     "prdc": Prdc,
+    "copies": Copies,
     "accuracy": Accuracy,
     "cas": Cas,
     "swd": Swd,
@@ -107,6 +108,7 @@ __all__ = [
     "precision_recall_density_coverage",
     "read_moments",
     "score",
+    "share_of_copies",
     "sliced_wasserstein",
     "write_moments",
 ]

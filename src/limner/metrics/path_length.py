@@ -1,5 +1,5 @@
-"""Perceptual path length (Karras et al. 2019, appendix C): how far an image moves for a small step
-of the latent, in the features of a network that has to be named."""
+"""Perceptual path length (Karras et al. 2019, section 4.1): how far an image moves for a small step
+of the latent or of the styles, in the features of a network that has to be named."""
 
 import functools
 from collections.abc import Callable
@@ -89,21 +89,24 @@ def interpolated(
 
 @torch.no_grad()
 def path_lengths(
-    generate: Callable[[Tensor, Tensor | None], Tensor],
+    generate: Callable[[Tensor, Tensor | None, Tensor], Tensor],
     features: Callable[[Tensor], Tensor],
     num: int,
     z_dim: int,
     num_classes: int = 0,
     where: Where = "full",
     seed: int = 0,
+    styles: Callable[[Tensor, Tensor | None], Tensor] | None = None,
 ) -> Float[Tensor, " num"]:
     """|f(G(z(t + epsilon))) - f(G(z(t)))|^2 / epsilon^2 for `num` ways between two latents.
 
     Args:
-        generate: latents float32 [n, z_dim] and int64 labels [n] or None -> images [n, C, H, W].
+        generate: latents float32 [n, z_dim] (or styles), int64 labels [n] or None and numbers
+            int64 [n] of the ways -> images [n, C, H, W]; see ImageStream.
         features: images as they are -> [n, D].
         num_classes: each way has one class, drawn evenly.
         where: "full" takes t from 0..1, "end" is t = 0.
+        styles: makes ways straight ones between the styles of the two latents.
     """
     draws = stream("metrics", "path length", seed)
     a, b = (torch.randn(num, z_dim, generator=draws, dtype=torch.float64) for _ in range(2))
@@ -114,8 +117,14 @@ def path_lengths(
     squares = []
     for begin in range(0, num, PAIRS_PER_BATCH):
         part = slice(begin, begin + PAIRS_PER_BATCH)
-        labels = None if y is None else y[part].repeat(2)
-        images = generate(torch.cat([first[part], second[part]]), labels)
+        pairs, labels = torch.cat([first[part], second[part]]), None if y is None else y[part]
+        if styles is None:
+            labels = None if labels is None else labels.repeat(2)
+        else:
+            start, end = (styles(z[part].float(), labels).double() for z in (a, b))
+            shares = torch.stack([t[part], t[part] + EPSILON])[..., None, None]
+            pairs, labels = (start + (end - start) * shares).flatten(0, 1).float(), None
+        images = generate(pairs, labels, torch.arange(num)[part].repeat(2))
         before, after = features(images).cpu().double().chunk(2)
         squares.append((after - before).flatten(1).square().sum(dim=1))
     return torch.cat(squares) / EPSILON**2
@@ -143,19 +152,27 @@ def check_paths(images: "ImageStream", reference: "Reference") -> None:
     features_of_floats(reference.extractor)
 
 
-def paths_of(images: "ImageStream", reference: "Reference", num: int) -> Float[Tensor, "num 2"]:
-    """Lengths, full and end, of `num` ways."""
+def paths_of(
+    images: "ImageStream", reference: "Reference", num: int
+) -> Float[Tensor, "num figures"]:
+    """Lengths, full and end, of `num` ways; of a style generator then those in w, too."""
     assert images.generate is not None
     features = features_of_floats(reference.extractor)
     settings = images.generate, features, num, images.z_dim, images.num_classes
-    lengths = [path_lengths(*settings, where, seed=reference.seed) for where in WHERE]
+    spaces = (None,) if images.styles is None else (None, images.styles)
+    lengths = [
+        path_lengths(*settings, where, reference.seed, styles)
+        for styles in spaces
+        for where in WHERE
+    ]
     return torch.stack(lengths, dim=1)
 
 
 class Ppl(Metric):
-    """The perceptual path length."""
+    """The perceptual path length; of a style generator also that in w ("ppl-w-end" is ppl2_wend of
+    NVlabs/stylegan2-ada-pytorch, in other features)."""
 
-    figures = ("ppl", "ppl-end")
+    figures = ("ppl", "ppl-end", "ppl-w", "ppl-w-end")
     higher_is_better = False
     reads = "paths"
     alone = True
@@ -166,9 +183,8 @@ class Ppl(Metric):
         return Rows(replace(side, num=self.num_used(side.num, side.num)))
 
     def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
-        full, end = fake.rows.unbind(dim=1)
-        found = {"ppl": mean_path_length(full), "ppl-end": mean_path_length(end)}
-        return {name: Figure(*figure) for name, figure in found.items()}
+        found = zip(self.figures, fake.rows.unbind(dim=1), strict=False)
+        return {name: Figure(*mean_path_length(lengths)) for name, lengths in found}
 
     def known_floors(self, reference: Any) -> dict[str, float]:
         return {}  # real images have no latents

@@ -23,18 +23,21 @@ class ImageStream:
         image_shape: (C, H, W).
         part: (begin, end) -> those images, uint8 [end - begin, C, H, W] on the CPU. The same part
             is always the same images.
-        generate: latents [n, z_dim] and labels [n] or None -> float images [n, C, H, W] nominally
-            in [-1, 1], where a generator makes them; for the path length.
+        generate: latents [n, z_dim] (or styles, and then no labels), labels [n] or None, and
+            numbers int64 [n] -> float images [n, C, H, W] nominally in [-1, 1], where a generator
+            makes them; for the path length. Noise that it draws is the same for equal numbers.
         z_dim: width of its latents.
         num_classes: of the labels that `generate` takes; 0 for a generator without classes.
+        styles: latents and labels -> styles [n, layers, w], where the generator has them.
     """
 
     num: int
     image_shape: tuple[int, int, int]
     part: Callable[[int, int], Tensor]
-    generate: Callable[[Tensor, Tensor | None], Tensor] | None = None
+    generate: Callable[[Tensor, Tensor | None, Tensor], Tensor] | None = None
     z_dim: int = 0
     num_classes: int = 0
+    styles: Callable[[Tensor, Tensor | None], Tensor] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -7,10 +7,14 @@ from limner.core.protocols import NetworkConfig
 from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
 from limner.models.biggan_deep import BigGanDeepDiscriminator, BigGanDeepGenerator
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
+from limner.models.fastgan import FastGanGenerator
 from limner.models.pggan import PgganDiscriminator, PgganGenerator
+from limner.models.projected import ProjectedDiscriminator
 from limner.models.r3gan import R3ganDiscriminator, R3ganGenerator
 from limner.models.sagan import SaganDiscriminator, SaganGenerator
 from limner.models.sngan import SnganDiscriminator, SnganGenerator
+from limner.models.stylegan2 import StyleGan2Generator
+from limner.models.stylegan2_discriminator import StyleGan2Discriminator
 
 # Which generator and discriminator belong together; configs name each by its class.
 ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
@@ -21,6 +25,8 @@ ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
     "biggan-deep": (BigGanDeepGenerator, BigGanDeepDiscriminator),
     "pggan": (PgganGenerator, PgganDiscriminator),
     "r3gan": (R3ganGenerator, R3ganDiscriminator),
+    "stylegan2": (StyleGan2Generator, StyleGan2Discriminator),
+    "projected": (FastGanGenerator, ProjectedDiscriminator),
 }
 
 NETWORKS = table(*itertools.chain(*ARCHITECTURES.values()))
@@ -34,12 +40,16 @@ __all__ = [
     "BigGanGenerator",
     "DcganDiscriminator",
     "DcganGenerator",
+    "FastGanGenerator",
     "PgganDiscriminator",
     "PgganGenerator",
+    "ProjectedDiscriminator",
     "R3ganDiscriminator",
     "R3ganGenerator",
     "SaganDiscriminator",
     "SaganGenerator",
     "SnganDiscriminator",
     "SnganGenerator",
+    "StyleGan2Discriminator",
+    "StyleGan2Generator",
 ]

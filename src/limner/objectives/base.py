@@ -1,6 +1,6 @@
 """What a term is, and what it sees."""
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ class Memory(dict[str, Tensor]):
     """Tensors that a part keeps between steps; the Trainer owns and saves them."""
 
 
+@runtime_checkable
 class Noise(Protocol):
     """Random numbers of one step: this rank's rows of a global batch, on the network's device."""
 

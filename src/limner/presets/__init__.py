@@ -1,5 +1,6 @@
 """Presets: functions that return a complete RunConfig and read like the paper's algorithm box, and
-variants of them: another preset with some settings changed.
+variants of them: another preset with some settings changed. Some fit themselves to the pictures and
+to the machine.
 
 The table names functions as "module:function", so that listing imports neither torch nor a family.
 No module has the name of a preset's function: `limner.presets.NAME` would then be either of them.
@@ -8,19 +9,23 @@ No module has the name of a preset's function: `limner.presets.NAME` would then 
 import ast
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limner.core.config import override
 from limner.core.errors import ConfigError, nearest
+from limner.core.facts import Machine, Pictures
+from limner.presets.fitted import Choice, Fitted
 from limner.presets.progressive_variants import PROGRESSIVE
 from limner.presets.variants import BIGGAN, BIGGAN_PAPER, DCGAN, SAGAN_AND_SNGAN, Variant
 
 if TYPE_CHECKING:
     from limner.engine.config import RunConfig
 
-PRESETS: dict[str, str | Variant] = {
+PRESETS: dict[str, str | Variant | Fitted] = {
+    "photos": Fitted("limner.presets.own_pictures:photos", "limner.presets.own_pictures:choices"),
     "digits": "limner.presets.handwritten:digits",
     "digits-tiny": "limner.presets.handwritten:digits_tiny",
     "dcgan-celeba64": "limner.presets.dcgan:dcgan_celeba64",
@@ -44,6 +49,8 @@ PRESETS: dict[str, str | Variant] = {
     "r3gan-imagenet64": "limner.presets.r3gan:r3gan_imagenet64",
 }
 
+FITTED = {name: preset for name, preset in PRESETS.items() if isinstance(preset, Fitted)}
+
 
 def get(name: str) -> "Callable[[], RunConfig]":
     """The function of a preset's name.
@@ -56,8 +63,34 @@ def get(name: str) -> "Callable[[], RunConfig]":
     preset = PRESETS[name]
     if isinstance(preset, Variant):
         return _changed(name, preset)
-    module, _, function = preset.partition(":")
+    return _found(preset.function if isinstance(preset, Fitted) else preset)
+
+
+def _found(name: str) -> Callable[..., Any]:
+    """What "module:function" names."""
+    module, _, function = name.partition(":")
     return getattr(importlib.import_module(module), function)
+
+
+def fit(
+    name: str, pictures: Pictures, machine: Machine, assignments: Sequence[str] = ()
+) -> "tuple[RunConfig, list[Choice]]":
+    """One of FITTED for pictures and machine, with settings changed, and what was picked.
+
+    Args:
+        assignments: "dotted.key=value"; what depends on data.resolution follows it.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong type.
+    """
+    preset = FITTED[name]
+    config = _found(preset.function)(pictures, machine)
+    side = override(config, assignments).data.resolution
+    if side != config.data.resolution:
+        pictures = replace(pictures, side=side, is_final=True)
+        config = _found(preset.function)(pictures, machine)
+    config = override(config, assignments)
+    return config, _found(preset.choices)(config, pictures, machine)
 
 
 def _changed(name: str, variant: Variant) -> "Callable[[], RunConfig]":
@@ -73,7 +106,8 @@ def summary(name: str) -> str:
     preset = PRESETS[name]
     if isinstance(preset, Variant):
         return preset.summary
-    module, _, function = preset.partition(":")
+    target = preset.function if isinstance(preset, Fitted) else preset
+    module, _, function = target.partition(":")
     spec = importlib.util.find_spec(module)
     assert spec is not None, preset
     assert spec.origin is not None, preset

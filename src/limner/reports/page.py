@@ -25,6 +25,7 @@ from limner.reports.plots import (
     short_number,
     training_charts,
 )
+from limner.reports.verdict import verdict
 
 MOST_SHEETS = 8
 MOST_EVENTS = 200
@@ -86,6 +87,7 @@ def gather(directory: RunDirectory) -> dict[str, Any]:
         "title": str(config.get("name") or Path(directory.path).resolve().name),
         "status": _status(config, log, event_log),
         "facts": _facts(config, data, log),
+        "verdict": verdict(scores[-1]) if scores else None,
         "newest": newest,
         "reals": reals,
         "earlier": earlier,

@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from limner.core import distributed
 from limner.core.devices import widest
+from limner.core.protocols import is_fixed
 from limner.core.streams import stream
 from limner.engine.watch import Watch
 
@@ -77,7 +78,8 @@ def _ratio(fakes: Tensor, reals: Tensor) -> Tensor:
 def singular_values(network: nn.Module) -> dict[str, Tensor]:
     """Largest singular value by layer name: of every layer that keeps one (as the forward left
     it), and of the first and the last layer (of kernels as [rows, inputs * k * k])."""
-    layers = {name: m for name, m in network.named_modules() if isinstance(m, LAYERS)}
+    learning = ((n, m) for n, m in network.named_modules() if not is_fixed(network, n))
+    layers = {name: m for name, m in learning if isinstance(m, LAYERS)}
     ends = {*list(layers)[:1], *list(layers)[-1:]}
     found = {}
     for name, module in network.named_modules():

@@ -11,7 +11,8 @@ from limner.sampling.drifting import Drift, smoothed_noise
 from limner.sampling.fixed import FixedSamples, TrainingSheets
 from limner.sampling.generate import generate, generate_batches
 from limner.sampling.latents import latents_from_seeds, parse_classes, parse_seeds
-from limner.sampling.model import Model, SamplePlan, load
+from limner.sampling.model import Model, load
+from limner.sampling.plans import SamplePlan
 from limner.sampling.progress_video import progress_frames, snapshots
 from limner.sampling.sheets import class_sheet, save_png, sheet
 from limner.sampling.standing import (

@@ -1,19 +1,24 @@
 """Walks between two latents or classes, as pictures in a row or moving."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from limner.core.errors import LimnerError
-from limner.sampling.latents import TruncationMode, check_classes, parse_classes
-from limner.sampling.model import Model, SamplePlan
+from limner.sampling.generate import styles_of
+from limner.sampling.latents import check_classes, parse_classes
+from limner.sampling.model import Model
+from limner.sampling.plans import SamplePlan
 from limner.sampling.sheets import sheet
 from limner.sampling.videos import check_video, write_video
-from limner.sampling.walks import Along, Walk, WalkStyle, neighbouring_walks, walk
+from limner.sampling.walks import Walk, WalkStyle, neighbouring_walks, walk
 
 Endpoint = tuple[int, int | None]
+USUAL = WalkStyle()
 
 
 def parse_endpoint(text: str, model: Model) -> Endpoint:
@@ -37,28 +42,22 @@ def interpolate(
     model: Model,
     from_: Endpoint | str,
     to: Endpoint | str,
-    steps: int = 10,
-    along: Along = "zy",
-    slerp: bool = False,
-    truncation: float | None = None,
-    truncation_mode: TruncationMode = "resample",
+    style: WalkStyle = USUAL,
 ) -> np.ndarray:
     """uint8 images [steps, H, W, C] on the way from one (seed, class) to another, ends included.
 
     Args:
         from_, to: (seed, class) or "SEED:CLASS". Without a class: seed % num_classes at the start,
             the start's class at the end.
-        steps, along, slerp, truncation, truncation_mode: see WalkStyle.
 
     Raises:
-        LimnerError: fewer than 2 steps, an unknown path, classes for a model without them.
+        LimnerError: classes for a model without them; what it cannot do, see `look_for`.
     """
-    style = WalkStyle(steps, along, slerp, truncation, truncation_mode)
     start = parse_endpoint(from_, model) if isinstance(from_, str) else from_
     end = parse_endpoint(to, model) if isinstance(to, str) else to
     first, last = start[1], end[1]
     if model.num_classes == 0:
-        if along == "y" or first is not None or last is not None:
+        if style.along == "y" or first is not None or last is not None:
             raise LimnerError("this model has no classes: walk along z, from SEED to SEED")
     else:
         first = start[0] % model.num_classes if first is None else first
@@ -88,9 +87,23 @@ def interpolation_rows(
 
 
 def _drawn(model: Model, walks: list[Walk], style: WalkStyle) -> np.ndarray:
-    z, y = walk(walks, model.z_dim, model.num_classes, style)
-    plan = SamplePlan(z, y, None, style.truncation, style.truncation_mode)
-    return model.draw(plan, batch_size=min(len(z), 64))
+    look = style.look(model.generator)
+    style = dataclasses.replace(style, truncation_mode=look.mode)
+    if model.space(style.space, style.slerp) == "w":
+        z, y = _styles_between(model, walks, style), None
+    else:
+        z, y = walk(walks, model.z_dim, model.num_classes, style)
+    seeds = [each.first_seed for each in walks for _ in range(style.steps)]
+    return model.draw(SamplePlan(z, y, seeds, look), batch_size=min(len(z), 64))
+
+
+def _styles_between(model: Model, walks: list[Walk], style: WalkStyle) -> torch.Tensor:
+    """Styles [walks x steps, layers, w] on straight lines between those of the walks' ends."""
+    ends = dataclasses.replace(style, steps=2)
+    styles = styles_of(model.generator, *walk(walks, model.z_dim, model.num_classes, ends))
+    first, last = styles.unflatten(0, (len(walks), 1, 2)).unbind(2)
+    share = torch.linspace(0, 1, style.steps)[:, None, None]
+    return torch.lerp(first, last, share).flatten(0, 1)
 
 
 # --- moving pictures -------------------------------------------------------

@@ -20,9 +20,9 @@ class NpzWriter:
     """A context in which batches are appended; the file is there, whole, once it is left well.
 
     Of the images only the batch at hand is in memory. "limner" holds `images` uint8 [N, H, W, C],
-    `z`, `y` and, with floats, `images_float` float32 [N, C, H, W]; "biggan-pytorch" holds `x`
-    uint8 [N, C, H, W] and `y` int64 [N], as its sample.py writes them; floats and labels that mix
-    classes are refused there.
+    `z` (or `styles`), `y` and, with floats, `images_float` float32 [N, C, H, W]; "biggan-pytorch"
+    holds `x` uint8 [N, C, H, W] and `y` int64 [N], as its sample.py writes them; floats and labels
+    that mix classes are refused there.
     """
 
     def __init__(
@@ -67,13 +67,14 @@ class NpzWriter:
         self.num_added += len(images)
 
     def finish(self, y: np.ndarray | None, z: np.ndarray) -> None:
-        """After the last batch: the labels (None: zeros, as prepared data has them) and latents."""
+        """After the last batch: the labels (None: zeros, as prepared data has them), and latents
+        [N, z_dim] or styles [N, layers, w]."""
         assert self.num_added == self.num, f"{self.num_added} of {self.num} images"
         self._images.close()
         labels = np.zeros(self.num, np.int64) if y is None else y
         if self.layout == "limner":
             self._whole("y", labels)
-            self._whole("z", z)
+            self._whole("z" if z.ndim == 2 else "styles", z)
         else:
             if labels.ndim != 1:
                 raise LimnerError("mixed classes are no label in the layout 'biggan-pytorch'")

@@ -59,7 +59,8 @@ class TrainingSheets:
     The class sheet has a row a class and seeds `seed` to `seed + 9` in its columns. It shows all
     classes, or a window of them that moves on from event to event, so that after
     ceil(classes / rows) events each has been shown. Walk r goes from seed `seed + 2 r` to the next
-    one, as `limner interpolate --rows` does. Without classes there is the walk along z alone.
+    one, as `limner interpolate --rows --space z` does. Without classes there is the walk along z
+    alone.
     """
 
     def __init__(

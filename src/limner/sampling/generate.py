@@ -1,13 +1,15 @@
 """The one way from latents to images: PNG, demo, sample sheets and scores all come from here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from limner.core.protocols import Labels
+from limner.core.protocols import Labels, StyleGenerator
+from limner.sampling.looks import USUAL, Look, pictures
 
 
 @contextmanager
@@ -24,10 +26,12 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 def generate_batches(
     generator: nn.Module,
-    z: Float[Tensor, "n z"],
+    z: Float[Tensor, "n z"] | Float[Tensor, "n layers w_dim"],
     y: Labels | None = None,
     batch_size: int = 64,
     device: torch.device | str | None = None,
+    look: Look = USUAL,
+    seeds: Sequence[int] | None = None,
 ) -> Iterator[Float32[Tensor, "batch c h w"]]:
     """Images of a generator in eval mode, one tensor a batch, in the order of z.
 
@@ -35,13 +39,58 @@ def generate_batches(
     Its buffers and torch's random state stay as they are.
 
     Args:
-        generator: forward(z, y) -> images; it is not moved.
+        generator: forward(z, y) -> images, or a `StyleGenerator`; it is not moved.
+        z: latents, or styles in their place, then without y.
         y: None without classes; rows may mix classes.
         device: where to compute; None takes the device of the generator's parameters.
+        look: what styles and noise become; its truncation of latents has happened before.
+        seeds: of the noise of each image, where it is random; None takes the places 0, 1, ...
 
     Yields:
         On that device, the network's output as it is (nominally in [-1, 1], not clipped).
     """
+    own = range(len(z)) if seeds is None else seeds
+    assert len(own) == len(z), f"{len(own)} seeds for {len(z)} latents"
+
+    def make(z_part: Tensor, y_part: Tensor | None, begin: int) -> Tensor:
+        return pictures(generator, z_part, y_part, look, own[begin : begin + len(z_part)]).float()
+
+    yield from _in_batches(generator, z, y, batch_size, device, make)
+
+
+def generate(
+    generator: nn.Module,
+    z: Float[Tensor, "n z"] | Float[Tensor, "n layers w_dim"],
+    y: Labels | None = None,
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+    look: Look = USUAL,
+    seeds: Sequence[int] | None = None,
+) -> Float32[Tensor, "n c h w"]:
+    """All images of `generate_batches` as one tensor on the CPU; at least one latent."""
+    assert len(z) > 0, "no latents"
+    batches = generate_batches(generator, z, y, batch_size, device, look, seeds)
+    return torch.cat([images.cpu() for images in batches])
+
+
+def styles_of(
+    generator: nn.Module, z: Float[Tensor, "n z"], y: Labels | None = None, batch_size: int = 64
+) -> Float[Tensor, "n layers w_dim"]:
+    """The styles of a `StyleGenerator`'s latents, not truncated, on the CPU; at least one."""
+    mapping = cast("StyleGenerator", generator).mapping
+    batches = _in_batches(generator, z, y, batch_size, None, lambda z, y, _: mapping(z, y))
+    return torch.cat([styles.cpu() for styles in batches])
+
+
+def _in_batches(
+    generator: nn.Module,
+    z: Tensor,
+    y: Tensor | None,
+    batch_size: int,
+    device: torch.device | str | None,
+    make: Callable[[Tensor, Tensor | None, int], Tensor],
+) -> Iterator[Tensor]:
+    """make(latents, labels, number of the first) for each batch, in eval mode and undisturbed."""
     assert batch_size > 0, f"batch_size {batch_size}"
     assert y is None or len(y) == len(z), f"{len(y)} labels for {len(z)} latents"
     like = next((p for p in generator.parameters() if p.is_floating_point()), z)
@@ -50,21 +99,8 @@ def generate_batches(
         z_part = z[start : start + batch_size].to(target, like.dtype)
         y_part = None if y is None else _labels(y[start : start + batch_size], target, like.dtype)
         with random_state_kept(target), evaluating(generator), torch.inference_mode():
-            images = generator(z_part, y_part).float()
-        yield images.clone()  # made outside inference mode: an ordinary tensor
-
-
-def generate(
-    generator: nn.Module,
-    z: Float[Tensor, "n z"],
-    y: Labels | None = None,
-    batch_size: int = 64,
-    device: torch.device | str | None = None,
-) -> Float32[Tensor, "n c h w"]:
-    """All images of `generate_batches` as one tensor on the CPU; at least one latent."""
-    assert len(z) > 0, "no latents"
-    batches = generate_batches(generator, z, y, batch_size, device)
-    return torch.cat([images.cpu() for images in batches])
+            made = make(z_part, y_part, start)
+        yield made.clone()  # made outside inference mode: an ordinary tensor
 
 
 def _labels(y: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

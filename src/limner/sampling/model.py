@@ -1,9 +1,9 @@
 """A loaded model: what `limner.load(...)` returns, ready to sample."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -14,14 +14,23 @@ from limner.core import distributed
 from limner.core.config import tag_of
 from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
-from limner.core.protocols import NetworkConfig, z_dim_of
-from limner.sampling.generate import generate_batches
+from limner.core.protocols import NetworkConfig, NoiseMode, z_dim_of
+from limner.sampling.generate import generate_batches, styles_of
 from limner.sampling.latents import (
     TruncationMode,
     check_classes,
     latents_from_seeds,
     parse_classes,
-    parse_seeds,
+)
+from limner.sampling.looks import Look, Space, has_styles, look_for, words_of
+from limner.sampling.plans import (
+    Classes,
+    SamplePlan,
+    Seeds,
+    chosen_seeds,
+    given_labels,
+    given_latents,
+    given_styles,
 )
 from limner.sampling.standing import (
     StandingPlan,
@@ -31,28 +40,6 @@ from limner.sampling.standing import (
     standing_statistics,
     using_statistics,
 )
-
-Seeds = str | int | Sequence[int]
-Classes = str | int | Sequence[int | str]
-DEFAULT_NUM = 16
-
-
-@dataclass(frozen=True)
-class SamplePlan:
-    """Which images to make: latents [N, z_dim], labels, and the seeds where latents came of seeds.
-
-    y is None (no classes), int64 [N] or float32 [N, classes]. In the mode "statistics" the
-    truncation also says which batch norm statistics the generator uses.
-    """
-
-    z: Tensor
-    y: Tensor | None
-    seeds: list[int] | None
-    truncation: float | None = None
-    truncation_mode: TruncationMode = "resample"
-
-    def __len__(self) -> int:
-        return len(self.z)
 
 
 class Model:
@@ -125,6 +112,35 @@ class Model:
 
     # --- planning ----------------------------------------------------------
 
+    @property
+    def has_styles(self) -> bool:
+        """Whether the generator makes styles of latents, and images of styles."""
+        return has_styles(self.generator)
+
+    def look(
+        self,
+        truncation: float | None = None,
+        truncation_mode: TruncationMode | None = None,
+        truncation_cutoff: int | None = None,
+        noise: NoiseMode | None = None,
+    ) -> Look:
+        """What `sample` with the same arguments makes of styles and noise; see `look_for`."""
+        return look_for(self.generator, truncation, truncation_mode, truncation_cutoff, noise)
+
+    def space(self, asked: Space | None = None, slerp: bool = False) -> Space:
+        """Where walks go: as asked, else in w where the model has styles and no circle is asked.
+
+        Raises:
+            LimnerError: another space, w of a model without styles, circles in w.
+        """
+        if asked not in (None, *get_args(Space)):
+            raise LimnerError(f"space '{asked}' is unknown; take z or w")
+        if asked == "w" and not self.has_styles:
+            raise LimnerError("space 'w': this model has no styles; take z")
+        if asked == "w" and slerp:
+            raise LimnerError("slerp walks latents on circles; leave it out, or take the space z")
+        return asked or ("w" if self.has_styles and not slerp else "z")
+
     def plan(
         self,
         *,
@@ -132,25 +148,32 @@ class Model:
         seeds: Seeds | None = None,
         classes: Classes | None = None,
         truncation: float | None = None,
-        truncation_mode: TruncationMode = "resample",
+        truncation_mode: TruncationMode | None = None,
+        truncation_cutoff: int | None = None,
+        noise: NoiseMode | None = None,
         seed: int = 0,
         z: np.ndarray | Tensor | None = None,
         y: np.ndarray | Tensor | None = None,
+        styles: np.ndarray | Tensor | None = None,
     ) -> SamplePlan:
         """What `sample` with the same arguments makes, before it is made."""
         if y is not None and classes is not None:
             raise LimnerError("give either y or classes, not both")
-        labels = None if y is None else self._given_labels(y)
-        if truncation_mode == "statistics":
+        labels = None if y is None else given_labels(y, self.num_classes)
+        look = self.look(truncation, truncation_mode, truncation_cutoff, noise)
+        if look.mode == "statistics":
             self._statistics(truncation)
+        if styles is not None:
+            self._styles_alone(look, num, seeds, classes, z, y)
+            return SamplePlan(given_styles(styles, self._styles_shape), None, None, look)
         if z is not None:
-            cuts = truncation is not None and truncation_mode != "statistics"
+            cuts = truncation is not None and look.mode not in ("statistics", "w")
             if num is not None or seeds is not None or cuts:
                 raise LimnerError("z is used as it is: leave out num, seeds and truncation")
-            latents, chosen = self._given_latents(z), None
+            latents, chosen = given_latents(z, self.z_dim), None
         else:
-            chosen = _chosen_seeds(num, seeds, seed, len(labels) if labels is not None else None)
-            latents = latents_from_seeds(chosen, self.z_dim, truncation, truncation_mode)
+            chosen = chosen_seeds(num, seeds, seed, len(labels) if labels is not None else None)
+            latents = latents_from_seeds(chosen, self.z_dim, truncation, look.mode)
         if labels is None and self.num_classes:
             places = chosen if chosen is not None else list(range(len(latents)))
             latents, labels, chosen = self._with_classes(latents, chosen, classes, places)
@@ -160,7 +183,7 @@ class Model:
             raise LimnerError(
                 f"y has {len(labels)} rows but there are {len(latents)} latents; give one for each"
             )
-        return SamplePlan(latents, labels, chosen, truncation, truncation_mode)
+        return SamplePlan(latents, labels, chosen, look)
 
     def _with_classes(
         self, z: Tensor, seeds: list[int] | None, classes: Classes | None, places: list[int]
@@ -191,34 +214,20 @@ class Model:
         check_classes(indices, self.num_classes)
         return indices
 
-    def _given_latents(self, z: np.ndarray | Tensor) -> Tensor:
-        latents = torch.as_tensor(z)
-        if latents.ndim != 2 or latents.shape[1] != self.z_dim or len(latents) == 0:
+    def _styles_alone(self, look: Look, *others: object) -> None:
+        """Refuse styles beside anything else that says what an image is of."""
+        if not self.has_styles:
+            raise LimnerError("styles were given, but this model has none; leave them out")
+        if look.mode != "w" or any(given is not None for given in others):
             raise LimnerError(
-                f"z has the shape {list(latents.shape)}; this model needs [N, {self.z_dim}]"
+                "styles are used as they are, with their classes: leave out num, seeds, classes, "
+                "z, y and truncation modes other than w"
             )
-        latents = latents.float()
-        if not torch.isfinite(latents).all():
-            raise LimnerError("z holds a value that is not finite")
-        return latents
 
-    def _given_labels(self, y: np.ndarray | Tensor) -> Tensor:
-        if self.num_classes == 0:
-            raise LimnerError("y was given, but this model has no classes; leave it out")
-        labels = torch.as_tensor(y)
-        if labels.ndim == 1 and not labels.is_floating_point() and len(labels):
-            labels = labels.long()
-            check_classes([int(labels.min()), int(labels.max())], self.num_classes)
-            return labels
-        if labels.ndim == 2 and labels.shape[1] == self.num_classes and len(labels):
-            rows = labels.float()
-            if torch.isfinite(rows).all():
-                return rows
-            raise LimnerError("y holds a value that is not finite")
-        raise LimnerError(
-            f"y has the shape {list(labels.shape)} and type {labels.dtype}; this model needs "
-            f"integers [N] in 0-{self.num_classes - 1} or numbers [N, {self.num_classes}]"
-        )
+    @cached_property
+    def _styles_shape(self) -> torch.Size:
+        y = torch.zeros(1, dtype=torch.int64) if self.num_classes else None
+        return styles_of(self.generator, torch.ones(1, self.z_dim), y).shape[1:]
 
     # --- sampling ----------------------------------------------------------
 
@@ -234,7 +243,7 @@ class Model:
         self,
         plan: StandingPlan,
         truncation: float | None = None,
-        truncation_mode: TruncationMode = "resample",
+        truncation_mode: TruncationMode | None = None,
     ) -> None:
         """Replace the running statistics by standing statistics at a truncation, for good.
 
@@ -242,14 +251,13 @@ class Model:
             LimnerError: the mode "statistics", which brings statistics of its own; a generator
                 without batch norm.
         """
-        if truncation_mode == "statistics":
+        mode = self.look(truncation, truncation_mode).mode
+        if mode == "statistics":
             raise LimnerError(
                 "truncation mode 'statistics' uses the model's stored statistics; accumulate "
                 "standing statistics with resample or scale"
             )
-        statistics = standing_statistics(
-            self.generator, plan, self.num_classes, truncation, truncation_mode
-        )
+        statistics = standing_statistics(self.generator, plan, self.num_classes, truncation, mode)
         put_statistics(self.generator, statistics)
 
     def batches(self, plan: SamplePlan, batch_size: int = 64) -> Iterator[Tensor]:
@@ -258,15 +266,28 @@ class Model:
         Between two batches the generator is as it was.
         """
         statistics: Statistics = {}
-        if plan.truncation_mode == "statistics":
-            statistics = self._statistics(plan.truncation)
-        batches = generate_batches(self.generator, plan.z, plan.y, batch_size)
+        if plan.look.mode == "statistics":
+            statistics = self._statistics(plan.look.truncation)
+        batches = generate_batches(
+            self.generator, plan.z, plan.y, batch_size, look=plan.look, seeds=plan.seeds
+        )
         while True:
             with using_statistics(self.generator, statistics):
                 images = next(batches, None)
             if images is None:
                 return
             yield images
+
+    def styles(self, plan: SamplePlan, batch_size: int = 64) -> np.ndarray:
+        """Styles float32 [N, layers, w] of the plan's latents and labels, not truncated: what
+        `sample` takes as `styles`.
+
+        Raises:
+            LimnerError: the model has no styles.
+        """
+        if not self.has_styles:
+            raise LimnerError("this model has no styles")
+        return styles_of(self.generator, plan.z, plan.y, batch_size).float().numpy()
 
     def draw(self, plan: SamplePlan, batch_size: int = 64) -> np.ndarray:
         """The plan's images, uint8 [N, H, W, C]."""
@@ -285,12 +306,16 @@ class Model:
         seeds: Seeds | None = None,
         classes: Classes | None = None,
         truncation: float | None = None,
-        truncation_mode: TruncationMode = "resample",
+        truncation_mode: TruncationMode | None = None,
         seed: int = 0,
         z: np.ndarray | Tensor | None = None,
         y: np.ndarray | Tensor | None = None,
         batch_size: int = 64,
         as_float: bool = False,
+        *,
+        truncation_cutoff: int | None = None,
+        noise: NoiseMode | None = None,
+        styles: np.ndarray | Tensor | None = None,
     ) -> np.ndarray:
         """Make images: uint8 [N, H, W, C], or with `as_float` the network's float32 [N, C, H, W].
 
@@ -302,14 +327,16 @@ class Model:
             seeds: these instead, as one or several integers or a text such as "0-63,70".
             classes: an index, a name, several, or "all". Without it each seed s of a model with
                 classes shows the class s % num_classes, so that num = num_classes shows each once.
-            truncation: threshold > 0 on the latents; see `latents_from_seeds`.
-            truncation_mode: "resample", "scale" or "statistics"; with z the last one only chooses
-                the statistics, and z is the caller's to scale.
+            truncation, truncation_mode: see `latents_from_seeds`, and `Look` for "w", the default
+                of a model with styles; "resample" is that of others. With z "statistics" only
+                chooses the statistics, and z is the caller's to scale.
             seed: the first seed that `num` counts from.
             z: latents [N, z_dim] used as they are; without classes and y, row i takes class
                 i % num_classes.
             y: labels, one a latent: integers [N], or numbers [N, classes] that may mix classes.
             batch_size: images a forward pass; floats agree within 1e-5 between batch sizes.
+            truncation_cutoff, noise: of a model with styles, see `Look`.
+            styles: [N, w] or [N, layers, w] in the place of seeds and classes.
 
         Raises:
             LimnerError: a class out of range or unknown, labels for a model without classes, z or
@@ -323,20 +350,22 @@ class Model:
             classes=classes,
             truncation=truncation,
             truncation_mode=truncation_mode,
+            truncation_cutoff=truncation_cutoff,
+            noise=noise,
             seed=seed,
             z=z,
             y=y,
+            styles=styles,
         )
         return self.draw_float(plan, batch_size) if as_float else self.draw(plan, batch_size)
 
     def describe(self, plan: SamplePlan, index: int) -> dict[str, str]:
-        """What a PNG of the plan's image says of itself: seed, truncation, label, model hash."""
+        """What a PNG of the plan's image says of itself: seed, look, label, model hash."""
         text = {"Software": "limner", "model_sha256": self.sha256}
         if plan.seeds is not None:
             text["seed"] = str(plan.seeds[index])
-            text["truncation"] = "none" if plan.truncation is None else f"{plan.truncation:g}"
-            if plan.truncation is not None:
-                text["truncation_mode"] = plan.truncation_mode
+        if plan.seeds is not None or self.has_styles:
+            text |= words_of(plan.look, self.generator)
         if plan.y is not None and plan.y.is_floating_point():
             text["label"] = "mixed: " + " ".join(f"{value:g}" for value in plan.y[index].tolist())
         elif plan.y is not None:
@@ -344,27 +373,6 @@ class Model:
             text["label"] = str(label)
             text["class_name"] = self.class_name(label)
         return text
-
-
-def _chosen_seeds(
-    num: int | None, seeds: Seeds | None, seed: int, num_labels: int | None
-) -> list[int]:
-    if seeds is not None:
-        if num is not None:
-            raise LimnerError("give either num or seeds, not both")
-        if isinstance(seeds, str):
-            chosen = parse_seeds(seeds)
-        else:
-            given = [seeds] if isinstance(seeds, (int, np.integer)) else seeds
-            chosen = [int(item) for item in given]
-        if not chosen:
-            raise LimnerError("seeds is empty; name at least one")
-        return chosen
-    if num is None:
-        num = DEFAULT_NUM if num_labels is None else num_labels
-    if num < 1:
-        raise LimnerError(f"num {num} is less than 1; ask for at least one image")
-    return list(range(seed, seed + num))
 
 
 def _filled(

@@ -6,12 +6,13 @@ from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Float32
-from torch import Tensor
+from torch import Tensor, nn
 
 from limner.core.config import nearest
 from limner.core.errors import LimnerError
-from limner.core.protocols import Labels
+from limner.core.protocols import Labels, NoiseMode
 from limner.sampling.latents import TruncationMode, latents_from_seeds
+from limner.sampling.looks import Look, Space, look_for
 
 Along = Literal["z", "y", "zy"]
 
@@ -36,14 +37,21 @@ class WalkStyle:
             the classes (straight line between their one-hot rows); "zy" does both.
         slerp: walk z on the great circle with interpolated length, not on the straight line, whose
             middle is shorter than any latent the generator was trained on.
-        truncation, truncation_mode: of the latents of the ends.
+        truncation, truncation_mode: of the latents of the ends, or of all styles on the way.
+        space: "z" walks as said; "w" goes straight from the styles of the first image to those of
+            the last. None takes "w" for a model with styles, unless `slerp` asks for circles.
+        truncation_cutoff, noise: see `Model.sample`; all images of a walk have the noise of its
+            first seed.
     """
 
     steps: int = 10
     along: Along = "zy"
     slerp: bool = False
     truncation: float | None = None
-    truncation_mode: TruncationMode = "resample"
+    truncation_mode: TruncationMode | None = None
+    space: Space | None = None
+    truncation_cutoff: int | None = None
+    noise: NoiseMode | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 2:
@@ -53,16 +61,22 @@ class WalkStyle:
                 f"along '{self.along}' is unknown{nearest(self.along, get_args(Along))}"
             )
 
+    def look(self, generator: nn.Module) -> Look:
+        """What the images of a generator are made with; see `look_for`."""
+        return look_for(
+            generator, self.truncation, self.truncation_mode, self.truncation_cutoff, self.noise
+        )
+
 
 def walk(
     walks: Sequence[Walk], z_dim: int, num_classes: int, style: WalkStyle
 ) -> tuple[Float32[Tensor, "n z"], Labels | None]:
-    """Latents [walks x steps, z_dim] and labels of the walks, one after the other.
+    """Latents [walks x steps, z_dim] and labels of the walks in z, one after the other.
 
     Labels are None without classes, integers where none are mixed, else rows [n, num_classes].
     """
     ends = [seed for each in walks for seed in (each.first_seed, each.last_seed)]
-    latents = latents_from_seeds(ends, z_dim, style.truncation, style.truncation_mode)
+    latents = latents_from_seeds(ends, z_dim, style.truncation, style.truncation_mode or "resample")
     share = torch.linspace(0, 1, style.steps)[:, None]
     pieces = [
         between(first, last, share, style.slerp)

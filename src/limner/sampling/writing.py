@@ -11,7 +11,8 @@ from torch import Tensor
 from limner.core.images import to_uint8
 from limner.data.prepare import Progress
 from limner.sampling.archives import NpzLayout, NpzWriter
-from limner.sampling.model import Model, SamplePlan
+from limner.sampling.model import Model
+from limner.sampling.plans import SamplePlan
 from limner.sampling.sheets import save_png
 
 
@@ -35,7 +36,7 @@ def write_npz(
     batch_size: int = 64,
     progress: Progress = lambda done, total: None,
 ) -> None:
-    """The plan's images, labels and latents in one file; see NpzWriter."""
+    """The plan's images, labels and latents (or styles) in one file; see NpzWriter."""
     with NpzWriter(path, len(plan), model.image_shape, with_floats, layout) as file:
         for output, images in drawn(model, plan, batch_size, progress):
             file.add(images, output.numpy() if with_floats else None)

@@ -1,8 +1,14 @@
 """Augments of what the discriminator sees: one file each, one line here."""
 
 from limner.core.parts import table
+from limner.engine.augment.ada import AdaPipe
 from limner.engine.augment.base import Augment
+from limner.engine.augment.diffaugment import DiffAugment
+from limner.engine.augment.transforms import Multipliers, Strengths
 
-AUGMENTS: dict[str, type[Augment]] = table()
+AUGMENTS: dict[str, type[Augment]] = table(
+    AdaPipe,
+    DiffAugment,
+)
 
-__all__ = ["AUGMENTS", "Augment"]
+__all__ = ["AUGMENTS", "AdaPipe", "Augment", "DiffAugment", "Multipliers", "Strengths"]

@@ -1,6 +1,6 @@
 """Controllers change something over time. They are frozen: what they keep stands in a Memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
@@ -33,6 +33,9 @@ class RunView(Protocol):
 
     @property
     def optim(self) -> PlayersView: ...
+
+    @property
+    def augments(self) -> Sequence[object]: ...
 
     @property
     def batch_size(self) -> int: ...

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from limner.core.errors import LimnerError
+from limner.formats.weights import read_weights
 from limner.metrics.arrays import ImageSet, num_single_classes
 from limner.metrics.features.base import CPU, Classifier, Extractor, KnowsClasses
 from limner.metrics.features.classifier import (
@@ -14,7 +15,7 @@ from limner.metrics.features.classifier import (
     classifier_of,
     train_classifier,
 )
-from limner.metrics.features.effnet import effnet_lite0, packaged_weights
+from limner.metrics.features.effnet import effnet_lite0
 from limner.metrics.features.inception import (
     TENSORFLOW,
     bfloat16_inception,
@@ -25,8 +26,8 @@ from limner.metrics.features.library import LIBRARIES, library_model, onnx_file
 from limner.metrics.features.pixels import Pixels
 from limner.metrics.features.pretrained import Pretrained
 from limner.metrics.features.random_conv import RandomConv
-from limner.metrics.features.weights import read_weights
 from limner.metrics.named import named
+from limner.models.effnet import packaged_weights
 
 EXTRACTORS: dict[str, Callable[[ImageSet], Extractor]] = {
     "inception": fid_inception,

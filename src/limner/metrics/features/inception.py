@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.core.files import sha256_of
+from limner.formats.weights import load_weights, read_weights
+from limner.layers.convolution_unit import ConvolutionUnit, make_fast
 from limner.metrics.features.pretrained import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    ConvolutionUnit,
     PretrainedClassifier,
-    make_fast,
     normalized,
 )
-from limner.metrics.features.weights import Published, load_weights, read_weights
+from limner.metrics.features.weights import Published
 
 SIZE, BFLOAT16 = 299, "inception-bfloat16"
 TENSORFLOW = Published(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from limner.core.config import nearest
 from limner.core.errors import LimnerError, MissingExtra
 from limner.core.files import sha256_of
+from limner.formats.weights import load_weights, read_weights
 from limner.metrics.features.pretrained import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -24,7 +25,7 @@ from limner.metrics.features.pretrained import (
     normalized,
     scaled,
 )
-from limner.metrics.features.weights import Published, load_weights, read_weights
+from limner.metrics.features.weights import Published
 
 SIZE = 224
 LOGITS = "logits"

@@ -1,0 +1,148 @@
+"""Recipes for small sets of pictures, to choose between: what a CPU can bear, in equal time."""
+
+from collections.abc import Callable
+from functools import partial
+
+from limner.core.protocols import NetworkConfig
+from limner.data import DataConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.augment import Augment, DiffAugment
+from limner.engine.controllers import Ema
+from limner.models import (
+    BigGanDiscriminator,
+    BigGanGenerator,
+    FastGanGenerator,
+    ProjectedDiscriminator,
+    R3ganDiscriminator,
+    R3ganGenerator,
+    StyleGan2Discriminator,
+    StyleGan2Generator,
+)
+from limner.objectives import (
+    R1,
+    R2,
+    HingeD,
+    HingeG,
+    NonSaturatingD,
+    NonSaturatingG,
+    PathLength,
+    RelativisticD,
+    RelativisticG,
+)
+
+QUIET = Intervals(log=50, health=0, singular_values=0, save=200)
+LAZY = 4  # steps between penalties
+HALF_LIFE = Ema(half_life_nimg=10_000, rampup=0.05, after="step", buffers="copy")
+
+Networks = tuple[NetworkConfig, NetworkConfig]
+Recipe = Callable[[int], RunConfig]  # from the side of the pictures in pixels
+
+
+def of_seed(recipe: Recipe, side: int, flip: bool, seed: int, steps: int) -> RunConfig:
+    """A recipe as the benchmarks ask for it."""
+    config = recipe(side)
+    return config.replace(data=config.data.replace(flip=flip), seed=seed, steps=steps)
+
+
+def adam(lr: float, every: int) -> Adam:
+    """Corrected for an update at each `every`-th step (Karras et al. 2020, appendix B)."""
+    share = every / (every + 1)
+    return Adam(lr=lr * share, betas=(0.0, 0.99**share))
+
+
+def relativistic(
+    networks: Networks, lr: float, side: int, augments: tuple[Augment, ...] = ()
+) -> RunConfig:
+    """R3GAN's loss on any pair, both penalties at every LAZY-th step."""
+    gamma = 2.0 * (side / 64) ** 2
+    penalties = (R1(gamma=gamma), R2(gamma=gamma))
+    return RunConfig(
+        name="pictures",
+        generator=networks[0],
+        discriminator=networks[1],
+        data=DataConfig(resolution=side, labels="none"),
+        updates=(
+            Update(player="d", terms=(RelativisticD(),), labels="real"),
+            Update(player="d", terms=penalties, labels="real", every=LAZY, reals="same"),
+            Update(player="g", terms=(RelativisticG(),), labels="real", counts=False),
+        ),
+        optim=Players(g=Adam(lr=lr, betas=(0.0, 0.99)), d=adam(lr, LAZY)),
+        controllers=(HALF_LIFE,),
+        augments=augments,
+        batch_size=32,
+        steps=1_000_000,
+        intervals=QUIET,
+    )
+
+
+def residual(side: int, augments: tuple[Augment, ...] = ()) -> RunConfig:
+    """The residual pair of BigGAN in small width, without spectral norm."""
+    multipliers = (1, 2, 4, 4)
+    networks = (
+        BigGanGenerator(width=16, z_dim=64, multipliers=multipliers, spectral_norm=False),
+        BigGanDiscriminator(
+            width=16, multipliers=multipliers, spectral_norm=False, bottom=4, num_last_blocks=1
+        ),
+    )
+    return relativistic(networks, 5e-4, side, augments)
+
+
+def r3gan(side: int, augments: tuple[Augment, ...] = ()) -> RunConfig:
+    """R3GAN's networks with a block a resolution and few channels."""
+    lists = {"widths": (128, 128, 128, 64, 16), "blocks": (1,)}
+    networks = (R3ganGenerator(z_dim=64, **lists), R3ganDiscriminator(**lists))
+    return relativistic(networks, 5e-4, side, augments)
+
+
+def stylegan2(side: int, augments: tuple[Augment, ...] = ()) -> RunConfig:
+    """StyleGAN2-ADA's `auto` for one GPU, with few channels."""
+    few = {"channel_base": 1024, "channel_max": 128}
+    lr, mixing = 0.0025, {"style_mixing": 0.9}
+    return RunConfig(
+        name="pictures",
+        generator=StyleGan2Generator(z_dim=128, w_dim=128, num_mapping=2, **few),
+        discriminator=StyleGan2Discriminator(**few),
+        data=DataConfig(resolution=side, labels="none"),
+        updates=(
+            Update(player="g", terms=(NonSaturatingG(),), **mixing),
+            Update(player="g", terms=(PathLength(),), every=4, latent_share=0.5, **mixing),
+            Update(player="d", terms=(NonSaturatingD(),), **mixing),
+            Update(player="d", terms=(R1(gamma=0.0002 * side**2 / 32),), every=16, reals="same"),
+        ),
+        optim=Players(g=adam(lr, 4), d=adam(lr, 16)),
+        controllers=(HALF_LIFE,),
+        augments=augments,
+        batch_size=32,
+        steps=1_000_000,
+        intervals=QUIET,
+    )
+
+
+def projected(side: int) -> RunConfig:
+    """Projected GAN with FastGAN's generator, small, on EfficientNet-lite0 at 128 px."""
+    return RunConfig(
+        name="pictures",
+        generator=FastGanGenerator(width=16, z_dim=64),
+        discriminator=ProjectedDiscriminator(input_size=128, head_channels=128),
+        data=DataConfig(resolution=side, labels="none"),
+        updates=(
+            Update(player="d", terms=(HingeD(),), forwards="fake_then_real"),
+            Update(player="g", terms=(HingeG(),)),
+        ),
+        optim=Players(g=Adam(lr=2e-4), d=Adam(lr=2e-4)),
+        controllers=(HALF_LIFE,),
+        augments=(DiffAugment(cutout=0.2),),
+        batch_size=16,
+        steps=1_000_000,
+        intervals=QUIET,
+    )
+
+
+AUGMENTED = (DiffAugment(),)
+CANDIDATES: dict[str, Recipe] = {
+    "residual": residual,
+    "residual-augmented": partial(residual, augments=AUGMENTED),
+    "r3gan": partial(r3gan, augments=AUGMENTED),
+    "stylegan2": partial(stylegan2, augments=AUGMENTED),
+    "projected": projected,
+}

@@ -1,0 +1,59 @@
+"""What a recipe needs to know of pictures before any of them is prepared."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from limner.core.errors import DataError
+from limner.core.facts import Pictures
+from limner.data.pictures import DECODE_ERRORS
+from limner.data.prepared import PreparedData, is_prepared
+from limner.data.sources import Source, find_source
+
+NUM_OPENED = 200  # pictures whose size is looked at, at most
+SMALL_ONES = 0.1  # share of the pictures that may be smaller than `side`
+
+
+def facts_of(data: str | os.PathLike[str]) -> Pictures:
+    """The facts about a source, by its listing and the headers of a few pictures.
+
+    Raises:
+        DataError: it cannot be read, or no picture that was tried can be.
+    """
+    path = Path(data).expanduser()
+    if is_prepared(path):
+        prepared = PreparedData(path)
+        counts = () if prepared.label_rows is not None else tuple(prepared.class_counts.tolist())
+        return Pictures(len(prepared), prepared.image_shape[1], counts, is_final=True)
+    return _facts_of_source(find_source(data))
+
+
+def _facts_of_source(source: Source) -> Pictures:
+    listing = source.listing("classes")
+    counts: Counter[int] = Counter()
+    sides: list[int] = []
+    stride, num = 1, 0
+    for num, item in enumerate(listing.items, 1):
+        if not isinstance(item.label, np.ndarray) and item.label is not None:
+            counts[int(item.label)] += 1
+        if num % stride:
+            continue
+        try:
+            sides.append(_short_side(item.open()))
+        except DataError:
+            raise
+        except DECODE_ERRORS:
+            continue  # preparing refuses it, with its reason
+        if len(sides) == NUM_OPENED:  # every second one is enough from here on
+            sides, stride = sides[1::2], 2 * stride
+    if not sides:
+        raise DataError(f"{source.path}: no picture could be read; limner data report says more")
+    side = int(np.quantile(sides, SMALL_ONES, method="lower"))
+    return Pictures(num, side, tuple(counts[i] for i in range(len(listing.class_names))))
+
+
+def _short_side(picture: Image.Image | np.ndarray) -> int:
+    return min(picture.shape[:2] if isinstance(picture, np.ndarray) else picture.size)

@@ -1,0 +1,105 @@
+"""`photos`, for one's own pictures: a recipe that fits itself to them and to the machine.
+
+R3GAN's loss (Huang et al. 2024) with both penalties at every fourth step, and DiffAugment
+(Zhao et al. 2020) where pictures are few. What was tried and measured before: docs/log.md.
+"""
+
+from limner.core.facts import Machine, Pictures
+from limner.core.protocols import NetworkConfig
+from limner.data.config import DataConfig
+from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.augment import Augment, DiffAugment
+from limner.engine.controllers import Ema
+from limner.models import BigGanDiscriminator, BigGanGenerator
+from limner.objectives import R1, R2, RelativisticD, RelativisticG
+from limner.presets.fitted import USUAL_MACHINE, USUAL_PICTURES, Choice
+
+SMALLEST, LARGEST = 32, {"cpu": 64, "mps": 128, "cuda": 256}  # pixels
+FEW = 20_000  # pictures; the discriminator learns fewer by heart
+SMALL_CLASS = 50  # pictures; of fewer no class can be learned
+LAZY = 4  # steps between penalties
+
+
+def photos(pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE) -> RunConfig:
+    """Your own pictures: `limner train photos --data DIR` fits itself to them and the machine."""
+    side = fitting_side(pictures, machine)
+    gamma = 2.0 * (side / 64) ** 2  # a penalty's gradient is a sum over pixels
+    share = LAZY / (LAZY + 1)
+    adam = Adam(lr=5e-4, betas=(0.0, 0.99))
+    lazy = Adam(lr=adam.lr * share, betas=(0.0, 0.99**share))
+    generator, discriminator = networks(machine, side)
+    return RunConfig(
+        name="photos",
+        generator=generator,
+        discriminator=discriminator,
+        data=DataConfig(
+            resolution=side, labels="classes" if has_classes(pictures) else "none", flip=True
+        ),
+        updates=(
+            Update(player="d", terms=(RelativisticD(),), labels="real"),
+            Update(
+                player="d",
+                terms=(R1(gamma=gamma), R2(gamma=gamma)),
+                labels="real",
+                every=LAZY,
+                reals="same",
+            ),
+            Update(player="g", terms=(RelativisticG(),), labels="real", counts=False),
+        ),
+        optim=Players(g=adam, d=lazy),
+        controllers=(Ema(half_life_nimg=10_000, rampup=0.05, after="step"),),
+        augments=augments(pictures),
+        batch_size=32,
+        kimg=100 if machine.kind == "cpu" else 2000,
+        intervals=Intervals(log=20, sample=200, save=500, evaluate=1000),
+        metrics=("fid", "kid", "prdc"),
+    )
+
+
+def fitting_side(pictures: Pictures, machine: Machine) -> int:
+    """The largest power of two that nine in ten pictures have and the machine trains well."""
+    if pictures.is_final:
+        return pictures.side
+    most = LARGEST[machine.kind]
+    side = SMALLEST
+    while 2 * side <= min(pictures.side, most):
+        side *= 2
+    return side
+
+
+def has_classes(pictures: Pictures) -> bool:
+    """Whether there are several classes, each with enough pictures to learn from."""
+    return len(pictures.class_counts) > 1 and min(pictures.class_counts) >= SMALL_CLASS
+
+
+def networks(machine: Machine, side: int) -> tuple[NetworkConfig, NetworkConfig]:
+    """A pair that a CPU can bear, and a wide one elsewhere."""
+    width = 16 if machine.kind == "cpu" else 64
+    multipliers = (1, 2, 4, 4)
+    return (
+        BigGanGenerator(width=width, z_dim=64, multipliers=multipliers, spectral_norm=False),
+        BigGanDiscriminator(
+            width=width, multipliers=multipliers, spectral_norm=False, bottom=4, num_last_blocks=1
+        ),
+    )
+
+
+def augments(pictures: Pictures) -> tuple[Augment, ...]:
+    """DiffAugment for few pictures."""
+    return (DiffAugment(),) if pictures.num < FEW else ()
+
+
+def choices(config: RunConfig, pictures: Pictures, machine: Machine) -> list[Choice]:
+    """What `photos` picked, why, and what changes it."""
+    side, gamma = config.data.resolution, config.updates[1].terms[0].gamma  # pyright: ignore
+    reason = "" if pictures.is_final else f"at most {LARGEST[machine.kind]} on a {machine.kind}"
+    return [
+        Choice(
+            "resolution",
+            f"{side} px",
+            "" if pictures.is_final else reason,
+            f"--set data.resolution={2 * side}",
+        ),
+        Choice("batch", str(config.batch_size), "", "--set batch_size=16"),
+        Choice("penalties", f"gamma {gamma:g}", "grows with the pixels", ""),
+    ]

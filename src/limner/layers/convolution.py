@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
 
 
 class Shape(NamedTuple):
@@ -33,12 +35,44 @@ def twice_differentiable(x: Tensor, weight: Tensor, bias: Tensor | None, shape: 
     return _Convolution.apply(x, weight, bias, shape)
 
 
+def conv2d(
+    x: Float[Tensor, "n i h w"],
+    weight: Float[Tensor, "o i_group k_h k_w"],
+    bias: Float[Tensor, " o"] | None = None,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> Float[Tensor, "n o new_h new_w"]:
+    """F.conv2d where second derivatives are taken in every step. torch computes those of a grouped
+    one group by group, and for weights too that get no gradient (fixed filters)."""
+    device, dtype = x.device.type, x.dtype
+    if torch.is_autocast_enabled(device):
+        if device == "cpu":  # engine/precision.py says how products are rounded there
+            return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+        dtype = torch.get_autocast_dtype(device)
+    # Views, for a leaf's gradient cannot be told to be asked for.
+    x, weight = (value.to(dtype).view_as(value) for value in (x, weight))
+    bias = None if bias is None else bias.to(dtype).view_as(bias)
+    shape = Shape(stride, padding, dilation, False, (0, 0), groups)
+    return twice_differentiable(x, weight, bias, shape)
+
+
+class TwiceDifferentiableConv2d(nn.Conv2d):
+    """nn.Conv2d by `conv2d`."""
+
+    def forward(self, input: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
+        assert not isinstance(self.padding, str)
+        shape = self.stride, self.padding, self.dilation, self.groups
+        return conv2d(input, self.weight, self.bias, *shape)
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, shape: Shape) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.shape = shape
-        return torch.ops.aten.convolution(x, weight, bias, *shape)
+        return twice_differentiable(x, weight, bias, shape)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:

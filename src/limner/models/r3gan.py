@@ -23,6 +23,7 @@ from limner.core.config import Config
 from limner.core.errors import ConfigError
 from limner.core.protocols import Labels, NetworkConfig, Scores
 from limner.layers import ClassTable, at_least_single, full_precision, required
+from limner.layers.convolution import TwiceDifferentiableConv2d
 from limner.layers.fir import BINOMIAL, fir_filter, resample
 from limner.models.common import Few, FewOrNone, Size, check_latents, num_doublings
 
@@ -271,8 +272,9 @@ def convolution(
     bias: bool = False,
 ) -> nn.Conv2d:
     """Of unchanged resolution."""
-    padding = size // 2
-    conv = nn.Conv2d(in_channels, out_channels, size, padding=padding, groups=groups, bias=bias)
+    conv = TwiceDifferentiableConv2d(
+        in_channels, out_channels, size, padding=size // 2, groups=groups, bias=bias
+    )
     return initialized(conv, gain)
 
 

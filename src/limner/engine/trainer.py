@@ -167,6 +167,10 @@ class Trainer(State):
         for chunk in range(update.accumulate if update.terms else 0):
             total += self._accumulate(index, update, chunk)
         distributed.average_gradients(network.parameters())
+        if update.unreached == "zero" or not update.terms:
+            for parameter in (p for p in network.parameters() if p.requires_grad):
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
         if update.direct:
             self._add_direct(index, update, network)
         norm = checked_norm(update, self.progress, self.networks, total, self.watch)
@@ -199,9 +203,6 @@ class Trainer(State):
 
     def _add_direct(self, index: int, update: Update, network: nn.Module) -> None:
         trained = [p for p in network.parameters() if p.requires_grad]
-        if not update.terms:
-            for parameter in trained:
-                parameter.grad = torch.zeros_like(parameter)
         if update.every > 1:  # what the terms gave carries the factor already
             torch._foreach_div_([p.grad for p in trained if p.grad is not None], update.every)
         for name, part in zip(self.names.directs[index], update.direct, strict=True):

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.modules.utils import _pair
 
+from limner.layers.convolution import conv2d
 from limner.layers.resampling import Resample
 
 BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's and R3GAN's resampling filter
@@ -58,10 +59,10 @@ def upfirdn(
         kernel = kernel.flip(tuple(range(kernel.ndim)))
     if kernel.ndim == 2:
         weight = (kernel * gain).expand(channels, 1, -1, -1)
-        return F.conv2d(x, weight, stride=(down_y, down_x), groups=channels)
+        return conv2d(x, weight, stride=(down_y, down_x), groups=channels)
     row = (kernel * math.sqrt(gain)).expand(channels, 1, 1, -1)
-    x = F.conv2d(x, row, stride=(1, down_x), groups=channels)
-    return F.conv2d(x, row.transpose(2, 3), stride=(down_y, 1), groups=channels)
+    x = conv2d(x, row, stride=(1, down_x), groups=channels)
+    return conv2d(x, row.transpose(2, 3), stride=(down_y, 1), groups=channels)
 
 
 def padding_of(size: int, up: int = 1, down: int = 1) -> tuple[int, int]:

@@ -38,28 +38,30 @@ def test_it_is_a_convolution(shape):
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-class Kernels(TorchDispatchMode):
-    """Heights of the kernels that are convolved with."""
+class Products(TorchDispatchMode):
+    """Heights of the kernels that are convolved with, and how often a weight's gradient is made."""
 
     def __init__(self):
         super().__init__()
-        self.seen = []
+        self.kernels, self.weights = [], 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func is torch.ops.aten.convolution.default:
-            self.seen.append(args[1].shape[2])
+            self.kernels.append(args[1].shape[2])
+        if func is torch.ops.aten.convolution_backward.default:
+            self.weights += args[-1][1]
         return func(*args, **(kwargs or {}))
 
 
-def test_penalties_of_r3gan_convolve_with_no_images_and_not_group_by_group():
+def test_penalties_of_r3gan_take_no_images_as_kernels_and_no_group_by_itself():
     d = R3ganDiscriminator(widths=(32,), group_widths=(4,)).build((3, 16, 16), 0)
     for parameter in d.parameters():
         nn.init.normal_(parameter, 0.0, 0.1)  # also the last ones of the blocks
-    num_convolutions = sum(isinstance(layer, nn.Conv2d) for layer in d.modules())
+    num = sum(isinstance(layer, nn.Conv2d) for layer in d.modules())
     x = torch.randn(2, 3, 16, 16, requires_grad=True)
     (gradient,) = torch.autograd.grad(d(x).logits.sum(), x, create_graph=True)
-    with Kernels() as kernels:
+    with Products() as products:
         gradient.square().sum().backward()
-    assert set(kernels.seen) <= {1, 3, 4}
-    num_filters = 2 * 2  # two halvings, each forward and backward
-    assert len(kernels.seen) <= num_convolutions + num_filters
+    assert set(products.kernels) == {1, 3, 4}
+    assert len(products.kernels) <= num + 2  # and two filters
+    assert products.weights <= 2 * num  # not those of the fixed filters

@@ -72,7 +72,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, shape: Shape) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.shape = shape
-        return twice_differentiable(x, weight, bias, shape)
+        return torch.ops.aten.convolution(x, weight, bias, *shape)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -105,7 +105,8 @@ class _Gradients(torch.autograd.Function):
         terms, of_x, of_weight = [], None, None
         if by_x is not None:
             terms.append(twice_differentiable(by_x, weight, None, ctx.shape))
-            _, of_weight = _Gradients.apply(gradient, by_x, weight, ctx.shape, [False, True])
+            if ctx.needs_input_grad[2]:
+                _, of_weight = _Gradients.apply(gradient, by_x, weight, ctx.shape, [False, True])
         if by_weight is not None:
             terms.append(twice_differentiable(x, by_weight, None, ctx.shape))
             of_x, _ = _Gradients.apply(gradient, x, by_weight, ctx.shape, [True, False])

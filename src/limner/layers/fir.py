@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.modules.utils import _pair
 
+from limner.layers.convolution import conv2d
 from limner.layers.resampling import Resample
 
 BINOMIAL = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's and R3GAN's resampling filter
@@ -69,7 +70,7 @@ def _along_both(
     if up == (1, 1):
         kernel = kernel if flip else kernel.flip((0, 1))
         weight = kernel.to(x).expand(channels, 1, -1, -1)
-        return F.conv2d(F.pad(x, padding), weight, stride=down, groups=channels)
+        return conv2d(F.pad(x, padding), weight, stride=down, groups=channels)
     weight = (kernel.flip((0, 1)) if flip else kernel).to(x).expand(channels, 1, -1, -1)
     # A transposed convolution gives all places that the filter reaches, size - 1 in front of the
     # first pixel and size - up behind the last zero of the definition.

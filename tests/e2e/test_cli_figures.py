@@ -173,7 +173,7 @@ def test_a_preset_shows_keys_that_set_takes_and_sizes(limner):
 
 
 def test_presets_say_the_classes_of_their_data():
-    held = {"imagenet": 1000, "biggan-ladder": 1000, "cifar100": 100}
+    held = {"imagenet": 1000, "biggan-ladder": 1000, "cifar100": 100, "r3gan-cifar10": 10}
     for name in presets.PRESETS:
         wanted = next((num for part, num in held.items() if part in name), None)
         assert presets.get(name)().data.expected_classes == wanted, name

@@ -53,6 +53,7 @@ def photos(pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE
         kimg=100 if machine.kind == "cpu" else 2000,
         intervals=Intervals(log=20, sample=200, save=500, evaluate=1000),
         metrics=("fid", "kid", "prdc"),
+        num_evaluate=1000,
     )
 
 

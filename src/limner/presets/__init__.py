@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from limner.core.config import override
 from limner.core.errors import ConfigError, nearest
 from limner.presets.progressive_variants import PROGRESSIVE
+from limner.presets.stylegan2_variants import STYLEGAN2
 from limner.presets.variants import BIGGAN, BIGGAN_PAPER, DCGAN, SAGAN_AND_SNGAN, Variant
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ PRESETS: dict[str, str | Variant] = {
     **SAGAN_AND_SNGAN,
     "pggan-v2-1gpu": "limner.presets.progressive:pggan_v2_1gpu",
     **PROGRESSIVE,
+    "stylegan2": "limner.presets.stylegan2:stylegan2",
+    "stylegan2-cifar": "limner.presets.stylegan2:stylegan2_cifar",
+    **STYLEGAN2,
 }
 
 

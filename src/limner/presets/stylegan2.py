@@ -66,8 +66,10 @@ def stylegan2_cifar() -> RunConfig:
     main_g, _, main_d, penalty = config.updates
     return config.replace(
         name="stylegan2-cifar",
-        generator=config.generator.replace(num_mapping=2),
-        discriminator=config.discriminator.replace(architecture="orig", group_size=32),
+        generator=StyleGan2Generator(num_mapping=2, channel_base=32768, clamp=256.0),
+        discriminator=StyleGan2Discriminator(
+            architecture="orig", channel_base=32768, clamp=256.0, group_size=32
+        ),
         data=config.data.replace(resolution=32),
         updates=(
             main_g.replace(style_mixing=0.0),

@@ -156,7 +156,9 @@ def test_the_relativistic_pairing_loss():
 def test_a_broken_run_of_points_ends_as_an_unbroken_one(tmp_path: Path):
     config = recipes.mixture("ring", 0, 5)
     setting = BENCHES["ring"].setting(config, None)
-    cut = trained(config, setting.shape, setting.reals, tmp_path / "broken", lambda clock: clock.wall > 0)
+    cut = trained(
+        config, setting.shape, setting.reals, tmp_path / "broken", lambda clock: clock.wall > 0
+    )
     assert (cut.cut, cut.trainer.progress.step) == (True, 1)
     trees = []
     for name in ("broken", "whole"):

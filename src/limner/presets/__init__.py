@@ -19,6 +19,7 @@ from limner.core.errors import ConfigError, nearest
 from limner.core.facts import Machine, Pictures
 from limner.presets.fitted import Choice, Fitted
 from limner.presets.progressive_variants import PROGRESSIVE
+from limner.presets.stylegan2_variants import STYLEGAN2
 from limner.presets.variants import BIGGAN, BIGGAN_PAPER, DCGAN, SAGAN_AND_SNGAN, Variant
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ PRESETS: dict[str, str | Variant | Fitted] = {
     "r3gan-ffhq256": "limner.presets.r3gan:r3gan_ffhq256",
     "r3gan-imagenet32": "limner.presets.r3gan:r3gan_imagenet32",
     "r3gan-imagenet64": "limner.presets.r3gan:r3gan_imagenet64",
+    "stylegan2": "limner.presets.stylegan2:stylegan2",
+    "stylegan2-cifar": "limner.presets.stylegan2:stylegan2_cifar",
+    **STYLEGAN2,
 }
 
 FITTED = {name: preset for name, preset in PRESETS.items() if isinstance(preset, Fitted)}

@@ -47,6 +47,36 @@ def test_three_classes_from_ten_with_a_frozen_block(limner, tiny_run: Path, tmp_
     assert limner("sample", run, "--classes", 3, "--num", 2, "--out", sheet).code == 1
 
 
+def test_first_layers_and_augments_by_one_option_each(limner, tiny_run: Path, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    source = tmp_path / "mine.npz"
+    np.savez(source, images=rng.integers(0, 256, (24, 8, 8, 1), dtype=np.uint8))
+    augment = ("--set", 'augments.+={"type": "DiffAugment"}')
+    given = (*augment, "--set", "freeze_d=1", "--init", str(tiny_run))
+    assert limner(*words_of(source, tmp_path / "run", 2, *given)).code == 0
+    assert limner(*words_of(source, tmp_path / "run", 3, *given)).code == 0  # resumes
+    before, after = find_model(tiny_run), find_model(tmp_path / "run")
+    assert before.discriminator is not None
+    assert after.discriminator is not None
+    for name, weight in after.discriminator.items():
+        if name.startswith("first.") and name.endswith(("weight", "bias")):
+            assert torch.equal(weight, before.discriminator[name]), name
+    assert not torch.equal(
+        after.discriminator["linear.weight"], before.discriminator["linear.weight"]
+    )
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["augments"][0]["policy"] == "color,translation,cutout"
+
+    adapted = (
+        *("--set", 'augments.+={"type": "AdaPipe"}', "--set", "intervals.log=4"),
+        *("--set", 'controllers.+={"type": "AdaptP", "kimg": 0.1}'),
+    )
+    assert limner(*words_of(source, tmp_path / "ada", 4, *adapted)).code == 0
+    line = json.loads((tmp_path / "ada" / "log.jsonl").read_text().splitlines()[-1])
+    assert line["augment_p"] >= 0.0
+    assert -1.0 <= line["mean_sign"] <= 1.0
+
+
 def test_a_wrong_name_and_a_wrong_size_are_one_line(limner, tiny_run: Path, tmp_path: Path):
     rng = np.random.default_rng(0)
     source = tmp_path / "mine.npz"

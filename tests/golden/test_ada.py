@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from ada_draws import RecordedDraws, recorded_calls
 from safetensors.torch import load_file
 
 from given_draws import GivenDraws
@@ -80,3 +81,28 @@ def test_filters(fixture):
 def test_every_case_of_the_file_is_here(fixture):
     outputs = {k.removeprefix("out/") for k in fixture[1] if k.startswith("out/")}
     assert outputs - {k for k in outputs if k.startswith("pipe_buffers")} == set(CASES)
+
+
+@pytest.mark.parametrize(
+    ("name", "transforms", "phases"),
+    [
+        ("stylegan2/sg2_16_train_ada", "bgc", {"Gmain": 1, "Dmain": 2, "Dreg": 1}),
+        ("r3gan/r3gan16_train_aug", "r3gan", {"D": 2, "G": 2}),
+    ],
+)
+def test_recorded_draws_are_those_that_a_call_asks_for(golden, name, transforms, phases):
+    """Every draw of a round in its number and shape, none left; pixels by the whole step's test."""
+    path = golden(f"{name}.safetensors")
+    tensors = load_file(path)
+    kwargs = json.loads(path.with_suffix(".json").read_text())["config"]["augment_kwargs"]
+    assert SETS[transforms] == Multipliers(**kwargs)
+    real = tensors[next(key for key in sorted(tensors) if key.endswith("real"))][:4]
+    for phase, num_calls in phases.items():
+        for number in (0, 1):
+            calls = recorded_calls(tensors, f"in/step1/{phase}/r{number}")
+            assert len(calls) == num_calls
+            for call in calls:
+                draws = RecordedDraws(call)
+                shown = AdaPipe(p=0.6, transforms=transforms)(real, draws, 0, Memory())
+                assert not draws.left
+                assert not torch.equal(shown, real)

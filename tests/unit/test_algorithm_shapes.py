@@ -409,3 +409,21 @@ def test_an_average_that_moves_every_other_step_counts_all_images():
     trainer.step()
     trainer.step()
     assert int(trainer.memory("controller.Ema")["nimg"]) == 32
+
+
+@pytest.mark.parametrize(("unreached", "steps"), [("skip", 3), ("zero", 4)])
+def test_parameters_that_a_loss_does_not_reach(unreached, steps):
+    """R1 does not see the last bias: its count of steps stands still, or its moments decay."""
+    updates = (
+        Update(player="g", terms=(NonSaturatingG(),)),
+        Update(player="d", terms=(NonSaturatingD(),)),
+        Update(player="d", terms=(R1(),), every=3, reals="same", unreached=unreached),
+    )
+    trainer = trainer_of(toy_config(batch_size=8, updates=updates))
+    bias = dict(trainer.networks["d"].named_parameters())["last.bias"]
+    weight = dict(trainer.networks["d"].named_parameters())["last.weight"]
+    for _ in range(3):
+        trainer.step()
+    state = trainer.optimizers["d"].state
+    assert int(state[weight]["step"]) == 4
+    assert int(state[bias]["step"]) == steps

@@ -8,9 +8,11 @@ import torch
 from limner.core.config import from_json, override, to_json
 from limner.core.errors import ConfigError
 from limner.engine import RunConfig, Update
+from limner.engine.frozen import first_layers
 from limner.engine.trainer import Trainer
+from limner.models import ARCHITECTURES
 from limner.objectives import R1, HingeD, HingeG, Orthogonal
-from toys import ToyDiscriminator, ToyReals, toy_config
+from toys import ToyDiscriminator, ToyDiscriminatorNetwork, ToyReals, toy_config
 
 UPDATES = (
     Update(player="d", terms=(HingeD(), R1(gamma=1.0)), direct=(Orthogonal(),)),
@@ -116,3 +118,50 @@ def test_it_is_part_of_the_config():
     config = override(toy_config(), ('frozen=["discriminator.first"]',))
     assert config.frozen == ("discriminator.first",)
     assert from_json(RunConfig, to_json(config), "here", import_modules=True) == config
+
+
+# --- freeze_d ------------------------------------------------------------------
+
+
+def ordered(monkeypatch, *order: str) -> None:
+    monkeypatch.setattr(ToyDiscriminatorNetwork, "freeze_order", order, raising=False)
+
+
+@pytest.mark.parametrize(("number", "layers"), [(0, ()), (1, ("first",)), (2, ("first", "last"))])
+def test_the_first_layers_keep_their_bits(monkeypatch, number, layers):
+    ordered(monkeypatch, "first", "last")
+    kept = {f"d.{layer}.{kind}" for layer in layers for kind in KINDS}
+    assert moved(trainer_of(freeze_d=number)) - {"d.last.bias"} == ALL - kept
+
+
+def test_both_ways_to_freeze_add_up(monkeypatch):
+    ordered(monkeypatch, "first")
+    trainer = trainer_of("generator.last", freeze_d=1)
+    assert not {"g.last.weight", "d.first.weight"} & moved(trainer)
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (("first",), "freeze_d: 2 layers, and ToyDiscriminatorNetwork has 1; give 1 or less"),
+        ((), "ToyDiscriminatorNetwork declares no order of layers; give 0, and name some"),
+    ],
+)
+def test_more_layers_than_there_are(monkeypatch, order, message):
+    ordered(monkeypatch, *order)
+    with pytest.raises(ConfigError, match=message):
+        trainer_of(freeze_d=2)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_networks_that_declare_an_order_begin_with_the_pictures_and_leave_the_last(name):
+    network = ARCHITECTURES[name][1]().build((3, 32, 32), 0)
+    order = getattr(network, "freeze_order", ())
+    if not order:
+        with pytest.raises(ConfigError, match="declares no order"):
+            first_layers(1, network)
+        return
+    assert len(order) == len(set(order)) > 1
+    frozen = {id(p) for p in first_layers(len(order), network)}
+    assert any(id(p) not in frozen for p in network.parameters())
+    assert first_layers(1, network)[0].shape[1] == 3

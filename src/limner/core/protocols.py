@@ -97,7 +97,9 @@ class NetworkConfig(Part):
     (0: unconditional) and returns an initialized module. A generator's module has the attribute
     `z_dim` and the forward of `Generator`; a discriminator's forward(x [N, C, H, W], y) returns
     `Scores`. A generator of styles also keeps to `StyleGenerator`; a network with parts that were
-    trained elsewhere names them, see `frozen_parts`.
+    trained elsewhere names them, see `frozen_parts`. A discriminator may name its layers in the
+    order in which fine-tuning freezes them, from the images on (`freeze_order`, a tuple of dotted
+    names of modules).
     """
 
     table = "limner.models:NETWORKS"

@@ -82,7 +82,9 @@ class RunConfig(Config, frozen=True, kw_only=True):
         controllers: what changes over time.
         augments: what all images that the discriminator sees go through, in their order.
         frozen: modules or parameters that keep their weights, as "discriminator.blocks.0"; for
-            fine-tuning (Mo et al. 2020 freeze the discriminator's first layers).
+            fine-tuning.
+        freeze_d: how many of the discriminator's first layers keep their weights too, in the order
+            that it declares (Mo et al. 2020, Freeze-D; 10 or 13 of StyleGAN2's).
         batch_size: real images a micro-batch, over all processes, where no controller says
             otherwise.
         steps, kimg: the run's length, as steps or as thousands of real images; exactly one.
@@ -109,6 +111,7 @@ class RunConfig(Config, frozen=True, kw_only=True):
     controllers: tuple[Controller, ...] = ()
     augments: tuple[Augment, ...] = ()
     frozen: tuple[str, ...] = ()
+    freeze_d: NonNegativeInt = 0
     batch_size: PositiveInt = 64
     steps: PositiveInt | None = None
     kimg: Positive | None = None

@@ -37,6 +37,24 @@ def frozen_parameters(
     return list(found)
 
 
+def first_layers(number: int, discriminator: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the first layers of a discriminator, in the order that it declares, see
+    `NetworkConfig`. They are frozen as those of `frozen_parameters`.
+
+    Raises:
+        ConfigError: it declares no order, or fewer layers.
+    """
+    order = getattr(discriminator, "freeze_order", ())
+    if number > len(order):
+        name = type(discriminator).__name__
+        raise ConfigError(
+            f"freeze_d: {number} layers, and {name} has {len(order)}; give {len(order)} or less"
+            if order
+            else f"freeze_d: {name} declares no order of layers; give 0, and name some in frozen"
+        )
+    return frozen_parameters([f"discriminator.{n}" for n in order[:number]], {"d": discriminator})
+
+
 def fixed_parameters(network: nn.Module) -> list[nn.Parameter]:
     """The parameters of the parts that a network declares as frozen."""
     return [p for name, p in network.named_parameters() if is_fixed(network, name)]

@@ -16,7 +16,7 @@ from limner.core.streams import stream
 from limner.engine.config import RunConfig
 from limner.engine.controllers.base import Controller
 from limner.engine.finite import checked_norm
-from limner.engine.frozen import fixed_parameters, frozen_parameters
+from limner.engine.frozen import first_layers, fixed_parameters, frozen_parameters
 from limner.engine.naming import Names
 from limner.engine.noise import Draw, Noise, checked_counts
 from limner.engine.optimizers import adam, require_rate, set_rate
@@ -78,6 +78,7 @@ class Trainer(State):
         require_styles(config.updates, self.networks["g"])
         self._frozen = [
             *frozen_parameters(config.frozen, self.networks),
+            *first_layers(config.freeze_d, self.networks["d"]),
             *(p for network in self.networks.values() for p in fixed_parameters(network)),
         ]
         self._forwards = Forwards(self.networks, config.precision, self.device)
@@ -166,6 +167,10 @@ class Trainer(State):
         for chunk in range(update.accumulate if update.terms else 0):
             total += self._accumulate(index, update, chunk)
         distributed.average_gradients(network.parameters())
+        if update.unreached == "zero" or not update.terms:
+            for parameter in (p for p in network.parameters() if p.requires_grad):
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
         if update.direct:
             self._add_direct(index, update, network)
         norm = checked_norm(update, self.progress, self.networks, total, self.watch)
@@ -198,9 +203,6 @@ class Trainer(State):
 
     def _add_direct(self, index: int, update: Update, network: nn.Module) -> None:
         trained = [p for p in network.parameters() if p.requires_grad]
-        if not update.terms:
-            for parameter in trained:
-                parameter.grad = torch.zeros_like(parameter)
         if update.every > 1:  # what the terms gave carries the factor already
             torch._foreach_div_([p.grad for p in trained if p.grad is not None], update.every)
         for name, part in zip(self.names.directs[index], update.direct, strict=True):

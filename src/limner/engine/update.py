@@ -25,6 +25,8 @@ class Update(Config, frozen=True, kw_only=True):
         terms: the summands of the loss.
         direct: parts that add to the gradient itself, once, after accumulation and all-reduce. With
             no terms beside them every trained parameter counts as having a gradient, of zero.
+        unreached: trained parameters that the loss does not reach: the optimizer shall "skip" them,
+            or take their gradient as "zero", so that moments decay and the count of steps goes on.
         every: take part in each `every`-th step only, with the gradient multiplied by `every` (lazy
             regularization); the matching optimizer correction stands in the preset.
         repeats: optimizer steps in a row, each with reals and latents of its own.
@@ -49,6 +51,7 @@ class Update(Config, frozen=True, kw_only=True):
     player: Player
     terms: tuple[Term, ...]
     direct: tuple[Direct, ...] = ()
+    unreached: Literal["skip", "zero"] = "skip"
     every: PositiveInt = 1
     repeats: PositiveInt = 1
     accumulate: PositiveInt = 1

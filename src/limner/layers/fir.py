@@ -48,21 +48,40 @@ def upfirdn(
     The filter is convolved with, so mirrored against `conv2d`; flip=True correlates. `up` and
     `down` as pairs are those of columns and rows.
     """
-    channels = x.shape[1]
     (up_x, up_y), (down_x, down_y) = _pair(up), _pair(down)
-    if max(up_x, up_y) > 1:
-        x = F.pad(x[:, :, :, None, :, None], (0, up_x - 1, 0, 0, 0, up_y - 1))
-        x = x.flatten(4).flatten(2, 3)
-    x = F.pad(x, padding)
-    kernel = kernel.to(x)
-    if not flip:
-        kernel = kernel.flip(tuple(range(kernel.ndim)))
     if kernel.ndim == 2:
-        weight = (kernel * gain).expand(channels, 1, -1, -1)
-        return conv2d(x, weight, stride=(down_y, down_x), groups=channels)
-    row = (kernel * math.sqrt(gain)).expand(channels, 1, 1, -1)
-    x = conv2d(x, row, stride=(1, down_x), groups=channels)
-    return conv2d(x, row.transpose(2, 3), stride=(down_y, 1), groups=channels)
+        return _along_both(x, kernel * gain, (up_y, up_x), (down_y, down_x), padding, flip)
+    row = (kernel * math.sqrt(gain))[None]
+    x = _along_both(x, row, (1, up_x), (1, down_x), (*padding[:2], 0, 0), flip)
+    return _along_both(x, row.t(), (up_y, 1), (down_y, 1), (0, 0, *padding[2:]), flip)
+
+
+def _along_both(
+    x: Float[Tensor, "n c h w"],
+    kernel: Float[Tensor, "rows columns"],
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    flip: bool,
+) -> Float[Tensor, "n c new_h new_w"]:
+    """`upfirdn` with (rows, columns) of `up` and `down`: one convolution a channel, transposed
+    where zeros would be inserted, so that none is multiplied by."""
+    channels = x.shape[1]
+    if up == (1, 1):
+        kernel = kernel if flip else kernel.flip((0, 1))
+        weight = kernel.to(x).expand(channels, 1, -1, -1)
+        return conv2d(F.pad(x, padding), weight, stride=down, groups=channels)
+    weight = (kernel.flip((0, 1)) if flip else kernel).to(x).expand(channels, 1, -1, -1)
+    # A transposed convolution gives all places that the filter reaches, size - 1 in front of the
+    # first pixel and size - up behind the last zero of the definition.
+    rows, columns = kernel.shape
+    left, right, top, bottom = padding
+    left, right = left - (columns - 1), right - (columns - up[1])
+    top, bottom = top - (rows - 1), bottom - (rows - up[0])
+    crop = max(0, min(-top, -bottom)), max(0, min(-left, -right))
+    x = F.conv_transpose2d(x, weight, stride=up, padding=crop, groups=channels)
+    rest = (left + crop[1], right + crop[1], top + crop[0], bottom + crop[0])
+    return (F.pad(x, rest) if any(rest) else x)[:, :, :: down[0], :: down[1]]
 
 
 def padding_of(size: int, up: int = 1, down: int = 1) -> tuple[int, int]:
@@ -106,16 +125,17 @@ def filtered_convolve(
     size, taps = weight.shape[-1], len(kernel)
     if direction == "none":
         return F.conv2d(x, weight, bias, padding=size // 2)
-    if size == 1 and direction == "up":
-        return resample(F.conv2d(x, weight, bias), kernel, up=2)
-    if size == 1:
+    if direction == "down" and size == 1:
         return F.conv2d(resample(x, kernel, down=2), weight, bias)
     if direction == "down":
         first, second = (side + size // 2 for side in padding_of(taps, down=2))
         x = upfirdn(x, kernel, padding=(first, second, first, second))
         return F.conv2d(x, weight, bias, stride=2)
-    first, second = (side + size // 2 for side in padding_of(taps, up=2))
-    first, second = first - (size - 1), second - (size - 2)
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    x = upfirdn(x, kernel, padding=(first, second, first, second), gain=4.0)
-    return x if bias is None else x + bias[:, None, None]
+    if size == 1:
+        x = resample(F.conv2d(x, weight), kernel, up=2)
+    else:
+        first, second = (side + size // 2 for side in padding_of(taps, up=2))
+        first, second = first - (size - 1), second - (size - 2)
+        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        x = upfirdn(x, kernel, padding=(first, second, first, second), gain=4.0)
+    return x if bias is None else x + bias.to(x.dtype)[:, None, None]

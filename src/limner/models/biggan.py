@@ -277,6 +277,7 @@ class BigGanDiscriminatorNetwork(Projecting):
         ]
         self.num_classes = num_classes
         self.first, self.blocks = blocks[0], nn.ModuleList(blocks[1:])
+        self.freeze_order = ("first", *(f"blocks.{i}" for i in range(len(self.blocks))))
         self.linear = make.linear(widths[-1], 1)
         self.embed = make.table(num_classes, widths[-1]) if num_classes else None
         initialize(self, config.init)

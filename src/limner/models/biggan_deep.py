@@ -219,6 +219,7 @@ class BigGanDeepDiscriminatorNetwork(Projecting):
                 halve = j == 0 and i < num_halvings
                 attention = j == config.depth - 1 and sizes[i] in config.attention
                 self.blocks.append(DeepDiscriminatorBlock(channels, make, halve, attention))
+        self.freeze_order = ("first", *(f"blocks.{i}" for i in range(len(self.blocks))))
         self.linear = make.linear(widths[-1], 1)
         self.embed = make.table(num_classes, widths[-1]) if num_classes else None
         initialize(self, config.init)

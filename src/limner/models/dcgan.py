@@ -131,6 +131,7 @@ class DcganDiscriminatorNetwork(nn.Module):
             [DiscriminatorBlock(image_shape[0], widths[0], slope, None)]
             + [DiscriminatorBlock(i, o, slope, config.norm) for i, o in itertools.pairwise(widths)]
         )
+        self.freeze_order = tuple(f"blocks.{i}" for i in range(len(self.blocks)))
         self.output = nn.Conv2d(widths[-1], 1, BOTTOM)
         features = widths[-1] * BOTTOM**2
         self.embed = ClassTable(num_classes, features) if num_classes else None

@@ -202,6 +202,8 @@ class PgganDiscriminatorNetwork(Growing):
         )
         self.blocks = nn.ModuleList([LastBlock(config, maps[1], maps[0])])
         self.blocks.extend(DownBlock(config, i, o) for o, i in itertools.pairwise(maps[1:]))
+        levels = reversed(range(1, len(self.blocks)))  # all but the last, which ends at 4x4
+        self.freeze_order = tuple(f"{part}.{i}" for i in levels for part in ("inputs", "blocks"))
         self.output = EqualizedLinear(maps[0], 1 + num_classes, 1.0, config.equalized)
 
     def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from limner.core import distributed
 from limner.core.config import Config
 from limner.core.errors import ConfigError
 from limner.core.protocols import Labels, LayerNoise, NetworkConfig
@@ -118,12 +119,13 @@ class StyleGan2GeneratorNetwork(nn.Module):
     def mapping(
         self, z: Float[Tensor, "n z"], y: Labels | None = None, update_statistics: bool = True
     ) -> Float[Tensor, "n layers w_dim"]:
-        """Styles, the same for every layer; in training mode the running mean moves."""
+        """Styles, the same for every layer; in training mode the running mean moves, by the mean
+        over all processes (the original keeps one a process)."""
         check_latents(z, self.z_dim)
         w = self.mapper(z, y)
         if self.training and update_statistics:
             with torch.no_grad():
-                mean = w.mean(0).to(self.mean_style.dtype)
+                mean = distributed.average(w.mean(0).to(self.mean_style.dtype))
                 self.mean_style.copy_(mean.lerp(self.mean_style, self.config.mean_style_decay))
         return w[:, None].repeat(1, self.num_styles, 1)
 
@@ -194,6 +196,7 @@ class SynthesisBlock(nn.Module):
         with."""
         if x is None:
             x = self.const.expand(len(styles[0]), -1, -1, -1)
+            x = x.contiguous(memory_format=torch.channels_last)
             h = self.conv1(x, styles[0], noise)
         else:
             h = self.conv0(x, styles[0], noise)

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -82,7 +83,7 @@ class StyleGan2DiscriminatorNetwork(nn.Module):
         self.label_scale = 1.0 / math.sqrt(label_dim or 1)
 
     def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:
-        h, image = None, x
+        h, image = None, x.contiguous(memory_format=torch.channels_last)
         for block in self.blocks.values():
             h, image = block(h, image)
         with full_precision(x.device):

@@ -1,0 +1,135 @@
+"""What augmentation is for: a discriminator of 500 pictures, with StyleGAN2-ADA's pipe and without.
+
+    python benchmarks/quality/overfitting.py [--minutes 6] [--seed 0]
+
+Trains StyleGAN2 in small width on 500 digits twice, each for so many minutes of processor time,
+and records what the discriminator says of the pictures it learns from and of others: where these
+fall apart, it knows its pictures by heart. One JSON line a run goes to benchmarks/results, and the
+plot of the newest runs to docs/pictures/overfitting.png.
+"""
+
+import argparse
+import datetime
+import json
+import sys
+import time
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import torch  # noqa: E402 - the line above says where the rest is
+from torch import Tensor  # noqa: E402
+
+from limner.core.images import to_unit_range  # noqa: E402
+from limner.engine import RunConfig  # noqa: E402
+from limner.engine.augment import AdaPipe  # noqa: E402
+from limner.engine.controllers import AdaptP  # noqa: E402
+from limner.engine.trainer import Trainer  # noqa: E402
+from limner.metrics.arrays import ArrayData  # noqa: E402
+from limner.metrics.features.base import images_at  # noqa: E402
+from quality import candidates, results, small_sets  # noqa: E402
+from quality.pictures import PictureReals  # noqa: E402
+from quality.results import Record  # noqa: E402
+
+HERE = Path(__file__).resolve().parents[1]
+PICTURE = HERE.parent / "docs" / "pictures" / "overfitting.png"
+SIDE, NUM_ASKED, EVERY = 32, 500, 25
+KIMG = 20.0  # for p to go from 0 to 1; the original's 500 is for runs of 25,000
+
+RUNS = ("without", "ADA")
+
+
+def recipe(name: str, seed: int) -> RunConfig:
+    """StyleGAN2 in small width, without augmentation or with all of ADA's geometry and colors."""
+    config = candidates.stylegan2(SIDE)
+    if name == "ADA":
+        config = config.replace(
+            augments=(AdaPipe(),), controllers=(*config.controllers, AdaptP(kimg=KIMG))
+        )
+    return config.replace(seed=seed)
+
+
+def curve(config: RunConfig, minutes: float) -> tuple[list[Record], float]:
+    """Points of a run, and its seconds of processor time."""
+    train, held_out = small_sets.few_digits()
+    reals = PictureReals(train, config.batch_size, config.seed)
+    trainer = Trainer(config, train.image_shape, 0, lambda: reals(trainer.progress.nimg))
+    points, seconds = [], 0.0
+    while seconds < 60 * minutes:
+        began = time.process_time()
+        for _ in range(EVERY):
+            trainer.step()
+        seconds += time.process_time() - began
+        points.append(point(trainer, train, held_out))
+        print(json.dumps(points[-1]), file=sys.stderr, flush=True)
+    return points, seconds
+
+
+@torch.no_grad()
+def point(trainer: Trainer, train: ArrayData, held_out: ArrayData) -> Record:
+    """Mean signs of the answers to pictures as they are, and p."""
+
+    def sign(images: Tensor) -> float:
+        parts = to_unit_range(images).split(100)
+        return float(torch.cat([trainer.networks["d"](x).logits for x in parts]).sign().mean())
+
+    asked = torch.arange(NUM_ASKED)
+    memory = trainer.memory("augment.AdaPipe") if trainer.config.augments else {}
+    return {
+        "nimg": trainer.progress.nimg,
+        "train": sign(images_at(train, asked)),
+        "held_out": sign(images_at(held_out, asked)),
+        "p": float(memory.get("p", 0.0)),
+    }
+
+
+def plot(records: dict[str, Record]) -> None:
+    """Answers of both runs side by side, and p."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for place, name in enumerate(RUNS):
+        points = records[name]["points"]
+        shown = [p["nimg"] / 1000 for p in points]
+        axes[place].plot(shown, [p["train"] for p in points], label="its 500 pictures")
+        axes[place].plot(shown, [p["held_out"] for p in points], label="others")
+        axes[place].set(
+            title=f"mean sign of D, {name}", ylim=(-1.05, 1.05), xlabel="thousand images"
+        )
+        axes[2].plot(shown, [p["p"] for p in points], label=name)
+    axes[2].set(title="p of the augmentation")
+    for axis in axes:
+        axis.set(xlabel="thousand images")
+        axis.legend(fontsize=8)
+    figure.savefig(PICTURE, dpi=110)
+
+
+def main() -> int:
+    """Train both, record, plot."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=6.0)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    records: dict[str, Record] = {}
+    for name in RUNS:
+        points, seconds = curve(recipe(name, options.seed), options.minutes)
+        records[name] = {
+            "benchmark": "overfitting",
+            "run": name,
+            "seed": options.seed,
+            "command": f"python benchmarks/quality/overfitting.py --minutes {options.minutes:g}",
+            "cpu_seconds": round(seconds, 1),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "torch": torch.__version__,
+            "points": points,
+        }
+        results.append(HERE / "results", records[name])
+    plot(records)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,6 +9,7 @@ from limner import presets
 from limner.core.config import decode, encode, override
 from limner.core.schedules import Cosine
 from limner.engine import Adam, RunConfig
+from limner.engine.augment import AdaPipe
 from limner.engine.controllers import Beta2, Ema, LearningRate
 from limner.engine.trainer import Trainer
 from limner.models import R3ganDiscriminator, R3ganGenerator
@@ -128,6 +129,8 @@ def test_the_algorithm(name: str):
             buffers="copy",
         ),
     )
+    p = Cosine(0.0, row.p, until_nimg=row.horizon)
+    assert config.augments == (AdaPipe(p=p, transforms="r3gan"),)
     assert config.kimg == row.horizon / 1000
     assert config.precision == "bfloat16"
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from ada_draws import RecordedDraws, recorded_calls
 from r3gan_reference import config_of, to_limner
 from safetensors.torch import load_file
 
@@ -13,6 +14,7 @@ from limner.core.config import Config
 from limner.core.schedules import Cosine
 from limner.data import DataConfig
 from limner.engine import Adam, Players, RunConfig, Update
+from limner.engine.augment import AdaPipe
 from limner.engine.controllers import Beta2, Controller, Ema, LearningRate
 from limner.engine.noise import Draw, Noise
 from limner.engine.trainer import Trainer
@@ -33,10 +35,13 @@ class Fixture:
         self.tensors = load_file(path)
         self.num_rounds = self.config["batch_size"] // ROUND
 
+    def player(self, call):
+        return ("D", "G")[call // self.num_rounds]
+
     def rows(self, step, call, name):
         """A player's rows of micro-batch `call` in a step, both from 0; D comes first."""
-        player, place = ("D", "G")[call // self.num_rounds], call % self.num_rounds
-        values = self.tensors[f"in/step{step + 1}/{player}_{name}"]
+        place = call % self.num_rounds
+        values = self.tensors[f"in/step{step + 1}/{self.player(call)}_{name}"]
         return values[place * ROUND : (place + 1) * ROUND]
 
     def part(self, place, net):
@@ -64,6 +69,17 @@ class Replay(Noise):
 
 
 class ReplayedDraw(Draw):
+    """The draws of one pass; the calls of its augment come in the order of its forwards."""
+
+    def __init__(self, noise, step, call):
+        super().__init__(noise, step, call)
+        fixture = noise.fixture
+        place = f"in/step{step + 1}/{fixture.player(call)}/r{call % fixture.num_rounds}"
+        self.calls = recorded_calls(fixture.tensors, place)
+
+    def tagged(self, tag):
+        return RecordedDraws(self.calls.pop(0))
+
     def latents(self, num, z_dim):
         assert (num, z_dim) == (ROUND, self._noise.fixture.config["G"]["NoiseDimension"])
         return self._noise.fixture.rows(self._step, self._call, "z")
@@ -109,6 +125,7 @@ def original(fixture) -> RunConfig:
         start, end = (found[key] / scale for key in ("base_value", "final_value"))
         return Cosine(start, end, until_nimg=found["total_nimg"])
 
+    pipe = AdaPipe(p=schedule("aug"), transforms="r3gan")
     lr, gamma = c["loop"]["lr_scheduler"]["base_value"], schedule("gamma")
     adam = Adam(lr=lr, betas=(0.0, 0.9), eps=c["G_opt"]["eps"])
     return RunConfig(
@@ -140,6 +157,7 @@ def original(fixture) -> RunConfig:
             Ema(half_life_nimg=schedule("ema"), after="step", buffers="copy"),
             Look(),
         ),
+        augments=(pipe,) if "augment_kwargs" in c else (),
         batch_size=ROUND,
         steps=c["steps"],
     )
@@ -241,14 +259,15 @@ def follows_the_clock(trainer, fixture, step):
         assert (counted, counters["exceptions"]) == ({counters["steps"]}, {})
 
 
-def test_two_steps_of_the_original(golden):
-    fixture = Fixture(golden, "r3gan16_train")
+@pytest.mark.parametrize("name", ["r3gan16_train", "r3gan16_train_aug"])
+def test_two_steps_of_the_original(golden, name):
+    fixture = Fixture(golden, name)
     trainer = trainer_of(fixture, original(fixture))
     for step in (1, 2):
         trainer.step()
         follows_the_clock(trainer, fixture, step)
         gaps = gaps_of_state(trainer, fixture, step) | gaps_of_losses(trainer, fixture, step)
-        assert len(gaps) == 7 * 25 + 6
+        assert len(gaps) == 7 * len(trainer.optimizers["d"].state) + 6
         assert {name: gap for name, gap in gaps.items() if gap > 1} == {}
 
 
@@ -270,6 +289,9 @@ WRONG = {
         config, 0, terms=(RelativisticD(), R1(gamma=2.0), R2(gamma=2.0))
     ),
     "no R2": lambda config: with_parts(config, 0, terms=config.updates[0].terms[:2]),
+    "constant chance": lambda config: config.replace(
+        augments=(AdaPipe(p=0.3, transforms="r3gan"),)
+    ),
     "both batches counted": lambda config: with_parts(config, 1, counts=True),
     "constant half-life": lambda config: config.replace(
         controllers=(*without(Ema, config).controllers, Ema(half_life_nimg=40.0, after="step"))
@@ -280,7 +302,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_the_tolerances_tell_wrong_steps(golden, name):
     """All of them differ in the second step at the latest."""
-    fixture = Fixture(golden, "r3gan16_train")
+    fixture = Fixture(golden, "r3gan16_train_aug")
     trainer = trainer_of(fixture, WRONG[name](original(fixture)))
     trainer.step()
     trainer.step()
@@ -312,6 +334,7 @@ def test_schedules_of_the_presets(golden):
                 "beta2": beta2.value(int(nimg)),
                 "ema": ema.half_life_nimg(int(nimg)),
                 "gamma": r1.gamma(int(nimg)),
+                "aug": config.augments[0].p(int(nimg)),
             }
             assert r1.gamma == r2.gamma
             assert found == pytest.approx({key: expected[key] for key in found}, rel=1e-9)

@@ -39,9 +39,9 @@ def conv2d(
     x: Float[Tensor, "n i h w"],
     weight: Float[Tensor, "o i_group k_h k_w"],
     bias: Float[Tensor, " o"] | None = None,
-    stride: tuple[int, int] = (1, 1),
-    padding: tuple[int, int] = (0, 0),
-    dilation: tuple[int, int] = (1, 1),
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] = (0, 0),
+    dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Float[Tensor, "n o new_h new_w"]:
     """F.conv2d where second derivatives are taken in every step. torch computes those of a grouped

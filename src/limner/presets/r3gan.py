@@ -16,6 +16,7 @@ processes) and lower both `accumulate`. Other resolutions take the same networks
 from limner.core.schedules import Cosine
 from limner.data.config import DataConfig
 from limner.engine import Adam, Intervals, Players, RunConfig, Update
+from limner.engine.augment import AdaPipe
 from limner.engine.controllers import Beta2, Ema, LearningRate
 from limner.models.r3gan import R3ganDiscriminator, R3ganGenerator
 from limner.objectives import R1, R2, RelativisticD, RelativisticG
@@ -31,6 +32,7 @@ def r3gan_cifar10() -> RunConfig:
         widths=(768,),
         gamma=0.05,
         half_life=5e6,
+        p=0.55,
         images=(64, 8),
     )
 
@@ -43,6 +45,7 @@ def r3gan_ffhq64() -> RunConfig:
         widths=(768, 768, 768, 768, 384),
         gamma=2.0,
         half_life=5e5,
+        p=0.3,
         images=(32, 8),
     )
 
@@ -55,6 +58,7 @@ def r3gan_ffhq256() -> RunConfig:
         widths=(768, 768, 768, 768, 384, 192, 96),
         gamma=150.0,
         half_life=5e5,
+        p=0.3,
         images=(32, 8),
     )
 
@@ -69,6 +73,7 @@ def r3gan_imagenet32() -> RunConfig:
         horizon=200_000_000,
         gamma=0.5,
         half_life=5e7,
+        p=0.5,
         images=(128, 32),
     )
 
@@ -83,6 +88,7 @@ def r3gan_imagenet64() -> RunConfig:
         horizon=200_000_000,
         gamma=1.0,
         half_life=5e7,
+        p=0.4,
         images=(64, 64),
     )
 
@@ -94,6 +100,7 @@ def recipe(
     widths: tuple[int, ...],
     gamma: float,
     half_life: float,
+    p: float,
     images: tuple[int, int],
     group_width: int = 16,
     horizon: int = 20_000_000,
@@ -104,6 +111,7 @@ def recipe(
         widths, group_width: channels of both networks, and of a group.
         gamma: of R1 and R2 at first; a tenth at the end.
         half_life: of the average in images at the end; at first it copies.
+        p: chance of each augmentation at the end; none at first.
         images: of a micro-batch, and micro-batches of a step.
         horizon: real images after which all schedules have ended.
     """
@@ -132,7 +140,7 @@ def recipe(
             Beta2(value=until_end(0.9, 0.99)),
             Ema(half_life_nimg=until_end(0.0, half_life), after="step", buffers="copy"),
         ),
-        # TODO: the augments of branch aug
+        augments=(AdaPipe(p=until_end(0.0, p), transforms="r3gan"),),
         batch_size=batch_size,
         kimg=horizon / 1000,
         precision="bfloat16",

@@ -81,6 +81,11 @@ class StyleGan2DiscriminatorNetwork(nn.Module):
             )
         self.final = FinalBlock(config, channels[BOTTOM], label_dim or 1, image_shape[0])
         self.label_scale = 1.0 / math.sqrt(label_dim or 1)
+        self.freeze_order = tuple(
+            f"blocks.{size}.{layer}"
+            for size, block in self.blocks.items()
+            for layer, _ in block.named_children()
+        )
 
     def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:
         h, image = None, x.contiguous(memory_format=torch.channels_last)

@@ -248,7 +248,7 @@ def test_lists_are_appended_to():
     penalty = '{"type": "R1", "gamma": 2}'
     for place in ("+", "1"):
         terms = override(config, [f"updates.0.terms.{place}={penalty}"]).updates[0].terms
-        assert [type(term).__name__ for term in terms] == ["HingeD", "R1"]
+        assert [type(term).__name__ for term in terms] == ["RelativisticD", "R1"]
     assert override(config, ["frozen.+=generator.a", "frozen.+=7"]).frozen == ("generator.a", "7")
     for key in ("controllers.2", "controllers.-1", "controllers.2.decay", "controllers.+.decay"):
         place = "controllers." + key.split(".")[1]

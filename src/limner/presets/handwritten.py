@@ -1,40 +1,42 @@
 """Handwritten digits: a class-conditional residual GAN that trains in minutes on two CPU cores.
 
-The pair and the loss are those of SN-GAN with projection (Miyato & Koyama 2018) and BigGAN
-(Brock et al. 2019) in small width: hinge loss, spectral norm in the discriminator, conditional
-batch norm in the generator, an average of the generator for sampling.
+The pair is that of SN-GAN with projection (Miyato & Koyama 2018) and BigGAN (Brock et al. 2019) in
+small width: conditional batch norm in the generator, an average of the generator for sampling. The
+loss of `digits` is that of R3GAN (Huang et al. 2024), which shows more kinds of each digit than the
+hinge loss with spectral norm that `digits_tiny` has (docs/log.md).
 """
 
 from limner.data.config import DataConfig
 from limner.engine import Adam, Intervals, Players, RunConfig, Update
 from limner.engine.controllers import Ema
 from limner.models import BigGanDiscriminator, BigGanGenerator
-from limner.objectives import HingeD, HingeG
+from limner.objectives import R1, R2, HingeD, HingeG, RelativisticD, RelativisticG
 
-METRICS = ("fid", "prdc", "accuracy", "cas")
+METRICS = ("fid", "prdc", "copies", "accuracy", "cas")
 
 
 def digits() -> RunConfig:
     """1,797 scans brought to 32x32: a sheet, scores and a report in minutes."""
-    adam = Adam(lr=1e-3, betas=(0.0, 0.99))
+    adam = Adam(lr=1.5e-3, betas=(0.0, 0.99))
     return RunConfig(
         name="digits",
         generator=BigGanGenerator(
             width=16, z_dim=32, shared_dim=16, multipliers=(1, 2, 4), spectral_norm=False
         ),
         discriminator=BigGanDiscriminator(
-            width=16, multipliers=(1, 2, 4), bottom=4, num_last_blocks=1
+            width=16, multipliers=(1, 2, 4), bottom=4, num_last_blocks=1, spectral_norm=False
         ),
         data=DataConfig(resolution=32, filter="bicubic"),
         updates=(
-            Update(player="d", terms=(HingeD(),)),
-            Update(player="g", terms=(HingeG(),)),
+            Update(player="d", terms=(RelativisticD(),), labels="real"),
+            Update(player="d", terms=(R1(1.0), R2(1.0)), labels="real", every=4, counts=False),
+            Update(player="g", terms=(RelativisticG(),), labels="real", counts=False),
         ),
         optim=Players(g=adam, d=adam),
-        controllers=(Ema(decay=0.99),),
+        controllers=(Ema(decay=0.95),),
         batch_size=64,
-        steps=600,
-        intervals=Intervals(log=20, sample=100, save=200, evaluate=300),
+        steps=750,
+        intervals=Intervals(log=25, sample=125, save=250, evaluate=375),
         metrics=METRICS,
     )
 

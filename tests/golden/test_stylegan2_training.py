@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from ada_draws import RecordedDraws, recorded_calls
 from safetensors.torch import load_file
 
 from limner.checkpoints.importers.stylegan2_names import to_limner
@@ -17,13 +18,14 @@ from limner.core.config import Config
 from limner.core.images import to_unit_range
 from limner.data import DataConfig
 from limner.engine import Adam, Players, RunConfig, Update
-from limner.engine.controllers import Controller, Ema
+from limner.engine.augment import AdaPipe
+from limner.engine.controllers import AdaptP, Controller, Ema
 from limner.engine.noise import Draw, Noise
 from limner.engine.trainer import Trainer
 from limner.models import StyleGan2Discriminator, StyleGan2Generator
 from limner.objectives import R1, NonSaturatingD, NonSaturatingG, PathLength
 
-FIXTURES = ["sg2_16_train", "sg2_16_train_b2"]
+FIXTURES = ["sg2_16_train", "sg2_16_train_b2", "sg2_16_train_ada"]
 ROLES = {"G": "generator", "D": "discriminator", "G_ema": "generator"}
 # What the original reports of a phase's rounds
 LOSSES = {"Gmain": "G/loss", "Greg": "G/reg", "Dmain": "D/loss", "Dreg": "D/reg"}
@@ -75,6 +77,11 @@ class ReplayedDraw(Draw):
         self.phase, self.round = noise.fixture.calls(step)[call]
         place = f"{self.at}/{noise.fixture.phases[self.phase]['name']}/r{self.round}/"
         self.recorded = {k.removeprefix(place): k for k in self.fixture.tensors if place in k}
+        self.augmented = recorded_calls(self.fixture.tensors, place[:-1])
+
+    def tagged(self, tag):
+        """Of the pipe's next call: forwards come in the original's order."""
+        return RecordedDraws(self.augmented.pop(0))
 
     def take(self, kind):
         """The next draw of a kind, each once."""
@@ -149,6 +156,7 @@ def original(fixture) -> RunConfig:
     for phase in fixture.phases:
         adam = Adam(lr=phase["lr"], betas=tuple(phase["betas"]), eps=phase["eps"] / fixture.rounds)
         players[phase["optimizer"].lower()] = adam
+    augmented = "augment_kwargs" in facts
     common = {"accumulate": fixture.rounds, "labels": "natural"}
     mixing = {"style_mixing": loss["style_mixing_prob"]}
     path_length = PathLength(loss["pl_weight"], loss["pl_decay"])
@@ -193,10 +201,16 @@ def original(fixture) -> RunConfig:
                 buffers="copy",
             ),
             Gradients(),
+            *((adapting(loop),) if augmented else ()),
         ),
+        augments=(AdaPipe(p=loop["augment_p"]),) if augmented else (),
         batch_size=fixture.rows,
         steps=facts["steps"],
     )
+
+
+def adapting(loop):
+    return AdaptP(target=loop["ada_target"], every=loop["ada_interval"], kimg=loop["ada_kimg"])
 
 
 class Steps:
@@ -284,6 +298,9 @@ def test_two_steps_of_the_original(golden, name):
         moments_match(fixture, steps, step, taken)
         mean = steps.trainer.memory("term.g.PathLength")["mean"]
         near(mean, fixture[f"after_step{step}/loss/pl_mean"], 0.0, 1e-5, "pl_mean")
+        if fixture.config.augments:
+            p = steps.trainer.memory("augment.AdaPipe")["p"]
+            near(p.float(), fixture[f"after_step{step}/augment_pipe/p"], 0.0, 1e-6, "p")
 
 
 def moments_match(fixture, steps, step, taken):

@@ -250,6 +250,7 @@ def test_every_architecture_declares_what_belongs_to_classes(name: str, before: 
     for kind in ARCHITECTURES[name]:
         shape = (1, 64, 64) if name == "dcgan" else (1, 32, 32)
         sizes = {"pggan": {"fmap_max": 8}, "r3gan": {"widths": (8,)}}
+        sizes |= {"stylegan2": {"channel_max": 8}}
         config = kind(**sizes.get(name, {"width": 8}))
         source, target = config.build(shape, before), config.build(shape, after)
         anew = refill(target, source.state_dict(), source, "here", bool(before and after))

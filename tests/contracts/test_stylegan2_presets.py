@@ -7,8 +7,10 @@ import torch
 
 from limner import presets
 from limner.core.config import decode, encode, override
+from limner.core.facts import Machine, Pictures
 from limner.engine import Adam, RunConfig
-from limner.engine.controllers import Ema
+from limner.engine.augment import AdaPipe
+from limner.engine.controllers import AdaptP, Ema
 from limner.models import StyleGan2Discriminator, StyleGan2Generator
 from limner.objectives import R1, NonSaturatingD, NonSaturatingG, PathLength
 
@@ -47,12 +49,6 @@ AUTOMATIC = {
 }
 
 
-def automatic_name(resolution: int, gpus: int) -> str:
-    """Of the preset for so many GPUs: that of fewer, where more change nothing."""
-    names = [f"stylegan2-auto-{resolution}-{n}gpus" for n in (8, 4, 2) if n <= gpus]
-    return next((name for name in names if name in presets.PRESETS), f"stylegan2-auto-{resolution}")
-
-
 def row_of(resolution: int, gpus: int) -> tuple[Any, ...]:
     batch, gamma = AUTOMATIC[resolution, gpus]
     fmaps, rate = 1 if resolution >= 512 else 0.5, 0.002 if resolution >= 1024 else 0.0025
@@ -64,16 +60,20 @@ def names() -> list[str]:
     return [name for name in presets.PRESETS if name.startswith("stylegan2")]
 
 
-ROWS = [
-    *TABLE.items(),
-    *((automatic_name(*place), row_of(*place)) for place in AUTOMATIC),
-]
+ROWS = [*TABLE.items(), *(("stylegan2-auto", row_of(*place)) for place in AUTOMATIC)]
+
+
+def config_of(name: str, px: int, gpus: int) -> RunConfig:
+    if name != "stylegan2-auto":
+        return presets.get(name)()
+    pictures = Pictures(1000, px + 1 if px < 1024 else 3000)
+    return presets.fit(name, pictures, Machine("cuda", gpus))[0]
 
 
 @pytest.mark.parametrize(("name", "row"), ROWS)
 def test_rows_of_the_original(name: str, row: tuple[Any, ...]):
     px, gpus, kimg, batch, group, fmaps, rate, gamma, ema, rampup, num_mapping = row
-    config = presets.get(name)()
+    config = config_of(name, px, gpus)
     assert (config.data.resolution, config.kimg, config.batch_size) == (px, kimg, batch)
     sizes = {"channel_base": int(32768 * fmaps), "channel_max": 512, "clamp": 256.0}
     assert config.generator == StyleGan2Generator(
@@ -88,7 +88,8 @@ def test_rows_of_the_original(name: str, row: tuple[Any, ...]):
     assert config.optim.g == Adam(lr=rate * g, betas=(0.0, 0.99**g), eps=1e-8)
     assert config.optim.d == Adam(lr=rate * d, betas=(0.0, 0.99**d), eps=1e-8)
     average = Ema(half_life_nimg=ema * 1000, rampup=rampup, after="step", buffers="copy")
-    assert config.controllers[0] == average
+    assert config.controllers == (average, AdaptP(target=0.6, every=4, kimg=500.0))
+    assert config.augments == (AdaPipe(transforms="bgc"),)
     assert config.updates[-1].terms == (R1(gamma=pytest.approx(gamma)),)
     assert config.intervals.save * batch == pytest.approx(200_000, rel=1e-3)
 

@@ -47,7 +47,7 @@ def conv2d(
     """F.conv2d where second derivatives are taken in every step. torch computes those of a grouped
     one group by group, and for weights too that get no gradient (fixed filters)."""
     device, dtype = x.device.type, x.dtype
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         if device == "cpu":  # engine/precision.py says how products are rounded there
             return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
         dtype = torch.get_autocast_dtype(device)

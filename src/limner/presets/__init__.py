@@ -49,6 +49,9 @@ PRESETS: dict[str, str | Variant | Fitted] = {
     "r3gan-imagenet32": "limner.presets.r3gan:r3gan_imagenet32",
     "r3gan-imagenet64": "limner.presets.r3gan:r3gan_imagenet64",
     "stylegan2": "limner.presets.stylegan2:stylegan2",
+    "stylegan2-auto": Fitted(
+        "limner.presets.stylegan2:stylegan2_auto", "limner.presets.stylegan2:choices"
+    ),
     "stylegan2-cifar": "limner.presets.stylegan2:stylegan2_cifar",
     **STYLEGAN2,
 }

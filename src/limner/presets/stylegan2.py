@@ -5,13 +5,20 @@ of the one optimizer of their player, whose rate and betas are corrected for as 
 Half precision is not a default here; `--set precision=bfloat16` runs the networks' forwards in it.
 A batch is one micro-batch over all processes; on fewer GPUs, `--set` a smaller `batch_size` and as
 much more `accumulate` of each update (and eps over it: the original sums where limner averages).
+Augmentation adapts, as is the default of train.py; without it: `--set augments=[]`, and AdaptP out of
+the controllers.
 """
 
+from limner.core.config import override
+from limner.core.facts import Machine, Pictures
 from limner.data.config import DataConfig
 from limner.engine import Adam, Intervals, Players, RunConfig, Update
-from limner.engine.controllers import Ema
+from limner.engine.augment import AdaPipe
+from limner.engine.controllers import AdaptP, Ema
 from limner.models import StyleGan2Discriminator, StyleGan2Generator
 from limner.objectives import R1, NonSaturatingD, NonSaturatingG, PathLength
+from limner.presets.fitted import USUAL_MACHINE, USUAL_PICTURES, Choice
+from limner.presets.stylegan2_variants import automatic, changes
 
 LAZY_G, LAZY_D = 4 / 5, 16 / 17  # k / (k + 1) of every k-th step
 
@@ -51,7 +58,11 @@ def stylegan2() -> RunConfig:
             g=Adam(lr=2e-3 * LAZY_G, betas=(0.0, 0.99**LAZY_G), eps=1e-8),
             d=Adam(lr=2e-3 * LAZY_D, betas=(0.0, 0.99**LAZY_D), eps=1e-8),
         ),
-        controllers=(Ema(half_life_nimg=10_000.0, after="step", buffers="copy"),),
+        controllers=(
+            Ema(half_life_nimg=10_000.0, after="step", buffers="copy"),
+            AdaptP(target=0.6, every=4, kimg=500.0),
+        ),
+        augments=(AdaPipe(transforms="bgc"),),
         batch_size=32,
         kimg=25_000.0,
         intervals=Intervals(log=100, singular_values=0, sample=6250, save=6250, evaluate=6250),
@@ -81,8 +92,33 @@ def stylegan2_cifar() -> RunConfig:
             g=Adam(lr=2.5e-3 * LAZY_G, betas=(0.0, 0.99**LAZY_G), eps=1e-8),
             d=Adam(lr=2.5e-3 * LAZY_D, betas=(0.0, 0.99**LAZY_D), eps=1e-8),
         ),
-        controllers=(Ema(half_life_nimg=500_000.0, rampup=0.05, after="step", buffers="copy"),),
+        controllers=(
+            Ema(half_life_nimg=500_000.0, rampup=0.05, after="step", buffers="copy"),
+            *config.controllers[1:],
+        ),
         batch_size=64,
         kimg=100_000.0,
         intervals=config.intervals.replace(sample=3125, save=3125, evaluate=3125),
     )
+
+
+def stylegan2_auto(
+    pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE
+) -> RunConfig:
+    """StyleGAN2-ADA's automatic settings, by the size of the pictures and the number of GPUs."""
+    side = pictures.side
+    if not pictures.is_final:
+        side = min(max(1 << (side.bit_length() - 1), 32), 1024)
+    row = automatic(side, machine.num)
+    return override(stylegan2(), ["name=stylegan2-auto", *changes(row)])
+
+
+def choices(config: RunConfig, pictures: Pictures, machine: Machine) -> list[Choice]:
+    """What `stylegan2_auto` picked."""
+    side, gamma = config.data.resolution, 0.0002 * config.data.resolution**2 / config.batch_size
+    return [
+        Choice("resolution", f"{side} px", "", f"--set data.resolution={max(side // 2, 8)}"),
+        Choice("batch", f"{config.batch_size}", f"for {machine.num}", "--set batch_size=N"),
+        Choice("penalty", f"gamma {gamma:.4g}", "R1", "--set updates.3.terms.0.gamma=G"),
+        Choice("augmentation", "ADA", "p adapts", "--set augments.0.transforms=bg"),
+    ]

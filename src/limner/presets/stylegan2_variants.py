@@ -21,13 +21,11 @@ class Row(NamedTuple):
     num_mapping: int
 
 
-def preset(summary: str, row: Row) -> Variant:
+def changes(row: Row) -> tuple[str, ...]:
     """A row as changes of the paper's preset."""
     channels = int(32768 * row.fmaps)
     steps = KIMG_BETWEEN_SNAPSHOTS * 1000 // row.batch
-    return variant(
-        "stylegan2",
-        summary,
+    return (
         f"data.resolution={row.resolution}",
         f"generator.channel_base={channels}",
         f"generator.num_mapping={row.num_mapping}",
@@ -41,6 +39,11 @@ def preset(summary: str, row: Row) -> Variant:
         f"batch_size={row.batch}",
         *(f"intervals.{event}={steps}" for event in ("sample", "save", "evaluate")),
     )
+
+
+def preset(summary: str, row: Row) -> Variant:
+    """A row as a variant of the paper's preset."""
+    return variant("stylegan2", summary, *changes(row))
 
 
 def automatic(resolution: int, gpus: int) -> Row:
@@ -59,22 +62,6 @@ def automatic(resolution: int, gpus: int) -> Row:
     )
 
 
-def _automatic_presets() -> dict[str, Variant]:
-    """For each size and number of GPUs that makes a difference."""
-    found: dict[str, Variant] = {}
-    for resolution in (32, 64, 128, 256, 512, 1024):
-        rows = {gpus: automatic(resolution, gpus) for gpus in (1, 2, 4, 8)}
-        for gpus, row in rows.items():
-            if gpus > 1 and row == rows[gpus // 2]:
-                continue
-            name = f"stylegan2-auto-{resolution}" + (f"-{gpus}gpus" if gpus > 1 else "")
-            more = " or more" if row == rows[8] and gpus < 8 else ""
-            number = f"{gpus}{more} GPU{'s' if gpus > 1 else ''}"
-            summary = f"StyleGAN2-ADA's automatic settings at {resolution} px for {number}."
-            found[name] = preset(summary, row)
-    return found
-
-
 STYLEGAN2 = {
     "stylegan2-paper256": preset(
         "The ADA paper's FFHQ and LSUN cat at 256 px, 8 GPUs.",
@@ -88,5 +75,4 @@ STYLEGAN2 = {
         "The ADA paper's MetFaces at 1024 px, 8 GPUs.",
         Row(1024, 32, 4, 1.0, 0.002, 2.0, 10, None, 8),
     ),
-    **_automatic_presets(),
 }

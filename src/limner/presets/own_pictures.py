@@ -1,7 +1,8 @@
 """`photos`, for one's own pictures: a recipe that fits itself to them and to the machine.
 
-R3GAN's loss (Huang et al. 2024) with both penalties at every fourth step, and DiffAugment
-(Zhao et al. 2020) where pictures are few. What was tried and measured before: docs/log.md.
+R3GAN's loss (Huang et al. 2024) with both penalties at every fourth step on a residual pair, and
+DiffAugment (Zhao et al. 2020) where pictures are few and a run is long enough to learn them.
+What was tried and measured before: docs/log.md.
 """
 
 from limner.core.facts import Machine, Pictures
@@ -18,6 +19,7 @@ SMALLEST, LARGEST = 32, {"cpu": 64, "mps": 128, "cuda": 256}  # pixels
 FEW = 20_000  # pictures; the discriminator learns fewer by heart
 SMALL_CLASS = 50  # pictures; of fewer no class can be learned
 LAZY = 4  # steps between penalties
+AUGMENT = """--set 'augments=[{"type": "DiffAugment"}]'"""
 
 
 def photos(pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE) -> RunConfig:
@@ -25,7 +27,7 @@ def photos(pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE
     side = fitting_side(pictures, machine)
     gamma = 2.0 * (side / 64) ** 2  # a penalty's gradient is a sum over pixels
     share = LAZY / (LAZY + 1)
-    adam = Adam(lr=5e-4, betas=(0.0, 0.99))
+    adam = Adam(lr=1e-3, betas=(0.0, 0.99))
     lazy = Adam(lr=adam.lr * share, betas=(0.0, 0.99**share))
     generator, discriminator = networks(machine, side)
     return RunConfig(
@@ -48,7 +50,7 @@ def photos(pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE
         ),
         optim=Players(g=adam, d=lazy),
         controllers=(Ema(half_life_nimg=10_000, rampup=0.05, after="step"),),
-        augments=augments(pictures),
+        augments=augments(pictures, machine),
         batch_size=32,
         kimg=100 if machine.kind == "cpu" else 2000,
         intervals=Intervals(log=20, sample=200, save=500, evaluate=1000),
@@ -85,22 +87,30 @@ def networks(machine: Machine, side: int) -> tuple[NetworkConfig, NetworkConfig]
     )
 
 
-def augments(pictures: Pictures) -> tuple[Augment, ...]:
-    """DiffAugment for few pictures."""
-    return (DiffAugment(),) if pictures.num < FEW else ()
+def augments(pictures: Pictures, machine: Machine) -> tuple[Augment, ...]:
+    """DiffAugment for few pictures, but on a CPU: so short a run only loses by it."""
+    return (DiffAugment(),) if pictures.num < FEW and machine.kind != "cpu" else ()
 
 
 def choices(config: RunConfig, pictures: Pictures, machine: Machine) -> list[Choice]:
     """What `photos` picked, why, and what changes it."""
-    side, gamma = config.data.resolution, config.updates[1].terms[0].gamma  # pyright: ignore
-    reason = "" if pictures.is_final else f"at most {LARGEST[machine.kind]} on a {machine.kind}"
+    side, batch = config.data.resolution, config.batch_size
+    most = "" if pictures.is_final else f"at most {LARGEST[machine.kind]} on a {machine.kind}"
+    parts = (type(config.generator).__name__, type(config.discriminator).__name__)
+    gamma = ", ".join(f"{t.gamma}" for u in config.updates for t in u.terms if isinstance(t, R1))
+    found = [type(augment).__name__ for augment in config.augments]
+    flipped = "half of the pictures" if config.data.flip else "none"
     return [
-        Choice(
-            "resolution",
-            f"{side} px",
-            "" if pictures.is_final else reason,
-            f"--set data.resolution={2 * side}",
-        ),
-        Choice("batch", str(config.batch_size), "", "--set batch_size=16"),
-        Choice("penalties", f"gamma {gamma:g}", "grows with the pixels", ""),
+        Choice("resolution", f"{side} px", most, f"--set data.resolution={2 * side}"),
+        Choice("labels", config.data.labels, f"{SMALL_CLASS} of a class", "--set data.labels=none"),
+        Choice("mirrored", flipped, "", "--set data.flip=false"),
+        Choice("networks", ", ".join(parts), "", "--set generator.width=32"),
+        Choice("batch", str(batch), "", f"--set batch_size={batch // 2}"),
+        Choice("penalties", f"gamma {gamma}", "by pixels", "--set updates.1.terms.0.gamma=1"),
+        Choice("augmentation", ", ".join(found) or "none", _why(pictures, machine), AUGMENT),
     ]
+
+
+def _why(pictures: Pictures, machine: Machine) -> str:
+    few = "few" if pictures.num < FEW else "many"
+    return f"{few} pictures, a {'short' if machine.kind == 'cpu' else 'long'} run"

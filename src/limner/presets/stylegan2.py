@@ -5,8 +5,8 @@ of the one optimizer of their player, whose rate and betas are corrected for as 
 Half precision is not a default here; `--set precision=bfloat16` runs the networks' forwards in it.
 A batch is one micro-batch over all processes; on fewer GPUs, `--set` a smaller `batch_size` and as
 much more `accumulate` of each update (and eps over it: the original sums where limner averages).
-Augmentation adapts, as is the default of train.py; without it: `--set augments=[]`, and AdaptP out of
-the controllers.
+Augmentation adapts, as is the default of train.py; without it: `--set augments=[]`, and AdaptP out
+of the controllers.
 """
 
 from limner.core.config import override

@@ -260,7 +260,7 @@ def test_a_curve_holds_a_part_of_its_images(limner, tiny_run, tmp_path, monkeypa
     monkeypatch.setattr(Model, "plan", plan)
     other = json.loads(limner(*words, "--out", tmp_path / "b").out)["points"]
     assert other == one
-    assert asked == [128, 72, 8]  # two parts, and the strip
+    assert asked == [1, 128, 72, 8]  # a check of the options, two parts, and the strip
 
 
 @pytest.mark.parametrize(

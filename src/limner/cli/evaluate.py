@@ -40,8 +40,8 @@ class Evaluate:
     """The real pictures: built-in name, prepared directory, or any source that train takes."""
 
     metrics: str = "fid,kid,prdc"
-    """Names from fid, kid, is, prdc, swd, msssim, ppl, modes, modes-kl, and, for classes, accuracy,
-    cas, cas-network, intra-fid; or module:Class of your own (docs/scores.md)."""
+    """Names from fid, kid, is, prdc, copies, swd, msssim, ppl, modes, modes-kl, and, for classes,
+    accuracy, cas, cas-network, intra-fid; or module:Class of your own (docs/scores.md)."""
 
     num: int | None = None
     """Images to score; by default as many as there are pictures, at most 10,000

@@ -48,11 +48,11 @@ PRESETS: dict[str, str | Variant | Fitted] = {
     "r3gan-ffhq256": "limner.presets.r3gan:r3gan_ffhq256",
     "r3gan-imagenet32": "limner.presets.r3gan:r3gan_imagenet32",
     "r3gan-imagenet64": "limner.presets.r3gan:r3gan_imagenet64",
-    "stylegan2": "limner.presets.stylegan2:stylegan2",
+    "stylegan2": "limner.presets.stylegan2_ada:stylegan2",
     "stylegan2-auto": Fitted(
-        "limner.presets.stylegan2:stylegan2_auto", "limner.presets.stylegan2:choices"
+        "limner.presets.stylegan2_ada:stylegan2_auto", "limner.presets.stylegan2_ada:choices"
     ),
-    "stylegan2-cifar": "limner.presets.stylegan2:stylegan2_cifar",
+    "stylegan2-cifar": "limner.presets.stylegan2_ada:stylegan2_cifar",
     **STYLEGAN2,
 }
 

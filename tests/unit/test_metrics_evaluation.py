@@ -67,7 +67,7 @@ def by_name(real, everything):
 def test_each_metric_gives_its_figures_under_honest_names(by_name):
     assert list(by_name) == [
         *("fd-classifier", "kd-classifier", "is-classifier"),
-        *("precision", "recall", "density", "coverage"),
+        *("precision", "recall", "density", "coverage", "copies"),
         *("accuracy", "cas-1nn", "ms-ssim"),
         *("intra-fd-classifier", "modes", "modes-kl"),
     ]

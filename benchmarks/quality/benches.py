@@ -16,8 +16,8 @@ from quality.bench import Bench, Idx, Judged, Setting, both_weights, picture
 from quality.judging import Figures
 from quality.reals import (
     MIXTURES,
-    DigitReals,
     EmptyReals,
+    PictureReals,
     TripleReals,
     digits,
     split,
@@ -31,7 +31,7 @@ def conditional_setting(config: RunConfig, idx: Idx | None) -> Setting:
     """10 classes, trained on all but 2,000 digits."""
     data = digits(idx)
     train, _ = split(data)
-    reals = DigitReals(train, config.batch_size, config.seed)
+    reals = PictureReals(train, config.batch_size, config.seed)
     return Setting(((1, 28, 28), 10), reals, partial(judge_conditional, data))
 
 

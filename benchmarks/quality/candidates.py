@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 
+from limner.core.facts import Machine
 from limner.core.protocols import NetworkConfig
 from limner.data import DataConfig
 from limner.engine import Adam, Intervals, Players, RunConfig, Update
 from limner.engine.augment import Augment, DiffAugment
 from limner.engine.controllers import Ema
 from limner.models import (
-    BigGanDiscriminator,
-    BigGanGenerator,
     FastGanGenerator,
     ProjectedDiscriminator,
     R3ganDiscriminator,
@@ -29,6 +28,7 @@ from limner.objectives import (
     RelativisticD,
     RelativisticG,
 )
+from limner.presets import own_pictures
 
 QUIET = Intervals(log=50, health=0, singular_values=0, save=200)
 LAZY = 4  # steps between penalties
@@ -44,17 +44,12 @@ def of_seed(recipe: Recipe, side: int, flip: bool, seed: int, steps: int) -> Run
     return config.replace(data=config.data.replace(flip=flip), seed=seed, steps=steps)
 
 
-def adam(lr: float, every: int) -> Adam:
-    """Corrected for an update at each `every`-th step (Karras et al. 2020, appendix B)."""
-    share = every / (every + 1)
-    return Adam(lr=lr * share, betas=(0.0, 0.99**share))
-
-
 def relativistic(
     networks: Networks, lr: float, side: int, augments: tuple[Augment, ...] = ()
 ) -> RunConfig:
     """R3GAN's loss on any pair, both penalties at every LAZY-th step."""
     gamma = 2.0 * (side / 64) ** 2
+    adam = Adam(lr=lr, betas=(0.0, 0.99))
     penalties = (R1(gamma=gamma), R2(gamma=gamma))
     return RunConfig(
         name="pictures",
@@ -66,7 +61,7 @@ def relativistic(
             Update(player="d", terms=penalties, labels="real", every=LAZY, reals="same"),
             Update(player="g", terms=(RelativisticG(),), labels="real", counts=False),
         ),
-        optim=Players(g=Adam(lr=lr, betas=(0.0, 0.99)), d=adam(lr, LAZY)),
+        optim=Players(g=adam, d=adam.corrected(LAZY)),
         controllers=(HALF_LIFE,),
         augments=augments,
         batch_size=32,
@@ -76,14 +71,8 @@ def relativistic(
 
 
 def residual(side: int, augments: tuple[Augment, ...] = ()) -> RunConfig:
-    """The residual pair of BigGAN in small width, without spectral norm."""
-    multipliers = (1, 2, 4, 4)
-    networks = (
-        BigGanGenerator(width=16, z_dim=64, multipliers=multipliers, spectral_norm=False),
-        BigGanDiscriminator(
-            width=16, multipliers=multipliers, spectral_norm=False, bottom=4, num_last_blocks=1
-        ),
-    )
+    """The residual pair that `photos` has on a CPU."""
+    networks = own_pictures.networks(Machine())
     return relativistic(networks, 5e-4, side, augments)
 
 
@@ -97,7 +86,7 @@ def r3gan(side: int, augments: tuple[Augment, ...] = ()) -> RunConfig:
 def stylegan2(side: int, augments: tuple[Augment, ...] = ()) -> RunConfig:
     """StyleGAN2-ADA's `auto` for one GPU, with few channels."""
     few = {"channel_base": 1024, "channel_max": 128}
-    lr, mixing = 0.0025, {"style_mixing": 0.9}
+    adam, mixing = Adam(lr=0.0025, betas=(0.0, 0.99)), {"style_mixing": 0.9}
     return RunConfig(
         name="pictures",
         generator=StyleGan2Generator(z_dim=128, w_dim=128, num_mapping=2, **few),
@@ -109,7 +98,7 @@ def stylegan2(side: int, augments: tuple[Augment, ...] = ()) -> RunConfig:
             Update(player="d", terms=(NonSaturatingD(),), **mixing),
             Update(player="d", terms=(R1(gamma=0.0002 * side**2 / 32),), every=16, reals="same"),
         ),
-        optim=Players(g=adam(lr, 4), d=adam(lr, 16)),
+        optim=Players(g=adam.corrected(4), d=adam.corrected(16)),
         controllers=(HALF_LIFE,),
         augments=augments,
         batch_size=32,

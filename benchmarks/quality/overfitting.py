@@ -28,7 +28,7 @@ from limner.engine.trainer import Trainer  # noqa: E402
 from limner.metrics.arrays import ArrayData  # noqa: E402
 from limner.metrics.features.base import images_at  # noqa: E402
 from quality import candidates, results, small_sets  # noqa: E402
-from quality.pictures import PictureReals  # noqa: E402
+from quality.reals import PictureReals  # noqa: E402
 from quality.results import Record  # noqa: E402
 
 HERE = Path(__file__).resolve().parents[1]

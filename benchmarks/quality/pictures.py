@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from limner.data.order import indices
 from limner.engine import RunConfig
 from limner.engine.trainer import Trainer
 from limner.metrics import (
@@ -25,25 +23,10 @@ from limner.metrics.features.base import images_at
 from quality import judging, small_sets
 from quality.bench import Idx, Judged, Setting, both_weights, picture
 from quality.judging import Figures
-from quality.reals import Batch, array_data, digits
+from quality.reals import PictureReals, array_data, digits
 
 NUM_JUDGED = 1000
 SHOWN = 80  # pictures of a sheet
-
-
-@dataclass(frozen=True)
-class PictureReals:
-    """Pictures in limner's own order of epochs."""
-
-    data: ArrayData
-    batch_size: int
-    seed: int
-
-    def __call__(self, nimg: int) -> Batch:
-        index = indices(self.seed, nimg, self.batch_size, len(self.data))
-        images = torch.from_numpy(self.data.images[index]).permute(0, 3, 1, 2)
-        places = torch.from_numpy(np.asarray(index))
-        return Batch(images, torch.zeros_like(places), places)
 
 
 @dataclass(frozen=True)
@@ -74,8 +57,8 @@ def few_digits() -> SmallSet:
     """Judged by a classifier that was trained on all digits, in the same frame."""
     train, held_out = small_sets.few_digits()
     every = digits()
-    framed = array_data(np.pad(every.images, ((0, 0), (2, 2), (2, 2), (0, 0))), every.labels)
-    classifier = classifier_of(framed)  # pyright: ignore[reportArgumentType]
+    classes = array_data(small_sets.framed(every), every.labels)
+    classifier = classifier_of(classes)  # pyright: ignore[reportArgumentType]
     return SmallSet(train, held_out, classifier)
 
 

@@ -69,8 +69,8 @@ def split(data: ArrayData, num_held_out: int = NUM_HELD_OUT) -> tuple[ArrayData,
 
 
 @dataclass(frozen=True)
-class DigitReals:
-    """Digits with their labels, in limner's own order of epochs."""
+class PictureReals:
+    """Pictures with their labels, in limner's own order of epochs."""
 
     data: ArrayData
     batch_size: int

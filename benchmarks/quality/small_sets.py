@@ -53,9 +53,12 @@ def crop(photograph: Image.Image, resolution: int, draw: np.random.Generator) ->
 def few_digits() -> tuple[ArrayData, ArrayData]:
     """(500 for training, 2,000 held out): MNIST digits in a black frame to 32x32, unlabelled."""
     train, held_out = split(digits())
-    framed = (np.pad(part.images, ((0, 0), (2, 2), (2, 2), (0, 0))) for part in (train, held_out))
-    few, others = framed
-    return unlabelled(few[:NUM_DIGITS]), unlabelled(others)
+    return unlabelled(framed(train)[:NUM_DIGITS]), unlabelled(framed(held_out))
+
+
+def framed(data: ArrayData) -> np.ndarray:
+    """28x28 pictures in a black frame, uint8 [N, 32, 32, 1]."""
+    return np.pad(data.images, ((0, 0), (2, 2), (2, 2), (0, 0)))
 
 
 def unlabelled(images: np.ndarray) -> ArrayData:

@@ -22,6 +22,13 @@ class Pictures:
     class_counts: tuple[int, ...] = ()
     is_final: bool = False
 
+    def power_of_two(self, smallest: int, largest: int) -> int:
+        """The largest side of 2^k pixels that most pictures have, between two bounds that are such
+        themselves; `side` where it is decided."""
+        if self.is_final:
+            return self.side
+        return min(max(1 << (self.side.bit_length() - 1), smallest), largest)
+
 
 @dataclass(frozen=True)
 class Machine:

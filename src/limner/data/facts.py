@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -10,8 +9,9 @@ from PIL import Image
 from limner.core.errors import DataError
 from limner.core.facts import Pictures
 from limner.data.pictures import DECODE_ERRORS
-from limner.data.prepared import PreparedData, is_prepared
-from limner.data.sources import Source, find_source
+from limner.data.prepared import PreparedData
+from limner.data.sources import Source
+from limner.data.survey import resolved
 
 NUM_OPENED = 200  # pictures whose size is looked at, at most
 SMALL_ONES = 0.1  # share of the pictures that may be smaller than `side`
@@ -23,12 +23,11 @@ def facts_of(data: str | os.PathLike[str]) -> Pictures:
     Raises:
         DataError: it cannot be read, or no picture that was tried can be.
     """
-    path = Path(data).expanduser()
-    if is_prepared(path):
-        prepared = PreparedData(path)
-        counts = () if prepared.label_rows is not None else tuple(prepared.class_counts.tolist())
-        return Pictures(len(prepared), prepared.image_shape[1], counts, is_final=True)
-    return _facts_of_source(find_source(data))
+    found = resolved(data)
+    if not isinstance(found, PreparedData):
+        return _facts_of_source(found)
+    counts = () if found.label_rows is not None else tuple(found.class_counts.tolist())
+    return Pictures(len(found), found.image_shape[1], counts, is_final=True)
 
 
 def _facts_of_source(source: Source) -> Pictures:

@@ -23,6 +23,13 @@ class Adam(Config, frozen=True, kw_only=True):
     betas: tuple[BelowOne, BelowOne] = (0.0, 0.99)
     eps: NonNegative = 1e-8
 
+    def corrected(self, every: int) -> "Adam":
+        """For a player with a lazy update at each `every`-th step, which makes one step more of
+        `every` (Karras et al. 2020, StyleGAN2, appendix B)."""
+        share = every / (every + 1)
+        first, second = self.betas
+        return self.replace(lr=self.lr * share, betas=(first**share, second**share))
+
 
 class Players(Config, frozen=True, kw_only=True):
     """One optimizer for each player."""

@@ -1,8 +1,12 @@
 """Presets that fit themselves to the pictures and to the machine. Nothing here imports torch."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from limner.core.facts import Machine, Pictures
+
+if TYPE_CHECKING:
+    from limner.engine.config import RunConfig
+    from limner.objectives import R1
 
 
 class Choice(NamedTuple):
@@ -27,3 +31,9 @@ class Fitted(NamedTuple):
 
 
 USUAL_PICTURES, USUAL_MACHINE = Pictures(num=1500, side=256), Machine()
+
+
+def gammas(config: "RunConfig", kind: "type[R1]") -> str:
+    """Those of all penalties of a kind that the updates have."""
+    terms = (term for update in config.updates for term in update.terms)
+    return ", ".join(f"{term.gamma}" for term in terms if isinstance(term, kind))

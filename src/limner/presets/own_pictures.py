@@ -13,7 +13,7 @@ from limner.engine.augment import Augment, DiffAugment
 from limner.engine.controllers import Ema
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import R1, R2, RelativisticD, RelativisticG
-from limner.presets.fitted import USUAL_MACHINE, USUAL_PICTURES, Choice
+from limner.presets.fitted import USUAL_MACHINE, USUAL_PICTURES, Choice, gammas
 
 SMALLEST, LARGEST = 32, {"cpu": 64, "mps": 128, "cuda": 256}  # pixels
 FEW = 20_000  # pictures; the discriminator learns fewer by heart
@@ -24,12 +24,10 @@ AUGMENT = """--set 'augments=[{"type": "DiffAugment"}]'"""
 
 def photos(pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE) -> RunConfig:
     """Your own pictures: `limner train photos --data DIR` fits itself to them and the machine."""
-    side = fitting_side(pictures, machine)
+    side = pictures.power_of_two(SMALLEST, LARGEST[machine.kind])
     gamma = 2.0 * (side / 64) ** 2  # a penalty's gradient is a sum over pixels
-    share = LAZY / (LAZY + 1)
     adam = Adam(lr=1e-3, betas=(0.0, 0.99))
-    lazy = Adam(lr=adam.lr * share, betas=(0.0, 0.99**share))
-    generator, discriminator = networks(machine, side)
+    generator, discriminator = networks(machine)
     return RunConfig(
         name="photos",
         generator=generator,
@@ -48,7 +46,7 @@ def photos(pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE
             ),
             Update(player="g", terms=(RelativisticG(),), labels="real", counts=False),
         ),
-        optim=Players(g=adam, d=lazy),
+        optim=Players(g=adam, d=adam.corrected(LAZY)),
         controllers=(Ema(half_life_nimg=10_000, rampup=0.05, after="step"),),
         augments=augments(pictures, machine),
         batch_size=32,
@@ -59,23 +57,12 @@ def photos(pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE
     )
 
 
-def fitting_side(pictures: Pictures, machine: Machine) -> int:
-    """The largest power of two that nine in ten pictures have and the machine trains well."""
-    if pictures.is_final:
-        return pictures.side
-    most = LARGEST[machine.kind]
-    side = SMALLEST
-    while 2 * side <= min(pictures.side, most):
-        side *= 2
-    return side
-
-
 def has_classes(pictures: Pictures) -> bool:
     """Whether there are several classes, each with enough pictures to learn from."""
     return len(pictures.class_counts) > 1 and min(pictures.class_counts) >= SMALL_CLASS
 
 
-def networks(machine: Machine, side: int) -> tuple[NetworkConfig, NetworkConfig]:
+def networks(machine: Machine) -> tuple[NetworkConfig, NetworkConfig]:
     """A pair that a CPU can bear, and a wide one elsewhere."""
     width = 16 if machine.kind == "cpu" else 64
     multipliers = (1, 2, 4, 4)
@@ -97,7 +84,6 @@ def choices(config: RunConfig, pictures: Pictures, machine: Machine) -> list[Cho
     side, batch = config.data.resolution, config.batch_size
     most = "" if pictures.is_final else f"at most {LARGEST[machine.kind]} on a {machine.kind}"
     parts = (type(config.generator).__name__, type(config.discriminator).__name__)
-    gamma = ", ".join(f"{t.gamma}" for u in config.updates for t in u.terms if isinstance(t, R1))
     found = [type(augment).__name__ for augment in config.augments]
     flipped = "half of the pictures" if config.data.flip else "none"
     return [
@@ -106,7 +92,12 @@ def choices(config: RunConfig, pictures: Pictures, machine: Machine) -> list[Cho
         Choice("mirrored", flipped, "", "--set data.flip=false"),
         Choice("networks", ", ".join(parts), "", "--set generator.width=32"),
         Choice("batch", str(batch), "", f"--set batch_size={batch // 2}"),
-        Choice("penalties", f"gamma {gamma}", "by pixels", "--set updates.1.terms.0.gamma=1"),
+        Choice(
+            "penalties",
+            f"gamma {gammas(config, R1)}",
+            "by pixels",
+            "--set updates.1.terms.0.gamma=1",
+        ),
         Choice("augmentation", ", ".join(found) or "none", _why(pictures, machine), AUGMENT),
     ]
 

@@ -17,10 +17,10 @@ from limner.engine.augment import AdaPipe
 from limner.engine.controllers import AdaptP, Ema
 from limner.models import StyleGan2Discriminator, StyleGan2Generator
 from limner.objectives import R1, NonSaturatingD, NonSaturatingG, PathLength
-from limner.presets.fitted import USUAL_MACHINE, USUAL_PICTURES, Choice
+from limner.presets.fitted import USUAL_MACHINE, USUAL_PICTURES, Choice, gammas
 from limner.presets.stylegan2_variants import automatic, changes
 
-LAZY_G, LAZY_D = 4 / 5, 16 / 17  # k / (k + 1) of every k-th step
+LAZY_G, LAZY_D = 4, 16  # steps between the lazy updates of either player
 
 
 def stylegan2() -> RunConfig:
@@ -39,7 +39,7 @@ def stylegan2() -> RunConfig:
             Update(
                 player="g",
                 terms=(PathLength(weight=2.0, decay=0.01),),
-                every=4,
+                every=LAZY_G,
                 labels="natural",
                 style_mixing=0.9,
                 latent_share=0.5,
@@ -52,11 +52,13 @@ def stylegan2() -> RunConfig:
                 style_mixing=0.9,
                 forwards="fake_then_real",
             ),
-            Update(player="d", terms=(R1(gamma=10.0),), every=16, reals="same", unreached="zero"),
+            Update(
+                player="d", terms=(R1(gamma=10.0),), every=LAZY_D, reals="same", unreached="zero"
+            ),
         ),
         optim=Players(
-            g=Adam(lr=2e-3 * LAZY_G, betas=(0.0, 0.99**LAZY_G), eps=1e-8),
-            d=Adam(lr=2e-3 * LAZY_D, betas=(0.0, 0.99**LAZY_D), eps=1e-8),
+            g=Adam(lr=2e-3, betas=(0.0, 0.99), eps=1e-8).corrected(LAZY_G),
+            d=Adam(lr=2e-3, betas=(0.0, 0.99), eps=1e-8).corrected(LAZY_D),
         ),
         controllers=(
             Ema(half_life_nimg=10_000.0, after="step", buffers="copy"),
@@ -89,8 +91,8 @@ def stylegan2_cifar() -> RunConfig:
         ),
         # The generator's rate and betas stay corrected for the path length that is not there.
         optim=Players(
-            g=Adam(lr=2.5e-3 * LAZY_G, betas=(0.0, 0.99**LAZY_G), eps=1e-8),
-            d=Adam(lr=2.5e-3 * LAZY_D, betas=(0.0, 0.99**LAZY_D), eps=1e-8),
+            g=Adam(lr=2.5e-3, betas=(0.0, 0.99), eps=1e-8).corrected(LAZY_G),
+            d=Adam(lr=2.5e-3, betas=(0.0, 0.99), eps=1e-8).corrected(LAZY_D),
         ),
         controllers=(
             Ema(half_life_nimg=500_000.0, rampup=0.05, after="step", buffers="copy"),
@@ -106,19 +108,16 @@ def stylegan2_auto(
     pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE
 ) -> RunConfig:
     """StyleGAN2-ADA's automatic settings, by the size of the pictures and the number of GPUs."""
-    side = pictures.side
-    if not pictures.is_final:
-        side = min(max(1 << (side.bit_length() - 1), 32), 1024)
-    row = automatic(side, machine.num)
+    row = automatic(pictures.power_of_two(32, 1024), machine.num)
     return override(stylegan2(), ["name=stylegan2-auto", *changes(row)])
 
 
 def choices(config: RunConfig, pictures: Pictures, machine: Machine) -> list[Choice]:
     """What `stylegan2_auto` picked."""
-    side, gamma = config.data.resolution, 0.0002 * config.data.resolution**2 / config.batch_size
+    side = config.data.resolution
     return [
         Choice("resolution", f"{side} px", "", f"--set data.resolution={max(side // 2, 8)}"),
         Choice("batch", f"{config.batch_size}", f"for {machine.num}", "--set batch_size=N"),
-        Choice("penalty", f"gamma {gamma:.4g}", "R1", "--set updates.3.terms.0.gamma=G"),
+        Choice("penalty", f"gamma {gammas(config, R1)}", "R1", "--set updates.3.terms.0.gamma=G"),
         Choice("augmentation", "ADA", "p adapts", "--set augments.0.transforms=bg"),
     ]

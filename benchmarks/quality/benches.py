@@ -136,11 +136,12 @@ def mixture_bench(
     )
 
 
-def candidate_benches() -> dict[str, Bench]:
-    """All candidates on both small sets, each in the same processor time."""
+def timed_benches() -> dict[str, Bench]:
+    """Recipes for small sets, and families of networks, each in the same processor time."""
     sets = {
-        "photographs": (64, True, partial(pictures.photographs, 64), 4.0),
-        "few-digits": (32, False, pictures.few_digits, 2.5),
+        "photographs": (64, True, partial(pictures.photographs, 64), 4.0, candidates.CANDIDATES),
+        "few-digits": (32, False, pictures.few_digits, 2.5, candidates.CANDIDATES),
+        "thumbnails": (32, True, pictures.thumbnails, 15.0, candidates.FAMILIES),
     }
     return {
         f"{name}-{candidate}": Bench(
@@ -152,8 +153,8 @@ def candidate_benches() -> dict[str, Bench]:
             reals=name,
             cpu_minutes=minutes,
         )
-        for name, (side, flip, small, minutes) in sets.items()
-        for candidate, recipe in candidates.CANDIDATES.items()
+        for name, (side, flip, small, minutes, recipes_of) in sets.items()
+        for candidate, recipe in recipes_of.items()
     }
 
 
@@ -180,7 +181,7 @@ BENCHES: dict[str, Bench] = {
         goal={"modes": (">=", 1000.0), "kl": ("<=", 0.06)},
         family="free-10k",
     ),
-    **candidate_benches(),
+    **timed_benches(),
     "protocol-b-half": Bench(
         config=half_b,
         setting=OF_B,

@@ -1,15 +1,18 @@
-"""Recipes for small sets of pictures, to choose between: what a CPU can bear, in equal time."""
+"""Recipes for small sets of pictures, and families to compare, each for equal time of a CPU."""
 
 from collections.abc import Callable
 from functools import partial
 
-from limner.core.facts import Machine
+from limner import presets
+from limner.core.facts import Machine, Pictures
 from limner.core.protocols import NetworkConfig
 from limner.data import DataConfig
 from limner.engine import Adam, Intervals, Players, RunConfig, Update
-from limner.engine.augment import Augment, DiffAugment
-from limner.engine.controllers import Ema
+from limner.engine.augment import AdaPipe, Augment, DiffAugment
+from limner.engine.controllers import AdaptP, Ema
 from limner.models import (
+    DcganDiscriminator,
+    DcganGenerator,
     FastGanGenerator,
     ProjectedDiscriminator,
     R3ganDiscriminator,
@@ -32,6 +35,7 @@ from limner.presets import own_pictures
 
 QUIET = Intervals(log=50, health=0, singular_values=0, save=200)
 LAZY = 4  # steps between penalties
+KIMG = 20.0  # for ADA's p to go from 0 to 1; the original's 500 is for runs of 25,000
 HALF_LIFE = Ema(half_life_nimg=10_000, rampup=0.05, after="step", buffers="copy")
 
 Networks = tuple[NetworkConfig, NetworkConfig]
@@ -71,20 +75,23 @@ def relativistic(
 
 
 def residual(side: int, augments: tuple[Augment, ...] = ()) -> RunConfig:
-    """The residual pair that `photos` has on a CPU."""
-    networks = own_pictures.networks(Machine())
-    return relativistic(networks, 5e-4, side, augments)
+    """`photos` as it is on a CPU, for as long as there is time."""
+    pictures = Pictures(num=1500, side=side, is_final=True)
+    config = own_pictures.photos(pictures, Machine())
+    return config.replace(
+        augments=augments, kimg=None, steps=1_000_000, intervals=QUIET, metrics=()
+    )
 
 
 def r3gan(side: int, augments: tuple[Augment, ...] = ()) -> RunConfig:
     """R3GAN's networks with a block a resolution and few channels."""
-    lists = {"widths": (128, 128, 128, 64, 16), "blocks": (1,)}
+    lists = {"widths": (96, 96, 64, 32, 16), "blocks": (1,)}
     networks = (R3ganGenerator(z_dim=64, **lists), R3ganDiscriminator(**lists))
     return relativistic(networks, 5e-4, side, augments)
 
 
-def stylegan2(side: int, augments: tuple[Augment, ...] = ()) -> RunConfig:
-    """StyleGAN2-ADA's `auto` for one GPU, with few channels."""
+def stylegan2(side: int) -> RunConfig:
+    """StyleGAN2-ADA's `auto` for one GPU, with few channels; without augmentation."""
     few = {"channel_base": 1024, "channel_max": 128}
     adam, mixing = Adam(lr=0.0025, betas=(0.0, 0.99)), {"style_mixing": 0.9}
     return RunConfig(
@@ -100,11 +107,17 @@ def stylegan2(side: int, augments: tuple[Augment, ...] = ()) -> RunConfig:
         ),
         optim=Players(g=adam.corrected(4), d=adam.corrected(16)),
         controllers=(HALF_LIFE,),
-        augments=augments,
         batch_size=32,
         steps=1_000_000,
         intervals=QUIET,
     )
+
+
+def stylegan2_ada(side: int) -> RunConfig:
+    """The same with the whole of ADA and its p."""
+    config = stylegan2(side)
+    controllers = (*config.controllers, AdaptP(kimg=KIMG))
+    return config.replace(augments=(AdaPipe(),), controllers=controllers)
 
 
 def projected(side: int) -> RunConfig:
@@ -127,11 +140,49 @@ def projected(side: int) -> RunConfig:
     )
 
 
+def dcgan(side: int) -> RunConfig:
+    """`dcgan-celeba64` at half its channels and half its batch, with an average."""
+    width = side  # 64 at 64 px, where the preset has 128
+    return presets.get("dcgan-celeba64")().replace(
+        name="pictures",
+        generator=DcganGenerator(width=width),
+        discriminator=DcganDiscriminator(width=width),
+        data=DataConfig(resolution=side, labels="none"),
+        controllers=(HALF_LIFE,),
+        batch_size=64,
+        steps=1_000_000,
+        intervals=QUIET,
+    )
+
+
+def biggan(side: int) -> RunConfig:
+    """`biggan-cifar10` at a quarter of its channels, with one discriminator step for its four, for
+    so short a run has few steps; its average by images shown."""
+    config = presets.get("biggan-cifar10")()
+    return config.replace(
+        name="pictures",
+        generator=config.generator.replace(width=16),
+        discriminator=config.discriminator.replace(width=16),
+        data=DataConfig(resolution=side, labels="none"),
+        updates=(config.updates[0].replace(repeats=1), config.updates[1]),
+        controllers=(HALF_LIFE,),
+        steps=1_000_000,
+        intervals=QUIET,
+        metrics=(),
+    )
+
+
 AUGMENTED = (DiffAugment(),)
 CANDIDATES: dict[str, Recipe] = {
     "residual": residual,
     "residual-augmented": partial(residual, augments=AUGMENTED),
     "r3gan": partial(r3gan, augments=AUGMENTED),
-    "stylegan2": partial(stylegan2, augments=AUGMENTED),
+    "stylegan2-ada": stylegan2_ada,
     "projected": projected,
+}
+FAMILIES: dict[str, Recipe] = {
+    "dcgan": dcgan,
+    "biggan": biggan,
+    "stylegan2-ada": stylegan2_ada,
+    "r3gan": r3gan,
 }

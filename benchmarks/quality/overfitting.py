@@ -22,8 +22,6 @@ from torch import Tensor  # noqa: E402
 
 from limner.core.images import to_unit_range  # noqa: E402
 from limner.engine import RunConfig  # noqa: E402
-from limner.engine.augment import AdaPipe  # noqa: E402
-from limner.engine.controllers import AdaptP  # noqa: E402
 from limner.engine.trainer import Trainer  # noqa: E402
 from limner.metrics.arrays import ArrayData  # noqa: E402
 from limner.metrics.features.base import images_at  # noqa: E402
@@ -34,19 +32,14 @@ from quality.results import Record  # noqa: E402
 HERE = Path(__file__).resolve().parents[1]
 PICTURE = HERE.parent / "docs" / "pictures" / "overfitting.png"
 SIDE, NUM_ASKED, EVERY = 32, 500, 25
-KIMG = 20.0  # for p to go from 0 to 1; the original's 500 is for runs of 25,000
 
 RUNS = ("without", "ADA")
 
 
 def recipe(name: str, seed: int) -> RunConfig:
     """StyleGAN2 in small width, without augmentation or with all of ADA's geometry and colors."""
-    config = candidates.stylegan2(SIDE)
-    if name == "ADA":
-        config = config.replace(
-            augments=(AdaPipe(),), controllers=(*config.controllers, AdaptP(kimg=KIMG))
-        )
-    return config.replace(seed=seed)
+    recipe = {"without": candidates.stylegan2, "ADA": candidates.stylegan2_ada}[name]
+    return recipe(SIDE).replace(seed=seed)
 
 
 def curve(config: RunConfig, minutes: float) -> tuple[list[Record], float]:

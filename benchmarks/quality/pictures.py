@@ -53,6 +53,13 @@ def photographs(resolution: int) -> SmallSet:
 
 
 @cache
+def thumbnails() -> SmallSet:
+    """Judged by EfficientNet-lite0."""
+    train, held_out = small_sets.thumbnails()
+    return SmallSet(train, held_out, make_extractor("effnet-lite0", train))
+
+
+@cache
 def few_digits() -> SmallSet:
     """Judged by a classifier that was trained on all digits, in the same frame."""
     train, held_out = small_sets.few_digits()

@@ -19,6 +19,7 @@ TITLES = {
     "free-10k": "Stacked MNIST, protocol free-10k (limner's own: free recipe, 10,000 digits)",
     "photographs": "Crops of two photographs, 64x64 (1,500; 1,000 held out), 4 CPU minutes",
     "few-digits": "500 digits of MNIST, 32x32, unlabelled (2,000 held out), 2.5 CPU minutes",
+    "thumbnails": "Crops of five photographs, 32x32 (5,000; 1,000 held out), 15 CPU minutes",
     "protocol-b-half": "Stacked MNIST, protocol B shortened to 60,000 iterations, D = 1/2 G",
     "protocol-b-quarter": "Stacked MNIST, protocol B shortened to 60,000 iterations, D = 1/4 G",
 }

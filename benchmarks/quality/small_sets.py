@@ -12,14 +12,28 @@ from limner.core.errors import DataError
 from limner.metrics.arrays import ArrayData
 from quality.reals import digits, split
 
-PHOTOGRAPHS = ("coffee.png", "chelsea.png")  # of scikit-image: a cup, and a cat
-NUM_CROPS, NUM_HELD_OUT_CROPS, NUM_DIGITS = 1500, 1000, 500
+TWO = ("coffee.png", "chelsea.png")  # of scikit-image: a cup, and a cat
+OTHERS = ("astronaut.png", "motorcycle_left.png", "rocket.jpg")
+NUM_DIGITS = 500
 SMALLEST_CROP = 120  # pixels of the photograph
 
 
 @cache
 def photographs(resolution: int) -> tuple[ArrayData, ArrayData]:
-    """(for training, held out): random square crops of two photographs, half of each, unlabelled.
+    """(1,500 for training, 1,000 held out): crops of two photographs, half of each."""
+    return crops(TWO, resolution, 1500, 1000)
+
+
+@cache
+def thumbnails() -> tuple[ArrayData, ArrayData]:
+    """(5,000 for training, 1,000 held out): crops of five photographs to 32x32, equally many."""
+    return crops((*TWO, *OTHERS), 32, 5000, 1000)
+
+
+def crops(
+    names: tuple[str, ...], resolution: int, num: int, num_held_out: int
+) -> tuple[ArrayData, ArrayData]:
+    """(for training, held out): random square crops of photographs, unlabelled.
 
     A crop has a side between SMALLEST_CROP and the photograph's height, uniformly. Crops overlap,
     so what is held out is no picture of something new.
@@ -31,13 +45,13 @@ def photographs(resolution: int) -> tuple[ArrayData, ArrayData]:
     if spec is None or spec.origin is None:
         raise DataError("the photographs are scikit-image's: pip install scikit-image")
     folder, draw = Path(spec.origin).parent / "data", np.random.default_rng(0)
-    crops = []
-    for name in PHOTOGRAPHS:
+    of_each = []
+    for name in names:
         photograph = Image.open(folder / name).convert("RGB")
-        num = (NUM_CROPS + NUM_HELD_OUT_CROPS) // len(PHOTOGRAPHS)
-        crops.append([crop(photograph, resolution, draw) for _ in range(num)])
-    mixed = np.stack([picture for pair in zip(*crops, strict=True) for picture in pair])
-    return unlabelled(mixed[:NUM_CROPS]), unlabelled(mixed[NUM_CROPS:])
+        each = (num + num_held_out) // len(names)
+        of_each.append([crop(photograph, resolution, draw) for _ in range(each)])
+    mixed = np.stack([picture for group in zip(*of_each, strict=True) for picture in group])
+    return unlabelled(mixed[:num]), unlabelled(mixed[num:])
 
 
 def crop(photograph: Image.Image, resolution: int, draw: np.random.Generator) -> np.ndarray:

@@ -1,12 +1,14 @@
 """limner: train, judge and use generative adversarial networks.
 
-    model = limner.load("runs/digits")
-    images = model.sample(num=16, classes=[3])
-    limner.save_samples(model, "sheet.png", limner.SampleOptions(classes="all", grid="sheet"))
-    run = limner.train(limner.presets.digits(), data="digits", run="runs/digits")
-    scores = limner.evaluate(model, data="digits", metrics=["fid", "kid"])
-
 Names are imported on first use, so `import limner` is quick and needs no torch.
+
+Examples:
+    >>> config = limner.presets.digits_tiny().replace(steps=2, metrics=())
+    >>> run = limner.train(config, data="digits", run="runs/first")
+    >>> model = limner.load("runs/first")
+    >>> images = model.sample(num=16, classes=[3])  # uint8 [N, H, W, C]
+    >>> limner.sheet(images).save("threes.png")
+    >>> scores = limner.evaluate(model, "digits", metrics=["prdc"], num=100, features="pixels")
 """
 
 import importlib
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
         PrepareOptions,
         RunConfig,
         SampleOptions,
+        Scores,
         StandingPlan,
         TrainedRun,
         TrainOptions,
         WalkOptions,
         evaluate,
+        export,
+        import_model,
         list_presets,
         load,
         load_config,
@@ -49,11 +54,14 @@ __all__ = [
     "PrepareOptions",
     "RunConfig",
     "SampleOptions",
+    "Scores",
     "StandingPlan",
     "TrainOptions",
     "TrainedRun",
     "WalkOptions",
     "evaluate",
+    "export",
+    "import_model",
     "list_presets",
     "load",
     "load_config",
@@ -82,4 +90,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*__all__, "__version__"])

@@ -20,7 +20,8 @@ def test_every_public_name_is_there():
     assert set(package.__all__) - {"presets"} <= set(api.__all__)
     assert {name for names in api._HOMES.values() for name in names} == set(api.__all__)
     assert all(hasattr(api, name) for name in api.__all__)
-    assert set(package.__all__) <= set(dir(package))
+    assert set(dir(package)) == {*package.__all__, "__version__"}
+    assert {"biggan_cifar10", "photos"} <= set(dir(package.presets))
 
 
 def test_samples_are_those_of_the_command(limner, tiny_run, tmp_path):

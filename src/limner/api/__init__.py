@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limner.api.configs import list_presets, load_config
+    from limner.api.exporting import export
+    from limner.api.importing import import_model
     from limner.api.preparing import PrepareOptions, prepare_data, report_data
     from limner.api.samples import SampleOptions, save_samples
     from limner.api.scoring import evaluate, evaluation_sampler, recipe_of
     from limner.api.sizes import Sizes, sizes_of
     from limner.api.standing import store_statistics
+    from limner.api.tables import Scores
     from limner.api.training import TrainedRun, TrainOptions, resolved, train
     from limner.api.videos import save_drift, save_training_video
     from limner.api.walks import WalkOptions, save_walk
@@ -24,11 +27,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "limner.api.configs": ("list_presets", "load_config"),
+    "limner.api.exporting": ("export",),
+    "limner.api.importing": ("import_model",),
     "limner.api.preparing": ("PrepareOptions", "prepare_data", "report_data"),
     "limner.api.samples": ("SampleOptions", "save_samples"),
     "limner.api.scoring": ("evaluate", "evaluation_sampler", "recipe_of"),
     "limner.api.sizes": ("Sizes", "sizes_of"),
     "limner.api.standing": ("store_statistics",),
+    "limner.api.tables": ("Scores",),
     "limner.api.training": ("TrainOptions", "TrainedRun", "resolved", "train"),
     "limner.api.videos": ("save_drift", "save_training_video"),
     "limner.api.walks": ("WalkOptions", "save_walk"),
@@ -45,6 +51,7 @@ __all__ = [
     "Result",
     "RunConfig",
     "SampleOptions",
+    "Scores",
     "Sizes",
     "StandingPlan",
     "TrainOptions",
@@ -52,7 +59,9 @@ __all__ = [
     "WalkOptions",
     "evaluate",
     "evaluation_sampler",
+    "export",
     "find_metric",
+    "import_model",
     "list_presets",
     "load",
     "load_config",

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 
 def list_presets() -> dict[str, str]:
-    """The name of each preset -> what it is, in a line; no preset is built."""
+    """The name of each preset -> what it is, in a line; no preset is built.
+
+    Examples:
+        >>> "photos" in limner.list_presets()
+        True
+    """
     return {name: presets.summary(name) for name in presets.PRESETS}
 
 
@@ -36,12 +41,27 @@ def check_config(name: str) -> None:
         presets.get(name)
 
 
-def load_config(name: str) -> "RunConfig":
+def load_config(name: str, data: str | Path | None = None) -> "RunConfig":
     """A RunConfig from a preset's name, CONFIG.json, or FILE.py:FUNCTION, which is called.
+
+    Args:
+        data: the pictures, as for `train`, that a preset which fits itself is to follow.
 
     Raises:
         ConfigError: there is none, or it cannot be read; names the key or the function.
+
+    Examples:
+        >>> limner.load_config("digits").batch_size
+        64
+        >>> limner.load_config("runs/digits/config.json").data.resolution
+        8
+        >>> limner.load_config("photos", data="photos/").data.resolution
+        32
     """
+    if data is not None and is_fitted(name):
+        from limner.api.fitting import fitted
+
+        return fitted(name, data)[0]
     file, colon, function = name.rpartition(":")
     if colon and file.endswith(".py"):
         return _made_by(file, function)

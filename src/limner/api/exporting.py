@@ -24,6 +24,11 @@ def export(model: str | Path, name: str, out: str | Path) -> list[Path]:
 
     Raises:
         LimnerError: there is no such format, or the model does not go into it.
+
+    Examples:
+        >>> files = limner.export("models/cifar", "biggan-pytorch", "weights/back")
+        >>> "G_ema.pth" in [file.name for file in files]
+        True
     """
     from limner.checkpoints import find_model
 

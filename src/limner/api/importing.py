@@ -66,6 +66,12 @@ def import_model(
     Raises:
         LimnerError: there is no such format or option, a file is missing or damaged, or the folder
             holds something else.
+
+    Examples:
+        >>> old, best = "weights/EXPERIMENT", {"suffix": "best0"}
+        >>> record = limner.import_model("biggan-pytorch", old, "models/best", best)
+        >>> len(limner.load("models/best").sample(num=4))
+        4
     """
     from limner.checkpoints import write_model
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from limner.api.pictures import Pictures, read_pictures
-from limner.api.scoring import data_for, pictures_for, recipe_of, sampler_for, standing_of
+from limner.api.scoring import counted, data_for, pictures_for, recipe_of, sampler_for, standing_of
 from limner.checkpoints import RunDirectory, list_states
 from limner.core import distributed
 from limner.core.config import encode
@@ -268,21 +268,10 @@ def score_models(
             outcome = Outcome(Judge(real, asked, model.image_shape))
         outcome.images, labels = outcome.judge.stream_of(model)
         with stage("scoring") as progress:
-            images = _counted(outcome.images, progress)
+            images = counted(outcome.images, progress)
             outcome.by_step[step] = outcome.judge.score(images, labels)
     assert outcome is not None
     return outcome
-
-
-def _counted(images: ImageStream, progress: Progress) -> ImageStream:
-    """The same images; the progress follows them."""
-
-    def part(begin: int, end: int) -> Tensor:
-        made = images.part(begin, end)
-        progress(end, images.num)
-        return made
-
-    return replace(images, part=part)
 
 
 def score_images(place: str, data: str | None, asked: Asked, stage: Stage = _silent) -> Outcome:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from limner import data
+from limner.api.notebooks import counter
 from limner.core.config import decode
 from limner.core.errors import LimnerError
 from limner.core.files import temporary_name
@@ -35,6 +36,10 @@ class PrepareOptions:
         format: "hdf5" is BigGAN-PyTorch's, "zip" StyleGAN's, "tfrecord" PGGAN's.
         shuffle: of tfrecord: in the order of numpy's RandomState(123).
         chunk, compression: of hdf5: pictures stored together, and how.
+
+    Examples:
+        >>> limner.PrepareOptions(resolution=64, fit="pad").format
+        'prepared'
     """
 
     resolution: int | None = None
@@ -86,8 +91,8 @@ def prepare_data(
     source: str,
     out: str | Path,
     options: PrepareOptions | None = None,
-    on_prepare: Progress = lambda done, total: None,
-    on_write: Progress = lambda done, total: None,
+    on_prepare: Progress | None = None,
+    on_write: Progress | None = None,
     on_refused: Callable[[str, str], None] = lambda name, reason: None,
 ) -> PreparedFacts:
     """Bring a source into the prepared form or another program's file: `limner data prepare`.
@@ -101,8 +106,15 @@ def prepare_data(
     Raises:
         LimnerError: the source cannot be read, no picture of it can, `out` exists, or the options
             contradict a source that is prepared already.
+
+    Examples:
+        >>> options = limner.PrepareOptions(resolution=16)
+        >>> facts = limner.prepare_data("photos/", "prepared/photos16", options)
+        >>> facts.num_images, facts.image_shape
+        (24, (3, 16, 16))
     """
     options, out = options or PrepareOptions(), Path(out)
+    on_prepare, on_write = on_prepare or counter("preparing"), on_write or counter("writing")
     if options.format == "prepared":
         prepared = _prepared(source, options, out, on_prepare)
         return _told(prepared, out, on_refused)
@@ -185,7 +197,7 @@ def report_data(
     labels: Literal["classes", "none"] = "classes",
     read_as: str | None = None,
     sheet: str | Path | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress | None = None,
 ) -> DataReport:
     """Look at every picture of a source and say what is there: `limner data report`.
 
@@ -197,11 +209,16 @@ def report_data(
 
     Raises:
         LimnerError: the source cannot be read, or a sheet that is no PNG.
+
+    Examples:
+        >>> found = limner.report_data("photos/", sheet="photos.png")
+        >>> found.num_images, [warning.kind for warning in found.warnings][:1]
+        (24, ['few_images'])
     """
     if sheet is not None and Path(sheet).suffix.lower() != ".png":
         raise LimnerError(f"--out {sheet}: the sheet is a picture; give FILE.png")
     read = source_as(source, read_as)
-    made = data.report(read, labels, progress)
+    made = data.report(read, labels, progress or counter("looking"))
     if sheet is not None:
         from limner.sampling import save_png  # it brings torch, which nothing else here needs
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from limner.api.arrays import read_array
+from limner.api.notebooks import counter
 from limner.core.errors import LimnerError
 from limner.core.grids import grid_size
 from limner.core.protocols import NoiseMode
@@ -50,6 +51,11 @@ class SampleOptions:
             by side without gaps, with `classes` a class a row. Only for a PNG.
         npz_layout: see NpzWriter; "float" is "limner" with floats.
         batch_size: images a forward pass.
+
+    Examples:
+        >>> options = limner.SampleOptions(seeds="0-7", classes="all", grid="sheet")
+        >>> options.is_wall
+        False
     """
 
     num: int | None = None
@@ -90,7 +96,7 @@ def save_samples(
     model: Model | str | Path,
     out: str | Path,
     options: SampleOptions | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress | None = None,
 ) -> SamplePlan:
     """Make images and write them, as `limner sample` does; what was written, in its order.
 
@@ -101,8 +107,13 @@ def save_samples(
 
     Raises:
         LimnerError: see `kind_of_output` and `Model.sample`.
+
+    Examples:
+        >>> plan = limner.save_samples("runs/digits", "samples.npz", limner.SampleOptions(num=5))
+        >>> plan.seeds
+        [0, 1, 2, 3, 4]
     """
-    options = options or SampleOptions()
+    options, progress = options or SampleOptions(), progress or counter("sampling")
     kind = kind_of_output(out, options)
     loaded = model if isinstance(model, Model) else load(model)
     plan = plan_of(loaded, options)

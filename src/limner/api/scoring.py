@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from limner.api.notebooks import counter
 from limner.checkpoints import RunDirectory
 from limner.core import distributed
 from limner.core.config import decode
@@ -32,6 +34,7 @@ from limner.sampling.generate import styles_of
 from limner.sampling.looks import Look, has_styles
 
 if TYPE_CHECKING:
+    from limner.api.tables import Scores
     from limner.metrics import ImageStream
     from limner.metrics.arrays import ImageSet
 
@@ -105,7 +108,7 @@ def evaluate(
     seed: int = 0,
     recipe: DataConfig | None = None,
     on_prepare: Progress | None = None,
-) -> list[Any]:
+) -> "Scores":
     """Score a model against pictures; see limner.metrics for what each name gives.
 
     Args:
@@ -120,17 +123,40 @@ def evaluate(
 
     Returns:
         the results; with several processes on the first one, elsewhere an empty list.
+
+    Examples:
+        >>> scores = limner.evaluate("runs/digits", "digits", ["prdc"], 50, features="pixels")
+        >>> [(result.name, result.num) for result in scores][:2]
+        [('precision', 50), ('recall', 50)]
     """
+    from limner.api.tables import Scores
     from limner.metrics import find_metric, make_evaluator
 
     loaded = model if isinstance(model, Model) else load(model)
     if recipe is None and not isinstance(model, Model):
         recipe = recipe_of(model)
-    prepared = data_for(loaded, data, recipe, on_prepare)
+    prepared = data_for(loaded, data, recipe, on_prepare or counter("preparing"))
     usual = min((find_metric(name).num_usual for name in metrics), default=10_000)
     num = min(len(prepared), usual) if num is None else num
     evaluator = make_evaluator(prepared, list(metrics), num, features, seed, loaded.device)
-    return evaluator(sampler_for(loaded, prepared))
+    sample, count = sampler_for(loaded, prepared), counter("scoring")
+
+    def counted_sample(num: int, seed: int) -> tuple["ImageStream", Tensor | None]:
+        images, labels = sample(num, seed)
+        return counted(images, count), labels
+
+    return Scores(evaluator(counted_sample))
+
+
+def counted(images: "ImageStream", progress: Progress) -> "ImageStream":
+    """The same images; the progress follows them."""
+
+    def part(begin: int, end: int) -> Tensor:
+        made = images.part(begin, end)
+        progress(end, images.num)
+        return made
+
+    return replace(images, part=part)
 
 
 def data_for(

@@ -34,6 +34,11 @@ def sizes_of(config: RunConfig) -> Sizes:
 
     Where the config leaves channels or classes to the data, they are assumed: 3 channels, and as
     many classes as `data.expected_classes` says, or 10.
+
+    Examples:
+        >>> sizes = limner.sizes_of(limner.load_config("digits"))
+        >>> sizes.image_shape, f"{sizes.memory / 1e6:.1f} MB"
+        ((3, 32, 32), '...')
     """
     channels = config.data.channels or USUAL_CHANNELS
     num_classes = config.num_classes

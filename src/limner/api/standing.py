@@ -60,6 +60,12 @@ def store_statistics(
     Raises:
         LimnerError: truncations of another kind, another thing at `out`, a generator without batch
             norm; CheckpointError: no model there.
+
+    Examples:
+        >>> plan = limner.StandingPlan(num_passes=2, batch_size=8)
+        >>> record = limner.store_statistics("runs/digits", "models/digits", plan, [0.5, 1.0])
+        >>> record.config.truncations
+        (0.5, 1.0)
     """
     given, out = list(truncations), Path(out)
     words = ",".join(f"{truncation:g}" for truncation in given)

@@ -1,6 +1,7 @@
 """A run from its config: the directory, the state that it takes up, the hooks, the results."""
 
 import contextlib
+import dataclasses
 import datetime
 import importlib.util
 import itertools
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
+from limner.api.notebooks import TrainingCell, in_notebook
 from limner.api.scoring import evaluation_sampler
 from limner.api.sheets import RunSheets
 from limner.api.transfer import initialize
@@ -58,6 +61,13 @@ class TrainOptions:
         init: a model whose weights the new run starts from.
         lock: of the run directory, where the caller holds it already (through the whole call).
         on_prepare: called with (pictures prepared, their number or None).
+        on_step, on_log, on_scores, on_event, on_sample: called with (step, images shown), a record
+            of log.jsonl, one of scores.jsonl, (event, message), and (step, sheet of samples).
+
+    Examples:
+        >>> options = limner.TrainOptions(device="cpu", fresh=True)
+        >>> options.on_divergence
+        'stop'
     """
 
     device: str = "auto"
@@ -72,6 +82,7 @@ class TrainOptions:
     on_log: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
     on_scores: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
     on_event: Notice = field(default=lambda event, message: None)
+    on_sample: Callable[[int, Image.Image], None] = field(default=lambda step, sheet: None)
     on_prepare: Progress | None = None
 
 
@@ -84,6 +95,14 @@ class TrainedRun:
         sheet, report, model: the newest sample sheet, the page, the model folder; None where
             there is none yet.
         verdict: what the newest scores say, in one sentence; None without any.
+
+    Examples:
+        >>> config = limner.presets.digits_tiny().replace(steps=1, metrics=())
+        >>> run = limner.train(config, data="digits", run="runs/one-step")
+        >>> run.outcome.step, run.was_finished
+        (1, False)
+        >>> limner.load(run.path).num_classes
+        10
     """
 
     path: Path
@@ -105,18 +124,33 @@ def train(
     data: str | Path = "digits",
     run: str | Path | None = None,
     options: TrainOptions | None = None,
+    *,
+    on_log: Callable[[dict[str, Any]], None] | None = None,
+    on_sample: Callable[[int, Image.Image], None] | None = None,
 ) -> TrainedRun:
-    """Train, or resume what `run` already holds.
+    """Train, or resume what `run` already holds. In a notebook progress stands under the cell.
 
     Args:
         config: a preset's RunConfig, or one of your own.
         data: built-in name, prepared directory, or any source that `limner data prepare` takes.
         run: the run directory; runs/NAME by default.
+        on_log, on_sample: those of the options, without writing options: called with each record
+            of log.jsonl, and with (step, sheet of samples); the sheet's `filename` is its file.
 
     Raises:
         LimnerError: bad data or config, a run directory in use, or a run that diverged.
+
+    Examples:
+        >>> config = limner.presets.digits_tiny().replace(steps=2, metrics=())
+        >>> def look(step, sheet):
+        ...     print("step", step, sheet.format)
+        >>> run = limner.train(config, data="digits", run="runs/two-steps", on_sample=look)
+        step 0 PNG
+        step 2 PNG
     """
     options = options or TrainOptions()
+    given = {"on_log": on_log, "on_sample": on_sample}
+    options = dataclasses.replace(options, **{name: hook for name, hook in given.items() if hook})
     if options.num_workers < 0:
         raise ConfigError(f"workers: {options.num_workers} is negative; give 0 or more")
     if options.worker_timeout <= 0:
@@ -126,7 +160,12 @@ def train(
     try:
         directory = RunDirectory(run or Path("runs") / config.name)
         with _locked(directory, options.lock):
-            return _Training(config, data, directory, device, options)()
+            if not in_notebook():
+                return _Training(config, data, directory, device, options)()
+            cell = TrainingCell(config)
+            ended = _Training(config, data, directory, device, cell.listening(options))()
+            cell.end(ended)
+            return ended
     finally:
         distributed.stop()
 
@@ -363,6 +402,7 @@ class _Training:
             on_log=on_log,
             on_scores=on_scores,
             on_event=self.options.on_event,
+            on_sample=lambda step, path: self.options.on_sample(step, _opened(path)),
         )
 
     def _tracker(self, began_at: int) -> TensorBoard | None:
@@ -419,6 +459,12 @@ def _set_aside(run: RunDirectory) -> None:
     aside.mkdir()
     for path in kept:
         path.rename(aside / path.name)
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image
 
 
 def _newest(samples: Path) -> Path | None:

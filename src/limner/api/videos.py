@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from limner.api.notebooks import counter
 from limner.checkpoints import RunDirectory
 from limner.core.errors import LimnerError
 from limner.data.prepare import Progress
@@ -16,7 +17,7 @@ def save_drift(
     out: str | Path,
     drift: Drift | None = None,
     bit_rate: int = 16_000_000,
-    progress: Progress = lambda done, total: None,
+    progress: Progress | None = None,
 ) -> int:
     """Write a loop of drifting samples, as `limner video MODEL` does; the number of its frames.
 
@@ -28,6 +29,11 @@ def save_drift(
 
     Raises:
         LimnerError: see `check_video` and `Drift`; MissingExtra: .mp4 without PyAV.
+
+    Examples:
+        >>> drift = limner.Drift(seconds=1, frames_per_second=5, grid="4x2")
+        >>> limner.save_drift("runs/digits", "drift.gif", drift)
+        5
     """
     drift, out = drift or Drift(), Path(out)
     check_video(out, drift.frames_per_second)
@@ -43,7 +49,7 @@ def save_training_video(
     frames_per_second: float = 30.0,
     time_warp: float = 1.5,
     bit_rate: int = 16_000_000,
-    progress: Progress = lambda done, total: None,
+    progress: Progress | None = None,
 ) -> int:
     """Write a run's sample sheets over time, as `limner video RUN --training` does; the number of
     frames.
@@ -54,6 +60,10 @@ def save_training_video(
 
     Raises:
         LimnerError: no run, no sheets in it, or see `check_video`.
+
+    Examples:
+        >>> limner.save_training_video("runs/digits", "training.gif", 1, frames_per_second=5)
+        5
     """
     out, directory = Path(out), RunDirectory(run)
     check_video(out, frames_per_second)
@@ -67,7 +77,10 @@ def save_training_video(
     return write_video(_counted(frames, total, progress), out, frames_per_second, bit_rate)
 
 
-def _counted(frames: Iterator[np.ndarray], total: int, progress: Progress) -> Iterator[np.ndarray]:
+def _counted(
+    frames: Iterator[np.ndarray], total: int, progress: Progress | None
+) -> Iterator[np.ndarray]:
+    progress = progress or counter("drawing")
     for done, frame in enumerate(frames, start=1):
         progress(done, total)
         yield frame

@@ -35,6 +35,10 @@ class WalkOptions:
         steps: images of a walk; 10 by default, 30 of moving pictures.
         along, slerp, space, truncation, truncation_mode, truncation_cutoff, noise: see WalkStyle.
         frames_per_second: of moving pictures, above 0 and at most 50.
+
+    Examples:
+        >>> limner.WalkOptions(from_="0:3", to="1:8").along
+        'zy'
     """
 
     from_: str = "0"
@@ -80,6 +84,10 @@ def save_walk(
 
     Raises:
         LimnerError: see `check_walk` and `interpolate`; MissingExtra: .mp4 without PyAV.
+
+    Examples:
+        >>> limner.save_walk("runs/digits", "walk.gif", limner.WalkOptions("0:3", "1:8", steps=5))
+        5
     """
     options, out = options or WalkOptions(), Path(out)
     check_walk(out, options)

@@ -125,13 +125,15 @@ def _show(columns: dict[str, list[float]], first: "list[Result]") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from limner.api.tables import shown
+
     table, floors = Table(), {result.name: result.floor for result in first}
     for name in columns:
         table.add_column(name, justify="right")
     for row in zip(*columns.values(), strict=True):
-        table.add_row(*(scores.shown(value) for value in row))
+        table.add_row(*(shown(value) for value in row))
     table.add_section()
-    cells = [scores.shown(floors.get(name)) for name in columns]
+    cells = [shown(floors.get(name)) for name in columns]
     table.add_row("floor", *cells[1:])
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(table, markup=False)

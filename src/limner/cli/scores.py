@@ -93,13 +93,15 @@ def show_origins(console: "Console", results: "list[Result]") -> None:
 def _table(results: "list[Result]", title: str) -> Any:
     from rich.table import Table
 
+    from limner.api import Scores
+    from limner.api.tables import HEADINGS
+
     table = Table(title=title, title_justify="left")
-    table.add_column("score")
-    for heading in ("value", "+-", "floor", "images"):
+    table.add_column(HEADINGS[0])
+    for heading in HEADINGS[1:]:
         table.add_column(heading, justify="right")
-    for result in results:
-        figures = [shown(value) for value in (result.value, result.std, result.floor)]
-        table.add_row(result.name, *figures, f"{result.num:,}")
+    for row in Scores(results).rows():
+        table.add_row(*row)
     return table
 
 
@@ -107,6 +109,7 @@ def _table_along(by_step: "dict[int, list[Result]]", title: str) -> Any:
     from rich.table import Table
 
     from limner.api.judging import best_steps
+    from limner.api.tables import shown
 
     best, table = best_steps(by_step), Table(title=title, title_justify="left")
     table.add_column("step", justify="right")
@@ -131,11 +134,6 @@ def _origin(result: "Result") -> str:
         f"{result.extractor}{weights}{resize}; data {result.data_sha256[:8]}{real}; "
         f"seed {result.seed}"
     )
-
-
-def shown(value: float | None) -> str:
-    """Four figures; nothing for none."""
-    return "" if value is None else f"{value:.4g}"
 
 
 def write_plot(path: Path, by_step: "dict[int, list[Result]]", title: str) -> None:

@@ -107,6 +107,12 @@ class RunConfig(Config, frozen=True, kw_only=True):
             replace the running ones while it is evaluated (Brock et al. 2019); 0 takes the running.
         keep_best: checkpoints kept for each metric besides the newest two.
         failed_saves: saves in a row that the disk may refuse before the run ends; 0: at the first.
+
+    Examples:
+        >>> config = limner.presets.digits()
+        >>> longer = config.replace(name="digits-longer", steps=2 * config.steps)
+        >>> config.steps, longer.steps
+        (750, 1500)
     """
 
     name: str

@@ -4,6 +4,10 @@ to the machine.
 
 The table names functions as "module:function", so that listing imports neither torch nor a family.
 No module has the name of a preset's function: `limner.presets.NAME` would then be either of them.
+
+Examples:
+    >>> limner.presets.biggan_cifar10().data.resolution
+    32
 """
 
 import ast
@@ -122,6 +126,10 @@ def summary(name: str) -> str:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             return (ast.get_docstring(node) or "").partition("\n")[0]
     raise AssertionError(f"{module} has no function {function}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *(name.replace("-", "_") for name in PRESETS)])
 
 
 def __getattr__(name: str) -> "Callable[[], RunConfig]":

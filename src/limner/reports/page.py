@@ -45,7 +45,7 @@ class Sheet:
     height: int
 
 
-def write_report(run: Path, out: Path | None = None) -> Path:
+def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     """Write one HTML file about a run that needs nothing else: no other file, no network.
 
     Works for a run at any stage; what is not there yet is left out.
@@ -56,6 +56,10 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     Raises:
         CheckpointError: no run there, or a file of it that cannot be read.
         MissingExtra: matplotlib or jinja2 is not installed.
+
+    Examples:
+        >>> limner.write_report("runs/digits").name
+        'report.html'
     """
     try:
         import jinja2

@@ -263,6 +263,8 @@ class Fit:
             draw = self.hooks.draw_samples
             with self.book.pace.maintaining():
                 self._keeper.attempt(lambda: draw(self.generator, path, step))
+                if path.exists():
+                    self.hooks.on_sample(step, path)
 
     def _evaluate(self, step: int) -> None:
         """Score the first process's generator, by all of them together."""

@@ -22,6 +22,7 @@ class Hooks:
         on_log: gets every log record (a display, a tracker).
         on_scores: gets every line of scores.
         on_event: gets (event, message): resumed, saved, warnings.
+        on_sample: gets (step, path) of each new sheet of fixed latents.
     """
 
     draw_samples: Callable[[nn.Module, Path, int], None] | None = None
@@ -30,3 +31,4 @@ class Hooks:
     on_log: Callable[[Record], None] = field(default=lambda record: None)
     on_scores: Callable[[Record], None] = field(default=lambda record: None)
     on_event: Callable[[str, str], None] = field(default=lambda event, message: None)
+    on_sample: Callable[[int, Path], None] = field(default=lambda step, path: None)

@@ -47,6 +47,10 @@ class Drift:
         space: "z" drifts as said; "w" goes on curves through styles. None takes "w" for a model
             with styles.
         batch_size: pictures a forward pass.
+
+    Examples:
+        >>> limner.Drift(seconds=2, frames_per_second=10, grid="4x3").num_frames
+        20
     """
 
     seconds: float = 60.0

@@ -32,6 +32,7 @@ from limner.sampling.plans import (
     given_latents,
     given_styles,
 )
+from limner.sampling.showing import html_of, line_of
 from limner.sampling.standing import (
     StandingPlan,
     StandingSets,
@@ -49,6 +50,13 @@ class Model:
         num_classes: 0 for a model without classes; class_names has one name a class, or is empty.
         image_shape: (C, H, W).
         standing: batch norm statistics for several truncations.
+
+    Examples:
+        >>> model = limner.load("runs/digits")
+        >>> model.image_shape, model.num_classes
+        ((1, 8, 8), 10)
+        >>> model.sample(seeds="0-2", classes=[3, 7]).shape
+        (6, 8, 8, 1)
     """
 
     def __init__(
@@ -91,6 +99,12 @@ class Model:
             rule = config.statistics_rule
             standing = StandingSets(config.truncations, record.standing, rule)
         return cls(config, generator.to(target), discriminator, record.sha256, standing)
+
+    def __repr__(self) -> str:
+        return f"Model({line_of(self)})"
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     @property
     def device(self) -> torch.device:
@@ -398,5 +412,11 @@ def load(spec: str | Path, device: str = "auto", import_modules: bool = False) -
 
     Raises:
         CheckpointError: nothing loadable there; ConfigError: a config that cannot be built.
+
+    Examples:
+        >>> limner.load("runs/digits", device="cpu")
+        Model(BigGanGenerator, 1x8x8, 10 classes, ... parameters, on cpu)
+        >>> limner.load("runs/digits@step-2:raw").z_dim
+        32
     """
     return Model.from_record(find_model(spec, import_modules=import_modules), device)

@@ -20,7 +20,7 @@ INK = (70, 70, 70)
 
 
 def sheet(
-    images: np.ndarray,
+    images: np.ndarray | Sequence[np.ndarray | Image.Image],
     columns: int | None = None,
     padding: int | None = None,
     labels: Sequence[str] | None = None,
@@ -31,8 +31,9 @@ def sheet(
     """Pictures in rows on white, in the order given; of mode L where they are gray, else RGB.
 
     Args:
-        images: uint8 [N, H, W, C]. 1 channel is gray, 2 gray with alpha, 3 RGB, 4 RGB with alpha
-            (alpha on white); of 5 and more the first three are shown.
+        images: uint8 [N, H, W, C], or a list of such pictures of one size. 1 channel is gray, 2
+            gray with alpha, 3 RGB, 4 RGB with alpha (alpha on white); of 5 and more the first three
+            are shown.
         columns: pictures a row; None makes the sheet about square.
         padding: white pixels around each picture; None takes a thirtieth of a picture.
         labels: one text a picture, written under it.
@@ -42,7 +43,13 @@ def sheet(
 
     Raises:
         LimnerError: images of another shape or type, or a number of texts that does not fit.
+
+    Examples:
+        >>> model = limner.load("runs/digits")
+        >>> picture = limner.sheet(model.sample(num=20), columns=10)
+        >>> picture.save("sheet.png")
     """
+    images = _stacked(images)
     _check_pictures(images)
     num = len(images)
     columns = min(columns or math.ceil(math.sqrt(num)), num)
@@ -92,6 +99,17 @@ def class_sheet(
 def _check_texts(texts: Sequence[str] | None, num: int, what: str) -> None:
     if texts is not None and len(texts) != num:
         raise LimnerError(f"{len(texts)} {what.format(num)}; give one for each")
+
+
+def _stacked(images: np.ndarray | Sequence[np.ndarray | Image.Image]) -> np.ndarray:
+    if isinstance(images, np.ndarray):
+        return images
+    pictures = [np.asarray(image) for image in images]
+    sizes = {picture.shape for picture in pictures}
+    if len(sizes) > 1:
+        raise LimnerError(f"a sheet's pictures must have one size; got {sorted(sizes)[:3]}")
+    stacked = np.stack(pictures) if pictures else np.zeros((0, 1, 1, 1), np.uint8)
+    return stacked[..., None] if stacked.ndim == 3 else stacked
 
 
 def _check_pictures(images: np.ndarray) -> None:
@@ -160,6 +178,10 @@ def save_png(
         image: a picture, or uint8 [H, W, C] with 1 to 4 channels; a LimnerError with others.
         path: its folder is made.
         text: keyword -> value; see Model.describe.
+
+    Examples:
+        >>> model = limner.load("runs/digits")
+        >>> limner.save_png(model.sample(seeds=7, classes=3)[0], "three.png", {"seed": "7"})
     """
     picture = image if isinstance(image, Image.Image) else _picture(image)
     chunks = PngInfo()

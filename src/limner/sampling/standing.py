@@ -106,6 +106,10 @@ class StandingPlan:
     """How many training-mode passes to average, and the latents of each.
 
     BigGAN-PyTorch makes 16 by default, 32 in a comment of its sampling script.
+
+    Examples:
+        >>> str(limner.StandingPlan(num_passes=16, batch_size=64))
+        '16x64'
     """
 
     num_passes: int = 16

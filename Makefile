@@ -2,6 +2,7 @@
 # make test        the default suite
 # make test-full   the longer tests, reliability at full size: one JSON line each
 # make lint        ruff, pyright and the import contract
+# make docs        the documentation as a site, in build/site
 # make bench       every benchmark; each prints one JSON object
 # make bench-quality       the quality benchmarks, about 1 h 50 min on two cores (docs/quality.md)
 # make bench-quality-long  LONG: Stacked MNIST by protocol B at 60,000 iterations, 5 h
@@ -18,7 +19,7 @@ SMOKE := tests/e2e/test_smoke.py
 QUALITY := $(BIN)/python benchmarks/quality
 JOBS ?= 3
 
-.PHONY: train test test-full lint bench bench-quality bench-quality-long clean
+.PHONY: train test test-full lint docs bench bench-quality bench-quality-long clean
 
 train: $(VENV)/.train-installed
 	$(BIN)/python -m limner train digits --run $(RUN)
@@ -41,6 +42,10 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev-installed
+	$(BIN)/mkdocs build
+	@echo "open build/site/index.html"
 
 bench: $(VENV)/.dev-installed
 	@set -e; for file in $(filter-out benchmarks/mnist_data.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file; done

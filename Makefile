@@ -44,7 +44,7 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.dev-installed
-	$(BIN)/mkdocs build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "open build/site/index.html"
 
 bench: $(VENV)/.dev-installed

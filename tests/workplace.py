@@ -8,7 +8,7 @@ from PIL import Image
 
 from limner.checkpoints import ModelConfig, ModelRecord, write_model
 from limner.cli.main import main
-from limner.models import StyleGan2Generator
+from limner.models import DcganGenerator, StyleGan2Generator
 from published import PLANTED, hub_files, weight_folder
 
 NUM_PICTURES = 24
@@ -52,6 +52,8 @@ def furnish_all(folder: Path, tiny_run: Path) -> Path:
     state = generator.build((3, 16, 16), 0).state_dict()
     write_model(folder / "models" / "styles", ModelRecord(config, state))
     (folder / "recipes.py").write_text(RECIPES)
+    arrays = DcganGenerator(width=4, z_dim=8).build((3, 8, 8), 0).state_dict()
+    np.savez(folder / "old.npz", **{name: array.numpy() for name, array in arrays.items()})
     shutil.copy(folder / "runs" / "digits" / "config.json", folder / "my-run.json")
     _old_checkpoints(folder)
     return folder

@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
+import limner
+from docs_commands import PAGES, ROOT, python_blocks
+from limner.core.schedules import SCHEDULES
+from limner.data.sources import SOURCES
+from limner.engine.augment import AUGMENTS
+from limner.engine.controllers import CONTROLLERS
+from limner.models import NETWORKS
+from limner.objectives import DIRECTS, TERMS
+
 EXECUTED = ["docs/architecture.md", "docs/configuration.md"]
 
 
@@ -15,10 +22,6 @@ def dead_links(page: Path, text: str) -> list[str]:
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
     local = [t.partition("#")[0] for t in targets if "://" not in t and not t.startswith("#")]
     return [target for target in local if not (page.parent / target).exists()]
-
-
-def python_blocks(text: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -52,6 +55,18 @@ def test_the_index_names_every_page():
     index = (ROOT / "docs" / "index.md").read_text()
     pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
     assert [name for name in sorted(pages) if f"({name})" not in index] == []
+
+
+def named_in(page: str) -> set[str]:
+    """The last parts of the names that a page of the reference takes from docstrings."""
+    text = (ROOT / "docs" / page).read_text()
+    return {name.rpartition(".")[2] for name in re.findall(r"^::: (limner[\w.]*)$", text, re.M)}
+
+
+def test_the_reference_is_complete():
+    assert named_in("api.md") == set(limner.__all__)
+    tables = (TERMS, DIRECTS, NETWORKS, CONTROLLERS, AUGMENTS, SCHEDULES, SOURCES)
+    assert {name for table in tables for name in table} - named_in("parts.md") == set()
 
 
 def test_the_list_of_decisions_is_complete_and_numbered():

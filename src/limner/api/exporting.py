@@ -26,7 +26,9 @@ def export(model: str | Path, name: str, out: str | Path) -> list[Path]:
         LimnerError: there is no such format, or the model does not go into it.
 
     Examples:
-        >>> files = limner.export("models/cifar", "biggan-pytorch", "weights/back")
+        >>> old = "weights/EXPERIMENT"
+        >>> record = limner.import_model("biggan-pytorch", old, "models/old", {"suffix": "best0"})
+        >>> files = limner.export("models/old", "biggan-pytorch", "weights/back")
         >>> "G_ema.pth" in [file.name for file in files]
         True
     """

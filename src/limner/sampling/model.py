@@ -38,7 +38,6 @@ from limner.sampling.standing import (
     Statistics,
     put_statistics,
     standing_statistics,
-    using_statistics,
 )
 
 
@@ -268,15 +267,15 @@ class Model:
         statistics: Statistics = {}
         if plan.look.mode == "statistics":
             statistics = self._statistics(plan.look.truncation)
-        batches = generate_batches(
-            self.generator, plan.z, plan.y, batch_size, look=plan.look, seeds=plan.seeds
+        yield from generate_batches(
+            self.generator,
+            plan.z,
+            plan.y,
+            batch_size,
+            look=plan.look,
+            seeds=plan.seeds,
+            statistics=statistics,
         )
-        while True:
-            with using_statistics(self.generator, statistics):
-                images = next(batches, None)
-            if images is None:
-                return
-            yield images
 
     def styles(self, plan: SamplePlan, batch_size: int = 64) -> np.ndarray:
         """Styles float32 [N, layers, w] of the plan's latents and labels, not truncated: what

@@ -181,8 +181,8 @@ class ConditionalNorm2d(Norm2d):
         return torch.addcmul(bias, x, 1.0 + gain)
 
     def prepare(self) -> nn.Module:
-        tables = [table_of(layer) for layer in (self.gain, self.bias)]
-        return self if None in tables else FixedNorm2d(self, *tables)
+        gain, bias = table_of(self.gain), table_of(self.bias)
+        return self if gain is None or bias is None else FixedNorm2d(self, gain, bias)
 
 
 def table_of(layer: nn.Module) -> Float[Tensor, "rows c"] | None:

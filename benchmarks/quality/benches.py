@@ -181,6 +181,13 @@ BENCHES: dict[str, Bench] = {
         goal={"modes": (">=", 1000.0), "kl": ("<=", 0.06)},
         family="free-10k",
     ),
+    "stacked-relativistic": Bench(
+        config=recipes.stacked_relativistic,
+        setting=FREE,
+        steps=9000,
+        goal={"modes": (">=", 1000.0), "kl": ("<=", 0.06)},
+        family="free-10k",
+    ),
     **timed_benches(),
     "protocol-b-half": Bench(
         config=half_b,

@@ -69,10 +69,16 @@ def _norm(num_channels: int, num_classes: int) -> nn.Module:
     return ConditionalNorm2d(num_channels, gain, bias)
 
 
+SPECTRAL = SNConv2d, SNLinear, SNEmbedding
+PLAIN = ResampleConv2d, nn.Linear, nn.Embedding
+
+
 class DigitDiscriminator(Config, NetworkConfig, frozen=True):
-    """Three spectrally normalized convolutions, two of them halving; sum pooling; projection."""
+    """Three convolutions, two of them halving; sum pooling; projection. All spectrally normalized,
+    or none."""
 
     width: int = 32
+    spectral_norm: bool = True
 
     def build(self, image_shape: Shape, num_classes: int) -> nn.Module:
         return DigitDiscriminatorNetwork(self, image_shape, num_classes)
@@ -84,15 +90,16 @@ class DigitDiscriminatorNetwork(nn.Module):
     def __init__(self, config: DigitDiscriminator, image_shape: Shape, num_classes: int):
         super().__init__()
         width = config.width
+        conv, linear, embedding = SPECTRAL if config.spectral_norm else PLAIN
         self.convs = nn.ModuleList(
             [
-                SNConv2d(image_shape[0], width, 3, resample="down"),
-                SNConv2d(width, 2 * width, 3, resample="down"),
-                SNConv2d(2 * width, 4 * width, 3),
+                conv(image_shape[0], width, 3, resample="down"),
+                conv(width, 2 * width, 3, resample="down"),
+                conv(2 * width, 4 * width, 3),
             ]
         )
-        self.linear = SNLinear(4 * width, 1)
-        self.embed = SNEmbedding(num_classes, 4 * width) if num_classes else None
+        self.linear = linear(4 * width, 1)
+        self.embed = embedding(num_classes, 4 * width) if num_classes else None
         initialize(self, "orthogonal")
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Scores:

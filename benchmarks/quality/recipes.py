@@ -6,7 +6,16 @@ from limner.core.schedules import Cosine
 from limner.data import DataConfig
 from limner.engine import Adam, Intervals, Players, RunConfig, Update
 from limner.engine.controllers import Ema, LearningRate
-from limner.objectives import R1, R2, HingeD, HingeG, NonSaturatingD, NonSaturatingG
+from limner.objectives import (
+    R1,
+    R2,
+    HingeD,
+    HingeG,
+    NonSaturatingD,
+    NonSaturatingG,
+    RelativisticD,
+    RelativisticG,
+)
 from quality.networks import (
     DigitDiscriminator,
     DigitGenerator,
@@ -16,7 +25,6 @@ from quality.networks import (
     UnrolledGenerator,
 )
 from quality.reals import Points
-from quality.terms import RelativisticD, RelativisticG
 
 QUIET = Intervals(log=500, health=0, singular_values=0, save=1000)
 SN_GAN = (
@@ -62,6 +70,23 @@ def stacked(seed: int, steps: int) -> RunConfig:
         steps=steps,
         seed=seed,
         intervals=QUIET,
+    )
+
+
+def stacked_relativistic(seed: int, steps: int) -> RunConfig:
+    """The same with R3GAN's loss in place of hinge and spectral norm: relativistic pairing, R1 and
+    R2 at every fourth step."""
+    config, penalties = stacked(seed, steps), (R1(gamma=1.0), R2(gamma=1.0))
+    adam = Adam(lr=1e-3, betas=(0.0, 0.99))
+    return config.replace(
+        name="stacked-relativistic",
+        discriminator=DigitDiscriminator(spectral_norm=False),
+        updates=(
+            Update(player="d", terms=(RelativisticD(),)),
+            Update(player="d", terms=penalties, every=4, reals="same"),
+            Update(player="g", terms=(RelativisticG(),), counts=False),
+        ),
+        optim=Players(g=adam, d=adam.corrected(4)),
     )
 
 

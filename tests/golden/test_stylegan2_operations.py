@@ -16,6 +16,7 @@ from limner.layers import (
     modulated_convolve,
     pixel_norm,
     resample,
+    squares_of,
     upfirdn,
 )
 
@@ -121,7 +122,7 @@ def modulated_conv2d(case, x, w, st, f, noise=None):
     assert direction is not None
     y = modulated_convolve(x, w, st, f, direction)
     if case["demodulate"]:
-        y = y * demodulation(w, st)[:, :, None, None]
+        y = y * demodulation(squares_of(w), st)[:, :, None, None]
     return y if noise is None else y + noise
 
 

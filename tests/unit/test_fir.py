@@ -14,6 +14,7 @@ from limner.layers import (
     fir_filter,
     modulated_convolve,
     resample,
+    squares_of,
     upfirdn,
 )
 
@@ -118,7 +119,7 @@ def test_modulation_is_a_convolution_of_each_images_own_weights(direction):
     x, styles = torch.randn(3, 4, 6, 6).double(), torch.randn(3, 4).double()
     weight, kernel = torch.randn(5, 4, 3, 3).double(), fir_filter(BINOMIAL).double()
     got = modulated_convolve(x, weight, styles, kernel, direction)
-    got = got * demodulation(weight, styles)[:, :, None, None]
+    got = got * demodulation(squares_of(weight), styles)[:, :, None, None]
     for i in range(3):
         own = weight * styles[i][None, :, None, None]
         own = own / (own.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()

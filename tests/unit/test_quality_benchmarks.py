@@ -16,7 +16,6 @@ import quality.cli  # noqa: E402
 from quality import judging, networks, reals, recipes, results  # noqa: E402
 from quality.benches import BENCHES  # noqa: E402
 from quality.loop import trained  # noqa: E402
-from quality.terms import RelativisticD, RelativisticG  # noqa: E402
 
 from limner.checkpoints import load_state  # noqa: E402
 from limner.checkpoints.tree import encode_tree  # noqa: E402
@@ -139,15 +138,6 @@ def test_digit_networks_take_classes_or_none():
         if num_classes:
             other = d(images, y.flip(0)).logits
             assert not torch.allclose(other, logits)
-
-
-def test_the_relativistic_pairing_loss():
-    class Pass:
-        real_logits, fake_logits = torch.tensor([2.0, 0.0]), torch.tensor([1.0, 3.0])
-
-    d, g = (term(Pass(), {}) for term in (RelativisticD(), RelativisticG()))
-    assert d.item() == pytest.approx((math.log1p(math.exp(-1)) + math.log1p(math.exp(3))) / 2)
-    assert g.item() == pytest.approx((math.log1p(math.exp(1)) + math.log1p(math.exp(-3))) / 2)
 
 
 # --- runs --------------------------------------------------------------------------------

@@ -28,7 +28,6 @@ from limner.sampling import (
     latents_from_seeds,
     load,
     standing_statistics,
-    using_statistics,
 )
 from limner.sampling.generate import styles_of
 from limner.sampling.looks import Look, has_styles
@@ -67,8 +66,8 @@ def evaluation_sampler(
             statistics = standing_statistics(generator, standing, num_classes) if standing else {}
 
         def made(z: Tensor, y: Tensor | None, seeds: Sequence[int]) -> Iterator[Tensor]:
-            with using_statistics(generator, statistics):
-                yield from generate_batches(generator, z, y, look=SCORED, seeds=seeds)
+            options = {"look": SCORED, "seeds": seeds, "statistics": statistics}
+            yield from generate_batches(generator, z, y, **options)
 
         def chosen(y: Tensor | None) -> Tensor | None:
             if label_rows is None or y is None:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from limner.core.protocols import NetworkConfig
+from limner.core.undrawn import without_memory
 from limner.engine import RunConfig
 from limner.engine.controllers import Ema
 
@@ -62,7 +61,7 @@ def num_parameters(
     network: NetworkConfig, image_shape: tuple[int, int, int], num_classes: int
 ) -> int:
     """Of a network for images (C, H, W), built without memory for its weights."""
-    with torch.device("meta"):
+    with without_memory():
         module = network.build(image_shape, num_classes)
     return sum(parameter.numel() for parameter in module.parameters())
 

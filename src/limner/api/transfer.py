@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from limner.checkpoints import ModelRecord, fill, find_model, refill
 from limner.checkpoints.filling import Anew
 from limner.core.errors import CheckpointError
 from limner.core.protocols import NetworkConfig
+from limner.core.undrawn import without_memory
 from limner.engine.trainer import Trainer
 
 DECLARED = "what changes with them is what layers declare as `per_class`, see docs/finetuning.md"
@@ -75,7 +75,7 @@ def _fill(
         if before == num_classes:
             fill(job.network, job.state, where)
             return []
-        with torch.device("meta"):
+        with without_memory():
             source = job.source.build(record.config.image_shape, before)
         return refill(job.network, job.state, source, where, bool(before and num_classes))
     except CheckpointError as error:

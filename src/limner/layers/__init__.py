@@ -10,7 +10,7 @@ from limner.layers.cross_replica_batch_norm import (
 from limner.layers.equalized import EqualizedConv2d, EqualizedLinear
 from limner.layers.fir import BINOMIAL, filtered_convolve, fir_filter, resample, upfirdn
 from limner.layers.minibatch_deviation import minibatch_deviation
-from limner.layers.modulated import demodulation, modulated_convolve
+from limner.layers.modulated import demodulation, modulated_convolve, squares_of
 from limner.layers.norms import ConditionalNorm2d, NormKind, PlainNorm2d
 from limner.layers.pixel_norm import pixel_norm
 from limner.layers.precision import at_least_single, full_precision
@@ -55,6 +55,7 @@ __all__ = [
     "required",
     "resample",
     "rows_of",
+    "squares_of",
     "upfirdn",
     "upsample",
 ]

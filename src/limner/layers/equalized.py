@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from limner.layers.activation import LEAKY_GAIN, leaky
 from limner.layers.fir import filtered_convolve, fir_filter
-from limner.layers.resampling import Resample, convolve
+from limner.layers.prepared import fixed, scaled
+from limner.layers.resampling import FixedConv2d, Resample, convolve
 
 HE = math.sqrt(2.0)  # the gain that a (leaky) relu calls for (He et al. 2015)
 
@@ -43,10 +44,15 @@ class EqualizedLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"] | Float[Tensor, "n o h w"]:
         """[N, out_features], or with a grid [N, out_features, *grid]."""
+        weight = scaled(self.weight, self.scale)
         if self.grid is None:
-            return F.linear(x, self.weight * self.scale, self.bias)
-        maps = F.linear(x, self.weight * self.scale).view(len(x), -1, *self.grid)
+            return F.linear(x, weight, self.bias)
+        maps = F.linear(x, weight).view(len(x), -1, *self.grid)
         return maps + self.bias.to(maps.dtype)[:, None, None]
+
+    def prepare(self) -> nn.Module:
+        self.weight, self.scale = fixed(self.weight * self.scale), 1.0
+        return self
 
 
 class EqualizedConv2d(nn.Module):
@@ -69,7 +75,10 @@ class EqualizedConv2d(nn.Module):
         self.scale = initialize(self.weight, self.bias, deviation, equalized)
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
-        return convolve(x, self.weight * self.scale, self.bias, self.resample)
+        return convolve(x, scaled(self.weight, self.scale), self.bias, self.resample)
+
+    def prepare(self) -> nn.Module:
+        return FixedConv2d(self.weight * self.scale, self.bias, self.resample)
 
 
 class FilterConv2d(nn.Module):
@@ -106,12 +115,16 @@ class FilterConv2d(nn.Module):
         self, x: Float[Tensor, "n i h w"], gain: float = 1.0
     ) -> Float[Tensor, "n o new_h new_w"]:
         """`gain` multiplies the layer's output, its clamp and all."""
-        weight = self.weight * (self.scale * gain)
+        weight = scaled(self.weight, self.scale * gain)
         if self.bias is None:
             return filtered_convolve(x, weight, None, self.direction, self.kernel)
         bias = self.bias * (LEAKY_GAIN * gain)
         h = filtered_convolve(x, weight, bias, self.direction, self.kernel)
         return leaky(h, None if self.clamp is None else self.clamp * gain)
+
+    def prepare(self) -> nn.Module:
+        self.weight, self.scale = fixed(self.weight * self.scale), 1.0
+        return self
 
 
 def initialize(weight: Tensor, bias: Tensor, deviation: float, equalized: bool) -> float:

@@ -13,6 +13,7 @@ from limner.layers.activation import LEAKY_GAIN, leaky
 from limner.layers.class_table import required, rows_of
 from limner.layers.pixel_norm import pixel_norm
 from limner.layers.precision import at_least_single, full_precision
+from limner.layers.prepared import fixed, scaled
 
 
 class StyleLinear(nn.Module):
@@ -43,9 +44,14 @@ class StyleLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
         with full_precision(x.device):
-            bias = self.bias if self.bias_scale == 1.0 else self.bias * self.bias_scale
-            h = F.linear(at_least_single(x), self.weight * self.scale, bias)
+            weight = scaled(self.weight, self.scale)
+            h = F.linear(at_least_single(x), weight, scaled(self.bias, self.bias_scale))
             return leaky(h) if self.leaky else h
+
+    def prepare(self) -> nn.Module:
+        self.weight, self.scale = fixed(self.weight * self.scale), 1.0
+        self.bias, self.bias_scale = fixed(self.bias * self.bias_scale), 1.0
+        return self
 
 
 class MappingNetwork(nn.Module):

@@ -21,14 +21,20 @@ def modulated_convolve(
     return filtered_convolve(scaled, weight, None, direction, kernel)
 
 
+def squares_of(weight: Float[Tensor, "o i k k"]) -> Float[Tensor, "o i"]:
+    """Sums of a weight's squares over its pixels, in single precision at least."""
+    return at_least_single(weight).square().sum((2, 3))
+
+
 def demodulation(
-    weight: Float[Tensor, "o i k k"], styles: Float[Tensor, "n i"], eps: float = 1e-8
+    squares: Float[Tensor, "o i"], styles: Float[Tensor, "n i"], eps: float = 1e-8
 ) -> Float[Tensor, "n o"]:
     """1 / sqrt(sum over i, k, k of (weight * styles[n])^2 + eps), in single precision at least.
+
+    squares: `squares_of` the weight.
 
     It brings outputs of a modulated convolution back to the size of its inputs; constants and the
     equality with weights of each image's own (eq. 1 and 3) as in NVlabs/stylegan2-ada-pytorch.
     """
-    with full_precision(weight.device):
-        squares = at_least_single(weight).square().sum((2, 3))
+    with full_precision(squares.device):
         return torch.rsqrt(at_least_single(styles).square() @ squares.t() + eps)

@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from limner.layers.class_table import ClassTable, lookup
 from limner.layers.cross_replica_batch_norm import cross_replica_batch_norm
+from limner.layers.prepared import FixedLinear, fixed
 
 NormKind = Literal["batch", "moments", "cross_replica", "instance", "group", "none"]
 
@@ -63,6 +65,11 @@ class Norm2d(nn.Module):
         for buffer in (self.running_mean, self.running_var, self.accumulation_counter):
             buffer.zero_()
 
+    def statistics(self) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+        """Mean and variance of evaluation, of a kind that has them."""
+        count = self.accumulation_counter if self.standing else 1.0
+        return self.running_mean / count, self.running_var / count
+
     def normalize(
         self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
     ) -> Tensor:
@@ -90,8 +97,7 @@ class Norm2d(nn.Module):
 
     def _by_moments(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         if not self.training:
-            count = self.accumulation_counter if self.standing else 1.0
-            mean, var = self.running_mean / count, self.running_var / count
+            mean, var = self.statistics()
             return F.batch_norm(x, mean, var, weight, bias, eps=self.eps)
         # Momentum 1 leaves this batch's own moments in the two vectors.
         mean, unbiased = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
@@ -173,3 +179,47 @@ class ConditionalNorm2d(Norm2d):
         gain = self.gain(condition).to(x.dtype)[:, :, None, None]
         bias = self.bias(condition).to(x.dtype)[:, :, None, None]
         return torch.addcmul(bias, x, 1.0 + gain)
+
+    def prepare(self) -> nn.Module:
+        gain, bias = table_of(self.gain), table_of(self.bias)
+        return self if gain is None or bias is None else FixedNorm2d(self, gain, bias)
+
+
+def table_of(layer: nn.Module) -> Float[Tensor, "rows c"] | None:
+    """What a linear layer without bias, or a table of classes, multiplies rows by; others: None."""
+    if isinstance(layer, ClassTable):
+        return layer.weight
+    if isinstance(layer, (nn.Linear, FixedLinear)) and layer.bias is None:
+        return layer.weight.T
+    return None
+
+
+class FixedNorm2d(nn.Module):
+    """A ConditionalNorm2d whose tensors stay as they are: what it does to an image of running
+    statistics is one scale and shift, and these are one product with the condition."""
+
+    def __init__(
+        self,
+        norm: ConditionalNorm2d,
+        gain: Float[Tensor, "rows c"],
+        bias: Float[Tensor, "rows c"],
+    ):
+        super().__init__()
+        scale, shift = torch.ones_like(gain[0]), torch.zeros_like(gain[0])
+        self.normalize = norm.normalize
+        if norm.kind in WITH_STATISTICS:
+            mean, var = norm.statistics()
+            scale = torch.rsqrt(var + norm.eps)
+            shift = -mean * scale
+            self.normalize = None
+        # x * scale + shift, and that * (1 + gain) + bias
+        self.table = fixed(torch.cat([gain * scale, gain * shift + bias], dim=1))
+        self.constant = fixed(torch.cat([scale, shift]))
+
+    def forward(
+        self, x: Float[Tensor, "n c h w"], condition: Shaped[Tensor, "n ..."]
+    ) -> Float[Tensor, "n c h w"]:
+        x = x if self.normalize is None else self.normalize(x)
+        rows = (lookup(condition, self.table) + self.constant).to(x.dtype)
+        scale, shift = rows[:, :, None, None].chunk(2, dim=1)
+        return torch.addcmul(shift, x, scale)

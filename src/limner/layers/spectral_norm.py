@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from limner.core.protocols import Labels
-from limner.layers.class_table import lookup
+from limner.layers.class_table import ClassTable, lookup
 from limner.layers.precision import at_least_single, full_precision
-from limner.layers.resampling import Resample, ResampleConv2d, convolve
+from limner.layers.prepared import FixedLinear, fixed
+from limner.layers.resampling import FixedConv2d, Resample, ResampleConv2d, convolve
 
 
 class PowerIteration(NamedTuple):
@@ -115,6 +116,10 @@ class SNConv2d(ResampleConv2d):
         weight = normalized(self, self.weight, self.power)
         return convolve(input, weight, self.bias, self.resample)
 
+    def prepare(self) -> nn.Module:
+        weight = normalized(self, self.weight, self.power)
+        return FixedConv2d(weight, self.bias, self.resample)
+
 
 class SNStridedConv2d(nn.Conv2d):
     """torch's convolution, of any stride, padding and groups, of spectrally normalized weight."""
@@ -132,7 +137,15 @@ class SNStridedConv2d(nn.Conv2d):
         add_buffers(self, out_channels, power)
 
     def forward(self, input: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
-        return self._conv_forward(input, normalized(self, self.weight, self.power), self.bias)
+        return self._conv_forward(input, self._weight(), self.bias)
+
+    def _weight(self) -> Tensor:
+        return normalized(self, self.weight, self.power)
+
+    def prepare(self) -> nn.Module:
+        weight = fixed(self._weight())
+        self._weight = lambda: weight
+        return self
 
 
 class SNLinear(nn.Linear):
@@ -152,6 +165,9 @@ class SNLinear(nn.Linear):
     def forward(self, input: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
         return F.linear(input, normalized(self, self.weight, self.power), self.bias)
 
+    def prepare(self) -> nn.Module:
+        return FixedLinear(normalized(self, self.weight, self.power), self.bias)
+
 
 class SNEmbedding(nn.Embedding):
     """A table of class vectors, spectrally normalized as a whole: u has one entry a class."""
@@ -169,3 +185,6 @@ class SNEmbedding(nn.Embedding):
 
     def forward(self, input: Labels) -> Float[Tensor, "n d"]:
         return lookup(input, normalized(self, self.weight, self.power))
+
+    def prepare(self) -> nn.Module:
+        return ClassTable.from_pretrained(normalized(self, self.weight, self.power))

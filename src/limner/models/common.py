@@ -7,6 +7,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from limner.core.errors import ConfigError, LimnerError
+from limner.core.undrawn import is_undrawn
 
 
 def num_doublings(image_shape: tuple[int, int, int], start: int) -> int:
@@ -51,7 +52,7 @@ def initialize(module: nn.Module, kind: Init) -> None:
     "orthogonal", "normal": N(0, 0.02), "xavier": uniform (Glorot & Bengio 2010), or "none", which
     leaves weights and biases as torch draws them.
     """
-    if kind == "none":
+    if kind == "none" or is_undrawn():
         return
     with torch.no_grad():
         for layer in module.modules():

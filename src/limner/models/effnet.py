@@ -10,11 +10,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.core.errors import MissingExtra
+from limner.core.undrawn import without_memory
 from limner.formats.weights import load_weights, read_weights
 from limner.layers.convolution_unit import ConvolutionUnit, make_fast
 
@@ -148,7 +148,7 @@ def read_effnet(path: Path) -> EfficientNetLite0:
     Raises:
         LimnerError: the file is not of this network.
     """
-    with torch.device("meta"):
+    with without_memory():
         network = EfficientNetLite0()
     tensors = {own_name(name): value for name, value in read_weights(path).items()}
     load_weights(network, tensors, path)

@@ -27,10 +27,12 @@ from limner.layers import (
     full_precision,
     modulated_convolve,
     resample,
+    squares_of,
 )
 from limner.layers.activation import LEAKY_GAIN, leaky
 from limner.layers.equalized import FilterConv2d
 from limner.layers.mapping import MappingNetwork, StyleLinear
+from limner.layers.prepared import fixed
 from limner.layers.resampling import Resample
 from limner.models.common import Few, Size, check_latents, num_doublings
 
@@ -234,7 +236,14 @@ class StyleConv2d(nn.Module):
         self.affine = StyleLinear(config.w_dim, in_channels, first_bias=1.0)
         self.direction: Resample = direction
         self.clamp, self.size = config.clamp, size
+        self.squares: Tensor | None = None  # of the weight, where that stays as it is
         self.register_buffer("kernel", fir_filter(config.filter), persistent=False)
+
+    def prepare(self) -> nn.Module:
+        self.squares = squares_of(self.weight)
+        if self.direction == "up":  # which takes the weight transposed
+            self.weight = fixed(self.weight.transpose(0, 1).contiguous().transpose(0, 1))
+        return self
 
     def forward(
         self,
@@ -247,7 +256,8 @@ class StyleConv2d(nn.Module):
         factor = LEAKY_GAIN * gain
         scales = self.affine(style)
         h = modulated_convolve(x, self.weight, scales, self.kernel, self.direction)
-        back = (demodulation(self.weight, scales) * factor).to(h.dtype)
+        squares = squares_of(self.weight) if self.squares is None else self.squares
+        back = (demodulation(squares, scales) * factor).to(h.dtype)
         bias = (self.bias * factor).to(h.dtype)
         h = torch.addcmul(bias[:, None, None], h, back[:, :, None, None])
         if self.noise_strength is not None:

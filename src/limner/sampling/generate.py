@@ -1,6 +1,6 @@
 """The one way from latents to images: PNG, demo, sample sheets and scores all come from here."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -9,6 +9,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from limner.core.protocols import Labels, StyleGenerator
+from limner.layers.prepared import NONE, prepared
 from limner.sampling.looks import USUAL, Look, pictures
 
 
@@ -32,11 +33,12 @@ def generate_batches(
     device: torch.device | str | None = None,
     look: Look = USUAL,
     seeds: Sequence[int] | None = None,
+    statistics: Mapping[str, Tensor] = NONE,
 ) -> Iterator[Float32[Tensor, "batch c h w"]]:
     """Images of a generator in eval mode, one tensor a batch, in the order of z.
 
     Between batches the generator has its own modes back, so it may train while this is suspended.
-    Its buffers and torch's random state stay as they are.
+    Its buffers and torch's random state stay as they are. What computes is the `prepared` network.
 
     Args:
         generator: forward(z, y) -> images, or a `StyleGenerator`; it is not moved.
@@ -45,6 +47,7 @@ def generate_batches(
         device: where to compute; None takes the device of the generator's parameters.
         look: what styles and noise become; its truncation of latents has happened before.
         seeds: of the noise of each image, where it is random; None takes the places 0, 1, ...
+        statistics: values in the place of those of the running buffers they name.
 
     Yields:
         On that device, the network's output as it is (nominally in [-1, 1], not clipped).
@@ -53,7 +56,8 @@ def generate_batches(
     assert len(own) == len(z), f"{len(own)} seeds for {len(z)} latents"
 
     def make(z_part: Tensor, y_part: Tensor | None, begin: int) -> Tensor:
-        return pictures(generator, z_part, y_part, look, own[begin : begin + len(z_part)]).float()
+        ready = prepared(generator, statistics)
+        return pictures(ready, z_part, y_part, look, own[begin : begin + len(z_part)]).float()
 
     yield from _in_batches(generator, z, y, batch_size, device, make)
 
@@ -77,8 +81,11 @@ def styles_of(
     generator: nn.Module, z: Float[Tensor, "n z"], y: Labels | None = None, batch_size: int = 64
 ) -> Float[Tensor, "n layers w_dim"]:
     """The styles of a `StyleGenerator`'s latents, not truncated, on the CPU; at least one."""
-    mapping = cast("StyleGenerator", generator).mapping
-    batches = _in_batches(generator, z, y, batch_size, None, lambda z, y, _: mapping(z, y))
+
+    def make(z_part: Tensor, y_part: Tensor | None, begin: int) -> Tensor:
+        return cast("StyleGenerator", prepared(generator)).mapping(z_part, y_part)
+
+    batches = _in_batches(generator, z, y, batch_size, None, make)
     return torch.cat([styles.cpu() for styles in batches])
 
 

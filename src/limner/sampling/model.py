@@ -15,6 +15,7 @@ from limner.core.config import tag_of
 from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
 from limner.core.protocols import NetworkConfig, NoiseMode, z_dim_of
+from limner.core.undrawn import undrawn, without_memory
 from limner.sampling.generate import generate_batches, styles_of
 from limner.sampling.latents import (
     TruncationMode,
@@ -39,7 +40,6 @@ from limner.sampling.standing import (
     Statistics,
     put_statistics,
     standing_statistics,
-    using_statistics,
 )
 
 
@@ -282,15 +282,15 @@ class Model:
         statistics: Statistics = {}
         if plan.look.mode == "statistics":
             statistics = self._statistics(plan.look.truncation)
-        batches = generate_batches(
-            self.generator, plan.z, plan.y, batch_size, look=plan.look, seeds=plan.seeds
+        yield from generate_batches(
+            self.generator,
+            plan.z,
+            plan.y,
+            batch_size,
+            look=plan.look,
+            seeds=plan.seeds,
+            statistics=statistics,
         )
-        while True:
-            with using_statistics(self.generator, statistics):
-                images = next(batches, None)
-            if images is None:
-                return
-            yield images
 
     def styles(self, plan: SamplePlan, batch_size: int = 64) -> np.ndarray:
         """Styles float32 [N, layers, w] of the plan's latents and labels, not truncated: what
@@ -392,11 +392,11 @@ class Model:
 def _filled(
     role: str, network: NetworkConfig, config: ModelConfig, tensors: dict[str, Tensor]
 ) -> nn.Module:
-    if ":" not in tag_of(type(network)):  # limner's own are first built without any memory
-        with torch.device("meta"):
-            shadow = network.build(config.image_shape, config.num_classes)
-        check_fit(shadow, tensors, role)
-    with torch.random.fork_rng([]):  # the initialization that the weights replace draws numbers
+    with undrawn(), torch.random.fork_rng([]):  # what draws by other ways disturbs nobody
+        if ":" not in tag_of(type(network)):  # limner's own are first built without any memory
+            with without_memory():
+                shadow = network.build(config.image_shape, config.num_classes)
+            check_fit(shadow, tensors, role)
         module = network.build(config.image_shape, config.num_classes)
     fill(module, tensors, role)
     return module.eval().requires_grad_(False)

@@ -32,6 +32,7 @@ from limner.checkpoints.model_folder import ModelConfig, ModelRecord
 from limner.core.config import Config, decode, nearest
 from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import sha256_of
+from limner.core.undrawn import without_memory
 from limner.formats.torch_files import read_torch
 
 ROLES: dict[Role, str] = {"generator": "G", "discriminator": "D"}
@@ -204,7 +205,7 @@ def expected_state(
 ) -> tuple[State, dict[str, bool]]:
     """Tensors without memory of a network under the program's names and in its order, and which of
     them are parameters."""
-    with torch.device("meta"):
+    with without_memory():
         module = network.build(config.image_shape, config.num_classes)
     parameters = dict(module.named_parameters())
     own = module.state_dict()

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from limner.checkpoints.filling import check_fit
 from limner.core.errors import CheckpointError, ConfigError
 from limner.core.protocols import NetworkConfig
+from limner.core.undrawn import without_memory
 from limner.formats.pickles import shown
 
 MAX_SHOWN = 100
@@ -66,7 +66,7 @@ def fitted(
     """The state in the order of the network, contiguous and of its types. Raises CheckpointError
     where a tensor is missing, left over or of another shape."""
     try:
-        with torch.device("meta"):
+        with without_memory():
             network = config.build(image_shape, num_classes)
     except ConfigError as error:
         raise CheckpointError(f"{where}: {error}") from None

@@ -25,6 +25,7 @@ from limner.checkpoints.model_folder import MAX_CLASSES, MAX_SIZE, ModelConfig, 
 from limner.core.config import Config
 from limner.core.errors import CheckpointError, ConfigError, RefusedFile
 from limner.core.files import sha256_of
+from limner.core.undrawn import without_memory
 from limner.formats.pickles import Name, Record, read_pickle, shown
 from limner.models import PgganDiscriminator, PgganGenerator
 
@@ -347,7 +348,7 @@ def _require_fit(
     num_classes: int,
 ) -> None:
     """Every variable that the arguments make is there in its shape, and no other."""
-    with torch.device("meta"):
+    with without_memory():
         network = config.build(image_shape, num_classes)
     needed = to_reference(role, config, network.state_dict())
     require_fit(needed, arrays, "its variables", FUNCTION_OF[role])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.core.files import sha256_of
+from limner.core.undrawn import without_memory
 from limner.formats.weights import load_weights, read_weights
 from limner.layers.convolution_unit import ConvolutionUnit, make_fast
 from limner.metrics.features.pretrained import (
@@ -321,7 +322,7 @@ def torchvision_inception(_: Any = None, path: Path | None = None) -> Pretrained
 
 
 def _loaded(tensorflow: bool, tensors: dict[str, Tensor], path: Path) -> InceptionNetwork:
-    with torch.device("meta"):
+    with without_memory():
         network = InceptionNetwork(tensorflow)
     counts = {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
     for name in counts - tensors.keys():  # older files lack them, and nothing reads them

@@ -1,8 +1,12 @@
 """Annotations of shapes are checked in tests: the import hook, and the modules that it changes."""
 
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
@@ -15,11 +19,21 @@ SHAPED = tuple(
 )
 
 # The tower lets an int stand for a float, as Python's own typing rules do.
-CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+CONF = BeartypeConf(is_pep484_tower=True)
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The arguments alone, or the result alone: jaxtyping calls one function for the arguments and,
+    after the call, another for both, where the sizes of the arguments are known already.
+    """
+    notes = inspect.get_annotations(function)
+    if notes.get("return", Any) is not Any:
+        function.__annotations__ = {"return": notes["return"]}
+    return beartype(conf=CONF)(function)
 
 
 def install() -> None:
     """Check arguments and results of these modules at every call; before limner is imported."""
     early = [name for name in sys.modules if name.partition(".")[0] == "limner"]
     assert not early, f"imported before the hook: {early}"
-    install_import_hook(SHAPED, CHECKER)
+    install_import_hook(SHAPED, "shapes.checked")

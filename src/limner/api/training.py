@@ -2,9 +2,7 @@
 
 import contextlib
 import dataclasses
-import datetime
 import importlib.util
-import itertools
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from limner.api.begun import check_same_run, set_aside
 from limner.api.notebooks import TrainingCell, in_notebook
 from limner.api.scoring import evaluation_sampler
 from limner.api.sheets import RunSheets
@@ -35,7 +34,7 @@ from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import read_json, write_atomically
 from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
 from limner.data.prepare import Progress
-from limner.engine.config import CHANGEABLE, RunConfig
+from limner.engine.config import RunConfig
 from limner.engine.naming import Names
 from limner.running.fit import Fit, Outcome
 from limner.running.hooks import Hooks
@@ -265,52 +264,17 @@ class _Training:
 
     def _prepare_directory(self) -> None:
         if self.options.fresh:
-            _set_aside(self.run)
+            set_aside(self.run)
         self.run.create()
         self.run.remove_leftovers()
         # A run that has saved nothing may still become another one: a refused --init, say.
         begun = bool(list_states(self.run.checkpoints))
         if begun:
-            self._check_same_run()
+            self._lost += check_same_run(self.run, self.config, self.data)
         self.run.write_data(self.data, self.name)
         write_atomically(self.run.config, to_json(self.config))
         if not begun or not (self.run.samples / "reals.png").exists():
             self._sheets.write_reals(self.run.samples / "reals.png")
-
-    def _check_same_run(self) -> None:
-        for file, check in (
-            (self.run.config, self._check_same_config),
-            (self.run.data, self._check_same_data),
-        ):
-            if file.exists():
-                check()
-            else:
-                self._lost.append(
-                    f"{file}: missing, and written anew from this command; whether the run began "
-                    "like this could not be checked"
-                )
-
-    def _check_same_config(self) -> None:
-        saved = self.run.config_as(RunConfig, import_modules=True)
-        changed = [
-            key
-            for key in differences(encode(saved), encode(self.config))
-            if key not in CHANGEABLE and key.partition(".")[0] not in CHANGEABLE
-        ]
-        if changed:
-            raise ConfigError(
-                f"{self.run.path}: this run began with another config; it differs in "
-                f"{', '.join(changed[:5])}{' ...' if len(changed) > 5 else ''}; give another "
-                "--run, --from to branch off, or --fresh to start over"
-            )
-
-    def _check_same_data(self) -> None:
-        known = self.run.read_data("sha256", "name", "num_images")
-        if known["sha256"] != self.data.sha256:
-            raise ConfigError(
-                f"{self.run.path}: this run began with other pictures ({known['name']}, "
-                f"{known['num_images']} images); give the same --data, another --run, or --fresh"
-            )
 
     # --- the state ---------------------------------------------------------
 
@@ -443,22 +407,6 @@ class _Training:
 
         scores = self.run.read_log("scores")
         return verdict(scores[-1]) if scores else None
-
-
-def _set_aside(run: RunDirectory) -> None:
-    """--fresh: what was there moves to RUN.replaced-<time>; nothing saved is ever deleted."""
-    kept = [p for p in run.path.iterdir() if p.name not in (".lock", "lock.json")]
-    if not kept:
-        return
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    aside = run.path.with_name(f"{run.path.name}.replaced-{stamp}")
-    for number in itertools.count(2):
-        if not aside.exists():
-            break
-        aside = run.path.with_name(f"{run.path.name}.replaced-{stamp}-{number}")
-    aside.mkdir()
-    for path in kept:
-        path.rename(aside / path.name)
 
 
 def _opened(path: Path) -> Image.Image:

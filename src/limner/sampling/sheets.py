@@ -45,12 +45,9 @@ def sheet(
         LimnerError: images of another shape or type, or a number of texts that does not fit.
 
     Examples:
-        >>> model = limner.load("runs/digits")
-        >>> picture = limner.sheet(model.sample(num=20), columns=10)
-        >>> picture.save("sheet.png")
+        >>> limner.sheet(limner.load("runs/digits").sample(num=20), columns=10).save("sheet.png")
     """
-    images = _stacked(images)
-    _check_pictures(images)
+    images = _pictures(images)
     num = len(images)
     columns = min(columns or math.ceil(math.sqrt(num)), num)
     rows = math.ceil(num / columns)
@@ -101,23 +98,24 @@ def _check_texts(texts: Sequence[str] | None, num: int, what: str) -> None:
         raise LimnerError(f"{len(texts)} {what.format(num)}; give one for each")
 
 
-def _stacked(images: np.ndarray | Sequence[np.ndarray | Image.Image]) -> np.ndarray:
-    if isinstance(images, np.ndarray):
-        return images
-    pictures = [np.asarray(image) for image in images]
-    sizes = {picture.shape for picture in pictures}
-    if len(sizes) > 1:
-        raise LimnerError(f"a sheet's pictures must have one size; got {sorted(sizes)[:3]}")
-    stacked = np.stack(pictures) if pictures else np.zeros((0, 1, 1, 1), np.uint8)
-    return stacked[..., None] if stacked.ndim == 3 else stacked
-
-
-def _check_pictures(images: np.ndarray) -> None:
+def _pictures(given: np.ndarray | Sequence[np.ndarray | Image.Image]) -> np.ndarray:
+    """uint8 [N, H, W, C] of an array or a list."""
+    images = given if isinstance(given, np.ndarray) else _stacked(given)
     if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
         raise LimnerError(
             f"pictures must be uint8 [N, H, W, C] and at least one; got {images.dtype} "
             f"{list(images.shape)}"
         )
+    return images
+
+
+def _stacked(given: Sequence[np.ndarray | Image.Image]) -> np.ndarray:
+    pictures = [np.asarray(picture) for picture in given]
+    sizes = {picture.shape for picture in pictures}
+    if len(sizes) > 1:
+        raise LimnerError(f"a sheet's pictures must have one size; got {sorted(sizes)[:3]}")
+    stacked = np.stack(pictures) if pictures else np.zeros((0, 1, 1, 1), np.uint8)
+    return stacked[..., None] if stacked.ndim == 3 else stacked
 
 
 def visible(images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """`limner train photos` on a folder of pictures, as its user types it."""
 
 import json
+import re
 
 import numpy as np
 from PIL import Image
@@ -9,6 +10,10 @@ SMALL = (
     *("--set", "generator.width=4", "--set", "discriminator.width=4", "--set", "batch_size=4"),
     *("--set", "metrics=[]", "--set", "intervals.save=0"),
 )
+
+
+def one_space(text):
+    return re.sub(" {3,}", "  ", text)
 
 
 def test_photos_says_what_it_picked_trains_and_goes_on(limner, tmp_path):
@@ -20,12 +25,20 @@ def test_photos_says_what_it_picked_trains_and_goes_on(limner, tmp_path):
     words = ("train", "photos", "--data", folder, "--run", run, "--device", "cpu", *SMALL)
     answer = limner(*words, "--steps", 2)
     assert answer.code == 0, answer.err
-    assert "photos: 8 pictures (most at least 36 px, no classes), on 1 x cpu" in answer.err
-    assert "--set data.resolution=64" in answer.err
+    lines = answer.err.splitlines()
+    assert "8 pictures (most at least 36 px, no classes), on 1 x cpu" in answer.err
+    assert "32x32 px, color (at most 64 on a cpu)  --set data.resolution=64" in one_space(
+        answer.err
+    )
+    first_step = next(i for i, line in enumerate(lines) if line.startswith("step=1 "))
+    speed = [i for i, line in enumerate(lines) if line.startswith("speed: ")]
+    assert len(speed) == 1
+    assert speed[0] < first_step < 25  # one screen
+    assert max(map(len, lines[:first_step])) <= 140
     assert json.loads((run / "config.json").read_text())["data"]["resolution"] == 32
     again = limner(*words, "--steps", 3)  # goes on as it began, whatever it would pick today
     assert again.code == 0, again.err
-    assert "photos: 8 pictures" not in again.err
+    assert "8 pictures" not in again.err
     assert "finished at step 3" in again.out
     other = limner(*words, "--steps", 3, "--set", "optim.g.lr=0.5")
     assert other.code == 1

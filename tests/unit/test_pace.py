@@ -65,6 +65,43 @@ def test_where_a_state_is_taken_up_every_mark_is_set_anew(clock, seconds):
     }
 
 
+def test_time_rings_ever_more_seldom_and_goes_on_where_a_state_was_taken_up(clock):
+    pace = Pace(clock)
+
+    def rings_after(seconds: float) -> bool:
+        clock.time += seconds
+        return pace.rings(30.0)
+
+    assert [rings_after(s) for s in (29, 1, 1, 28, 2, 59, 2, 1000, 1)] == [
+        *(False, True, False, False, True, True, False, True, False)
+    ]
+    pace.begin(29.0, 0, 0.0)
+    assert [rings_after(s) for s in (0.5, 1)] == [False, True]
+    pace.begin(70.0, 0, 0.0)  # it rang at 60
+    assert [rings_after(s) for s in (1, 48, 2)] == [False, False, True]
+    assert not Pace(clock).rings(0.0)
+
+
+def test_what_is_left_follows_from_all_steps(clock):
+    pace = Pace(clock)
+    clock.time += 99.0
+    pace.start(100)  # resumed there
+    assert pace.left(100, 1100) is None
+    clock.time += 50.0
+    assert pace.left(101, 1101) == 50_000.0
+    clock.time += 10.0
+    assert pace.left(160, 1160) == 1000.0
+
+
+def test_a_clock_that_stands_still_counts_nothing(clock):
+    pace = Pace(clock)
+    clock.time += 2.0
+    with pace.standing_still():
+        clock.time += 100.0
+    assert pace.seconds == 2.0
+    assert line(pace, clock, 3.0, 50, 0.0)["images_per_second"] == 10.0
+
+
 def test_ticks_last_from_the_line_that_began_them(clock):
     pace = Pace(clock)
     said = [line(pace, clock, 5.0, 100, 0.0, tick).get("seconds_per_tick") for tick in (0, 0, 1)]

@@ -79,13 +79,12 @@ def test_few_pictures_are_augmented_and_small_classes_left_alone():
     assert of(num=1500, class_counts=(1500,)).data.labels == "none"
 
 
-def test_the_screen_says_what_was_picked_and_how_to_change_it(tmp_path, monkeypatch):
+def test_what_was_picked_comes_with_its_reasons(tmp_path):
     folder = write(tmp_path / "shots", [(40, 40)] * 12)
-    config, lines = fitted("photos", folder, tmp_path / "run", steps=2, device="cpu")
+    config, choices = fitted("photos", folder, tmp_path / "run", steps=2, device="cpu")
     assert (config.steps, config.kimg, config.data.resolution) == (2, None, 32)
-    assert lines[0] == "photos: 12 pictures (most at least 40 px, no classes), on 1 x cpu"
-    options = [line.split("--")[1].split()[0] for line in lines if "--" in line]
-    assert {"set", "steps"} <= set(options)
-    assert "training here" in lines[-1]
-    assert len(lines) < 20
-    assert max(map(len, lines)) <= 120
+    assert choices[0].what == "fitted to"
+    assert choices[0].value == "12 pictures (most at least 40 px, no classes), on 1 x cpu"
+    assert [choice.why for choice in choices if choice.what == "resolution"] == [
+        "at most 64 on a cpu"
+    ]

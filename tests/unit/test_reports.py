@@ -3,16 +3,19 @@
 import json
 import re
 import sys
+from datetime import datetime
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from limner.checkpoints import RunDirectory
 from limner.core.errors import CheckpointError, MissingExtra
+from limner.core.ticks import duration, end_time, rate_words
 from limner.reports import page as page_module
 from limner.reports import write_report
-from limner.reports.page import duration, figure, monotonic
+from limner.reports.page import figure, monotonic
 from limner.reports.plots import score_charts, series, short_number, thin, training_charts
 
 CONFIG = {"name": "digits", "batch_size": 16, "steps": 400, "seed": 3}
@@ -193,6 +196,15 @@ def test_null_figures_torn_lines_and_half_pictures_do_not_stop_it(run):
 
 
 @pytest.mark.usefixtures("without_charts")
+def test_a_stop_by_the_user_is_no_alarm(run):
+    stop = {"step": 400, "time": 1.79e9, "event": "stopped", "message": "by signal 2"}
+    write_lines(run / "events.jsonl", [stop])
+    assert [event["alarm"] for event in page_module.gather(RunDirectory(run))["events"]] == [False]
+    write_lines(run / "events.jsonl", [{**stop, "event": "diverged"}])
+    assert [event["alarm"] for event in page_module.gather(RunDirectory(run))["events"]] == [True]
+
+
+@pytest.mark.usefixtures("without_charts")
 def test_an_unfinished_run_says_how_far_it_is(run):
     (run / "config.json").write_text(json.dumps({**CONFIG, "steps": 5000}))
     assert "step 400 of 5,000" in page_of(run)
@@ -327,5 +339,12 @@ def test_figures_read_well():
         "3 min 42 s",
         "2 h 30 min",
         "2 d 7 h",
+    ]
+    now = datetime(2026, 2, 28, 22, 0)
+    assert [end_time(s, now) for s in (3600, 7200, 1e15)] == ["23:00", "2026-03-01 00:00", "never"]
+    assert [rate_words(v) for v in (1234.5, 31.25, 0.0312)] == [
+        "1,234 images/s",
+        "31 images/s",
+        "0.031 images/s",
     ]
     assert [short_number(v) for v in (0, 1500, 2e6, -3e9)] == ["0", "1.5k", "2M", "-3G"]

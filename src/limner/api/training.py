@@ -5,7 +5,7 @@ import dataclasses
 import importlib.util
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import nn
 from limner.api.begun import check_same_run, set_aside
 from limner.api.notebooks import TrainingCell, in_notebook
 from limner.api.scoring import evaluation_sampler
+from limner.api.screen import tell
 from limner.api.sheets import RunSheets
 from limner.api.transfer import initialize
 from limner.checkpoints import (
@@ -36,6 +37,7 @@ from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
 from limner.data.prepare import Progress
 from limner.engine.config import RunConfig
 from limner.engine.naming import Names
+from limner.presets.fitted import Choice
 from limner.running.fit import Fit, Outcome
 from limner.running.hooks import Hooks
 from limner.running.rollback import OnDivergence, newest_for_all
@@ -59,6 +61,8 @@ class TrainOptions:
         origin: "RUN@best-fid" to continue with that run's whole state.
         init: a model whose weights the new run starts from.
         lock: of the run directory, where the caller holds it already (through the whole call).
+        choices: what the config's preset picked by itself, for the lines before the first step.
+        on_glance: called every few seconds with what a display shows, see `Hooks`.
         on_prepare: called with (pictures prepared, their number or None).
         on_step, on_log, on_scores, on_event, on_sample: called with (step, images shown), a record
             of log.jsonl, one of scores.jsonl, (event, message), and (step, sheet of samples).
@@ -77,8 +81,10 @@ class TrainOptions:
     origin: str | None = None
     init: str | None = None
     lock: RunLock | None = None
+    choices: Sequence[Choice] = ()
     on_step: Callable[[int, int], None] = field(default=lambda step, nimg: None)
     on_log: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
+    on_glance: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
     on_scores: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
     on_event: Notice = field(default=lambda event, message: None)
     on_sample: Callable[[int, Image.Image], None] = field(default=lambda step, sheet: None)
@@ -240,6 +246,7 @@ class _Training:
             worker_timeout=self.options.worker_timeout,
         )
         began_at = self._take_state(fit)
+        tell(fit, self.data, self.options.choices)
         tracker = self._tracker(began_at)
         try:
             outcome = fit()
@@ -360,14 +367,20 @@ class _Training:
                 tracker.on_scores(line)
 
         return Hooks(
-            draw_samples=self._sheets,
+            draw_samples=self._draw,
             evaluate=self._evaluate,
             on_step=self.options.on_step,
             on_log=on_log,
+            on_glance=self.options.on_glance,
             on_scores=on_scores,
             on_event=self.options.on_event,
             on_sample=lambda step, path: self.options.on_sample(step, _opened(path)),
         )
+
+    def _draw(self, generator: nn.Module, path: Path, step: int) -> None:
+        self._sheets(generator, path, step)
+        if step:  # before it there is nothing to report
+            self._write_report()
 
     def _tracker(self, began_at: int) -> TensorBoard | None:
         if not self.main or importlib.util.find_spec("tensorboard") is None:
@@ -395,12 +408,17 @@ class _Training:
     def _leave_results(self) -> None:
         if list_states(self.run.checkpoints):
             write_model(self.run.model, find_model(self.run.path))
-        if importlib.util.find_spec("matplotlib") is None:
+        if not self._write_report():
             self.options.on_event("note", "no report.html: pip install 'limner[report]'")
-            return
+
+    def _write_report(self) -> bool:
+        """Write the page, where what that needs is installed."""
+        if importlib.util.find_spec("matplotlib") is None:
+            return False
         from limner.reports import write_report
 
         write_report(self.run.path)
+        return True
 
     def _verdict(self) -> str | None:
         from limner.reports import verdict

@@ -3,18 +3,18 @@
 import os
 import sys
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import TaskID
 
 from limner.cli.progress import PLAIN_SECONDS, Live
-from limner.core.ticks import tick_line
+from limner.core.ticks import duration, rate_words, tick_line
 
 if TYPE_CHECKING:
     from limner.api import RunConfig
 
+PLAIN = ("data", "setting")  # events whose lines speak for themselves
 SHOWN = ("loss_d", "loss_g", "real_logits", "fake_logits")
 
 
@@ -30,11 +30,6 @@ class Display(Live):
         self._last_plain = 0.0
         self._preparing: TaskID | None = None
 
-    def say(self, lines: Iterable[str]) -> None:
-        """Plain lines."""
-        for line in lines:
-            self._say(line)
-
     def on_prepare(self, done: int, total: int | None) -> None:
         """Pictures prepared so far."""
         if not self._live:
@@ -48,20 +43,22 @@ class Display(Live):
         """One more step."""
         if not self._live:
             return
-        steps = self._config.steps
+        done, total = self._config.length(step, nimg)
         if self._task is None:
-            total = steps if steps is not None else (self._config.kimg or 0) * 1000
             self._task = self._progress.add_task("training", total=total, count="", facts="")
-        done = step if steps is not None else nimg
-        count = f"{step:,}/{steps:,}" if steps is not None else f"{nimg / 1000:.1f} kimg"
+        count = f"{nimg / 1000:.1f}/{total / 1000:g} kimg"
+        if self._config.steps is not None:
+            count = f"{step:,}/{total:,}"
         self._progress.update(self._task, completed=done, count=count)
 
-    def on_log(self, record: dict[str, Any]) -> None:
-        """One log record: on the live line, or every few seconds as a plain one."""
-        facts = [f"{record['images_per_second']:.0f} images/s"]
+    def on_glance(self, record: dict[str, Any]) -> None:
+        """How it goes: on the live line, or every few seconds as a plain one."""
+        facts = [rate_words(record["images_per_second"])]
+        if record["seconds_left"]:
+            facts.append(f"{duration(record['seconds_left'])} left")
+        facts += [f"{name}={record[name]:.3f}" for name in SHOWN if name in record]
         if "lod" in record:  # a growing run: PGGAN's tick line
             facts.append(tick_line(record))
-        facts += [f"{name}={record[name]:.3f}" for name in SHOWN if name in record]
         if self._live and self._task is not None:
             self._progress.update(self._task, facts="  ".join(facts))
         elif time.monotonic() - self._last_plain > PLAIN_SECONDS:
@@ -75,7 +72,9 @@ class Display(Live):
 
     def on_event(self, event: str, message: str) -> None:
         """Resumed, warnings and notes; saves are too many to show."""
-        if event != "saved":
+        if event in PLAIN:
+            self._say(message)
+        elif event != "saved":
             self._say(f"{event}: {message}")
 
     def _say(self, text: str) -> None:

@@ -20,10 +20,9 @@ class Live:
         self._live = console.is_terminal and not console.quiet
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=10 if facts else 24),
             TextColumn("{task.fields[count]}"),
-            TimeRemainingColumn(),
-            *([TextColumn("{task.fields[facts]}")] if facts else []),
+            TextColumn("{task.fields[facts]}") if facts else TimeRemainingColumn(),
             console=console,
             disable=not self._live,
             transient=transient,

@@ -16,6 +16,7 @@ from limner.core.config import load_module
 
 if TYPE_CHECKING:
     from limner.api import RunConfig, TrainedRun
+    from limner.api.fitting import Choice
 
 EXAMPLE = "limner train digits --run runs/digits --set optim.g.lr=5e-4"
 
@@ -89,13 +90,12 @@ def main(argv: Sequence[str]) -> int:
 
 def run(options: Train, lock: RunLock | None) -> int:
     """`main` with the signals answered, and the run directory held where it can be by then."""
-    config, lines = compose(options, lock.run if lock else options.run)
+    config, choices = compose(options, lock.run if lock else options.run)
 
     from limner.api import TrainOptions, train
     from limner.cli.display import Display
 
     with Display(config, quiet=options.json) as display:
-        display.say(lines)
         result = train(
             config,
             options.data,
@@ -109,8 +109,9 @@ def run(options: Train, lock: RunLock | None) -> int:
                 origin=options.from_,
                 init=options.init,
                 lock=lock,
+                choices=choices,
                 on_step=display.on_step,
-                on_log=display.on_log,
+                on_glance=display.on_glance,
                 on_scores=display.on_scores,
                 on_event=display.on_event,
                 on_prepare=display.on_prepare,
@@ -121,8 +122,8 @@ def run(options: Train, lock: RunLock | None) -> int:
     return 128 + result.outcome.signal if result.outcome.signal else 0
 
 
-def compose(options: Train, run: Path | None) -> "tuple[RunConfig, list[str]]":
-    """The config that the options ask for, and what is to be said of how it was made."""
+def compose(options: Train, run: Path | None) -> "tuple[RunConfig, list[Choice]]":
+    """The config that the options ask for, and what its preset picked by itself."""
     for name in options.module:
         load_module(name)
     changes = (options.set, options.steps, options.kimg, options.seed)

@@ -1,7 +1,37 @@
-"""How long something took, and a log record as one line: what PGGAN prints at each tick."""
+"""How long something takes, in words, and a log record as one line: PGGAN's at each tick."""
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
+
+
+def duration(seconds: float) -> str:
+    """42.3 -> "42 s", 222 -> "3 min 42 s", 9000 -> "2 h 30 min", 10 ** 6 -> "11 d 13 h"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    if whole < 2 * 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400:,} d {whole % 86400 // 3600} h"
+
+
+def end_time(seconds: float, now: datetime | None = None) -> str:
+    """The moment in so many seconds: "15:12" of today, else "2026-03-01 15:12"; "never" where no
+    calendar has it."""
+    now = now or datetime.now()
+    try:
+        end = now + timedelta(seconds=seconds)
+    except OverflowError:
+        return "never"
+    return end.strftime("%H:%M" if end.date() == now.date() else "%Y-%m-%d %H:%M")
+
+
+def rate_words(images_per_second: float) -> str:
+    """312.4 -> "312 images/s", 0.0312 -> "0.031 images/s"."""
+    rate = images_per_second
+    return f"{rate:,.0f} images/s" if rate >= 100 else f"{rate:.2g} images/s"
 
 
 def format_time(seconds: float) -> str:

@@ -5,13 +5,16 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from limner.data.labels import class_counts
 from limner.data.prepare import Progress
+from limner.data.prepared import PreparedData
 from limner.data.sheet import picture_sheet
 from limner.data.sources import Labels
 from limner.data.survey import Data, Survey, survey
 
-__all__ = ["DataReport", "Finding", "picture_sheet", "report"]
+__all__ = ["DataReport", "Finding", "picture_sheet", "report", "told"]
 
 # What pictures came from; older prepared data call it by the second name.
 FOLDER, ZIP = ("ImageFolder", "folder"), ("ImageZip", "zip")
@@ -119,6 +122,47 @@ def report(data: Data, labels: Labels = "classes", progress: Progress | None = N
     checks = (_few, _one_class, _nested, _tiny_classes, _copies, _sizes, _gray_in_color, _refused)
     made.warnings = [finding for check in checks for finding in check(made, seen)]
     return made
+
+
+def told(data: PreparedData) -> list[str]:
+    """What a training says of its pictures before the first step, as lines."""
+    info = data.info
+    counts = data.class_counts.tolist() if data.num_classes else []
+    seen = Survey(
+        name=info["source"]["name"],
+        kind=info["source"]["kind"],
+        labels_mode=info["settings"]["labels"],
+        class_names=data.class_names,
+        names=data.names(),
+        labels=np.array(data.labels),
+        sizes=info["sizes"],
+        refused=[(entry["name"], entry["reason"]) for entry in info["refused"]],
+    )
+    made = DataReport(
+        name=seen.name,
+        kind=seen.kind,
+        num_images=len(data),
+        classes=list(zip(data.class_names, counts, strict=True)),
+        num_gray=0,
+        sizes=seen.sizes,
+        num_refused=info["num_refused"],
+        refused=seen.refused,
+        skipped=info["skipped"],
+        notes=info["notes"],
+        num_duplicates=0,
+        duplicates=[],
+        num_near_duplicates=0,
+    )
+    classes = f"{data.num_classes} classes" if data.num_classes else "no classes"
+    lines = [
+        f"data {made.name} ({made.kind}): {made.num_images:,} pictures, {classes}, "
+        f"{made.num_refused:,} refused",
+        f"  {_sizes_text(made.sizes)}",
+        *(f"  note: {note}" for note in made.notes),
+    ]
+    checks = (_few, _one_class, _nested, _tiny_classes, _sizes, _refused)
+    found = [finding for check in checks for finding in check(made, seen)]
+    return lines + [f"  warning: {finding.message}" for finding in found]
 
 
 def _few(made: DataReport, _: Survey) -> list[Finding]:

@@ -44,13 +44,16 @@ class Intervals(Config, frozen=True, kw_only=True):
     The figures of `health` stand in the first log line at or after each multiple of it. The
     largest singular value of every normalized layer goes to spectra.jsonl at each multiple of
     `singular_values`. Where a controller counts ticks (growing networks), `sample`, `save` and
-    `evaluate` have a twin in ticks; what is due by either happens.
+    `evaluate` have a twin in ticks; what is due by either happens. Until the first sheet that is
+    due so, one comes after `sample_seconds` of training, twice, four times, ... as many, however
+    long a step takes.
     """
 
     log: NonNegativeInt = 50
     health: NonNegativeInt = 50
     singular_values: NonNegativeInt = 10
     sample: NonNegativeInt = 500
+    sample_seconds: NonNegative = 30.0
     save: NonNegativeInt = 1000
     evaluate: NonNegativeInt = 0
     milestone: NonNegativeInt = 0
@@ -169,10 +172,20 @@ class RunConfig(Config, frozen=True, kw_only=True):
 
     def is_finished(self, step: int, nimg: int) -> bool:
         """Whether the run's length is reached."""
+        done, total = self.length(step, nimg)
+        return done >= total
+
+    def length(self, step: int, nimg: int) -> tuple[float, float]:
+        """(done, all) of the run's length, in steps or in images shown."""
         if self.steps is not None:
-            return step >= self.steps
+            return step, self.steps
         assert self.kimg is not None
-        return nimg >= self.kimg * 1000
+        return nimg, self.kimg * 1000
+
+    def images_in_all(self) -> float:
+        """Real images that the whole run shows."""
+        total = self.length(0, 0)[1]
+        return total if self.steps is None else total * self.images_per_step()
 
     def images_per_step(self) -> float:
         """Real images that one step shows on average, as the clock counts them."""

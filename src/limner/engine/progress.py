@@ -1,5 +1,6 @@
 """The clock, and the running means that the log prints."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -60,6 +61,11 @@ class Meters:
         known = self._sums.get(name)
         self._sums[name] = value if known is None else known + value
         self._counts[name] = self._counts.get(name, 0) + 1
+
+    def glance(self, names: Iterable[str]) -> dict[str, float]:
+        """The means so far of those names that are known, of this process alone; they stay. The
+        host waits for the device."""
+        return {n: (self._sums[n] / self._counts[n]).item() for n in names if n in self._sums}
 
     def drain(self) -> dict[str, float]:
         """The means over all processes, and start anew; all of them call it. This is where the

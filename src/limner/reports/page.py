@@ -18,6 +18,7 @@ from limner.checkpoints import RunDirectory
 from limner.checkpoints.scored import higher_is_better
 from limner.core.errors import CheckpointError, MissingExtra
 from limner.core.files import write_atomically
+from limner.core.ticks import duration
 from limner.reports.plots import (
     Records,
     health_charts,
@@ -32,7 +33,7 @@ MOST_EVENTS = 200
 WIDEST_NEWEST = 1600  # pixels; a wider sheet is shrunk for the page, the file stays as it is
 WIDEST_EARLIER = 640
 NONE = "-"
-ALARMS = ("alarm", "rolled back", "warn", "error", "diverge", "refused", "non-finite", "stopped")
+ALARMS = ("alarm", "rolled back", "warn", "error", "diverge", "refused", "non-finite")
 
 
 @dataclass(frozen=True)
@@ -189,18 +190,6 @@ def _progress_facts(
 
 def _rounded(count: float) -> str:
     return f"{count:,.0f}" if count < 1_000_000 else short_number(float(f"{count:.3g}"))
-
-
-def duration(seconds: float) -> str:
-    """42.3 -> "42 s", 222 -> "3 min 42 s", 9000 -> "2 h 30 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    if whole < 2 * 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
 # --- pictures ------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A run: step after step, with log, samples, checkpoints and scores at their intervals."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from limner.checkpoints import (
 from limner.core import distributed
 from limner.core.errors import CheckpointError, DivergenceError
 from limner.core.leaving import Interrupted
-from limner.data import WORKER_TIMEOUT, Crop, Loader, PreparedData
+from limner.data import WORKER_TIMEOUT, Batch, Crop, Loader, PreparedData
 from limner.engine.config import RunConfig
 from limner.engine.progress import rate_factor, salted
 from limner.engine.trainer import Trainer
@@ -66,15 +67,8 @@ class Fit:
         self._main = distributed.rank() == 0
         self._data, self._num_workers, self._worker_timeout = data, num_workers, worker_timeout
         self._on_divergence = on_divergence
-        rows = data.label_rows
-        self.trainer = Trainer(
-            config,
-            data.image_shape,
-            config.num_classes or 0,
-            lambda: self.loader.next(self.trainer.batch_size),
-            device,
-            label_counts=data.class_counts.tolist(),
-            label_rows=None if rows is None else torch.from_numpy(np.array(rows)),
+        self.trainer = trainer_for(
+            config, data, lambda: self.loader.next(self.trainer.batch_size), device
         )
         self.book = Logbook(run, self.trainer, self.hooks)
         self.note, self._keeper = self.book.note, self.book.keeper
@@ -188,6 +182,7 @@ class Fit:
             self.trainer.step()
             self.hooks.on_step(progress.step, progress.nimg)
             self._after_step(requests)
+            self.book.glance()
         self._finish()
         return distributed.largest(requests.stop)
 
@@ -206,7 +201,7 @@ class Fit:
     def _observe(self) -> None:
         """Draw and score what is due and not there yet, so that a resumed run catches up."""
         step = self.trainer.progress.step
-        if step == 0 or self._is_due("sample"):
+        if step == 0 or self._is_due("sample") or self._is_early_sample():
             self._sample(step)
         if step and self._is_due("evaluate") and self.config.metrics:
             self.save("saved")
@@ -219,6 +214,14 @@ class Fit:
             return True
         ends_tick = progress.tick > 0 and progress.tick_step == progress.step
         return ends_tick and _due(progress.tick, getattr(intervals, f"{event}_ticks"))
+
+    def _is_early_sample(self) -> bool:
+        """Whether a sheet is due by time: only before the first one by steps or ticks."""
+        progress, intervals = self.trainer.progress, self.config.intervals
+        rings = self.book.pace.rings(intervals.sample_seconds)
+        return rings and (
+            progress.step < intervals.sample or progress.tick < intervals.sample_ticks
+        )
 
     def _finish(self) -> None:
         step = self.trainer.progress.step
@@ -288,6 +291,22 @@ class Fit:
         if self._main:
             self.book.log_scores(results)
             self._keeper.attempt(self._prune)
+
+
+def trainer_for(
+    config: RunConfig, data: PreparedData, next_reals: Callable[[], Batch], device: torch.device
+) -> Trainer:
+    """The trainer of a config that is resolved against the data."""
+    rows = data.label_rows
+    return Trainer(
+        config,
+        data.image_shape,
+        config.num_classes or 0,
+        next_reals,
+        device,
+        label_counts=data.class_counts.tolist(),
+        label_rows=None if rows is None else torch.from_numpy(np.array(rows)),
+    )
 
 
 def _due(step: int, every: int) -> bool:

@@ -1,6 +1,7 @@
 """What a run says of itself: lines of the log, singular values, scores, events and alarms."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ from limner.running.alarms import Alarms, worse_scores
 from limner.running.hooks import Hooks, Record
 from limner.running.keeping import Keeper
 from limner.running.pace import Pace
+
+GLANCE_SECONDS = 2.0
+GLANCED = ("loss_d", "loss_g", "real_logits", "fake_logits")
 
 
 class Logbook:
@@ -32,9 +36,13 @@ class Logbook:
         self._alarms = Alarms()
         self.keeper = Keeper(run, trainer.config.failed_saves, self.warn)
         self.pace = Pace()
+        self._glanced = -math.inf  # when the display was told something
 
     def recall(self) -> None:
-        """Hear what the run has said up to here: the same log gives the same alarms and ticks."""
+        """Steps begin. Hear what the run has said up to here: the same log gives the same alarms
+        and ticks."""
+        self.pace.start(self._length()[0])
+        self._glanced = -math.inf
         self._alarms = Alarms()
         for record in self._run.read_log("log") if self._main else ():
             self._alarms.hear(record)
@@ -85,8 +93,26 @@ class Logbook:
         if self._main:
             self.keeper.append("log", record)
             self._hooks.on_log(record)
+            self._show(record)
             for message in self._alarms.hear(record):
                 self.note("alarm", message)
+
+    def glance(self) -> None:
+        """Tell the display how it goes, unless it was told lately."""
+        now, progress = self.pace.now(), self._trainer.progress
+        if not self._main or now - self._glanced < GLANCE_SECONDS:
+            return
+        rate = self.pace.images_per_second(now, progress.nimg)
+        record = {"step": progress.step, "nimg": progress.nimg, "images_per_second": rate}
+        self._show(record | self._trainer.meters.glance(GLANCED))
+
+    def _show(self, record: Record) -> None:
+        self._glanced = self.pace.now()
+        self._hooks.on_glance({**record, "seconds_left": self.pace.left(*self._length())})
+
+    def _length(self) -> tuple[float, float]:
+        progress = self._trainer.progress
+        return self._trainer.config.length(progress.step, progress.nimg)
 
     def log_spectra(self) -> None:
         """Largest singular values of the normalized layers; nothing for networks without."""

@@ -1,6 +1,7 @@
 """How long a run has trained, and how fast it goes between two lines of its log."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,11 +24,38 @@ class Pace:
         self._mark = (self.now(), nimg)  # moment and nimg of the last log line
         self._maintenance = 0.0  # seconds of pictures, saves and scores since then
         self._tick: tuple[int, float | None] | None = None  # the newest, and when it began
+        self._rang = seconds  # when `rings` was asked last
+        self._began: tuple[float, float] = (self._mark[0], 0.0)  # moment and work done, see `start`
 
     @property
     def seconds(self) -> float:
         """Seconds that the run has trained, over all its calls."""
         return self._seconds + self.now() - self._mark[0]
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """What happens inside takes none of the run's time."""
+        begin = self.now()
+        try:
+            yield
+        finally:
+            self._mark = (self._mark[0] + self.now() - begin, self._mark[1])
+
+    def rings(self, first: float) -> bool:
+        """Whether the run has passed `first` seconds, or twice, four times, ... as many, since this
+        was asked before. The seconds are in the run's state, so a resumed run goes on with them."""
+        before, self._rang = self._rang, self.seconds
+        return first > 0 and _doublings(self._rang / first) > _doublings(before / first)
+
+    def start(self, done: float) -> None:
+        """Steps begin here, with so much of the run's length done."""
+        self._began = (self.now(), done)
+
+    def left(self, done: float, total: float) -> float | None:
+        """Seconds until `total` is done, if all goes on as it went since `start`, over all steps;
+        None before the first of them."""
+        began, before = self._began
+        return None if done <= before else (self.now() - began) * (total - done) / (done - before)
 
     @contextlib.contextmanager
     def maintaining(self) -> Iterator[None]:
@@ -51,6 +79,10 @@ class Pace:
             return {"seconds_per_tick": round((seconds - before[1]) / (tick - before[0]), 3)}
         return {}
 
+    def images_per_second(self, now: float, nimg: int) -> float:
+        """Since the last log line."""
+        return (nimg - self._mark[1]) / max(now - self._mark[0], 1e-9)
+
     def measure(self, now: float, nimg: int, waited: float) -> Record:
         """The figures of a log line whose steps had ended at `now`, and a mark for the next one;
         `nimg` and `waited` as for `begin`."""
@@ -67,3 +99,8 @@ class Pace:
         }
         self._mark, self._waited, self._maintenance = (now, nimg), waited, 0.0
         return record
+
+
+def _doublings(share: float) -> int:
+    """How many of 1, 2, 4, ... are at most `share`."""
+    return math.frexp(share)[1] if share >= 1 else 0

@@ -32,6 +32,23 @@ def is_fitted(name: str) -> bool:
     return name in presets.FITTED
 
 
+def named_data(preset: str, data: "str | Path | None") -> "str | Path":
+    """The data that the user named; for the presets of the built-in digits they may be left out.
+
+    Raises:
+        ConfigError: none were named.
+    """
+    if data is not None:
+        return data
+    if preset not in presets.BUILT_IN_DATA:
+        raise ConfigError(
+            f"{preset}: on which pictures? give --data with a folder, a zip or any other source "
+            "(`limner presets --for DATA` looks at them first); --data digits takes the built-in "
+            "scans"
+        )
+    return presets.BUILT_IN_DATA[preset]
+
+
 def check_config(name: str) -> None:
     """Refuse a preset or JSON file that is not there, before a run directory is made for it."""
     if name.endswith(".json"):

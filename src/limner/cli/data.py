@@ -155,17 +155,24 @@ def report(argv: Sequence[str]) -> int:
     options = parse(Report, argv, "data report", REPORT_EXAMPLE)
     labels = labels_of(options.labels)
 
-    from limner.api.preparing import report_data
+    from limner.api.choosing import advise
+    from limner.api.preparing import report_data, source_as
 
     with Counter("looking", quiet=options.json) as counter:
         made = report_data(options.source, labels, options.read_as, options.out, counter)
+    advice = None
+    if made.num_images:
+        advice = advise(source_as(options.source, options.read_as), labels)
     if options.json:
         sheet = None if options.out is None else str(options.out)
-        print(json.dumps({**made.to_plain(), "sheet": sheet}))
+        command = None if advice is None else advice.command
+        print(json.dumps({**made.to_plain(), "sheet": sheet, "command": command}))
         return 0
     print("\n".join(made.lines()))
     if options.out is not None:
         print(f"sheet: {options.out}")
+    if advice is not None:
+        print("\n".join(["", *advice.lines()]))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`limner presets`: the list, or one preset's whole config with its sizes."""
+"""`limner presets`: the list, one preset's whole config with its sizes, or which one to take."""
 
 import dataclasses
 import json
@@ -7,54 +7,147 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from limner.api.choosing import Listed, advise, compared, listed, listed_one
 from limner.api.configs import list_presets, preset_config
 from limner.cli.parsing import parse
+from limner.core.errors import LimnerError
 
 if TYPE_CHECKING:
     from limner.api import Sizes
 
-EXAMPLE = "limner presets digits --json > mine.json; limner train mine.json"
+EXAMPLE = "limner presets --for photos/"
+HEADINGS = ("", "px", "labels", "weights", "memory", "time here")
 
 
 @dataclasses.dataclass(frozen=True)
 class Presets:
-    """List the presets, or show one: its config as keys for --set, parameter counts, memory.
+    """List the presets; pick one for your pictures; show one: its config as keys for --set,
+    parameter counts, memory; or compare two.
 
     With --json one preset is printed as the CONFIG.json that `limner train` takes.
     """
 
     name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[NAME]")] = None
-    """Preset to show; without it all are listed."""
+    """Preset to show; without it they are listed."""
+
+    for_: Annotated[str | None, tyro.conf.arg(name="for", metavar="DATA")] = None
+    """Print the command that trains on these pictures, with its reasons."""
+
+    diff: Annotated[str | None, tyro.conf.arg(metavar="PRESET|RUN")] = None
+    """Show in which keys another preset, CONFIG.json or run differs from NAME."""
+
+    all: bool = False
+    """List the ablations of the papers, too."""
 
     json: bool = False
-    """Print the list, or the preset's config, as JSON on stdout."""
+    """Print the list, the preset's config, the advice or the differences as JSON on stdout."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """List or show; 0."""
+    """List, show, advise or compare; 0."""
     options = parse(Presets, argv, "presets", EXAMPLE)
-    summaries = list_presets()
+    if options.for_ is not None:
+        if options.name is not None or options.diff is not None:
+            raise LimnerError("--for DATA picks the preset: leave NAME and --diff out")
+        return _advise(options.for_, options.json)
+    if options.diff is not None:
+        if options.name is None:
+            raise LimnerError(f"--diff {options.diff}: from which preset? write it before --diff")
+        return _compare(options.name, options.diff, options.json)
     if options.name is None:
-        if options.json:
-            listed = [{"name": name, "summary": text} for name, text in summaries.items()]
-            print(json.dumps({"presets": listed}))
-        else:
-            width = max(map(len, summaries))
-            print("\n".join(f"{name:<{width}}  {text}" for name, text in summaries.items()))
+        return _list(options.all, options.json)
+    return _show(options.name, options.json)
+
+
+def _list(everything: bool, as_json: bool) -> int:
+    rows, kind = listed(everything)
+    if as_json:
+        print(json.dumps({"device": kind, "presets": [_plain(row) for row in rows]}))
         return 0
-    config = preset_config(options.name)
+    cells = [(f"  {row.name}", *_figures(row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(HEADINGS, *cells, strict=True)]
+    group = ""
+    for row, texts in zip(rows, cells, strict=True):
+        if row.group != group:
+            print(_line((row.group, *HEADINGS[1:]) if not group else (row.group,), widths))
+            group = row.group
+        print(_line(texts, widths))
+        print(f"      {row.summary}")
+    print(
+        "\nweights: parameters of both networks, all begin untrained and nothing is downloaded; "
+        f"memory: on one device;\ntime here: rough, by the speed of `photos` on this {kind}.\n"
+        "limner presets --for DATA picks one for your pictures, NAME shows one"
+        + ("." if everything else ", --all lists ablations too.")
+    )
+    return 0
+
+
+def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = texts
+    aligned = (f"{text:>{width}}" for text, width in zip(others, widths[1:], strict=False))
+    return "  ".join([f"{first:<{widths[0]}}", *aligned]).rstrip()
+
+
+def _figures(row: Listed) -> tuple[str, ...]:
+    cost = row.cost
+    if cost is None or row.seconds is None:
+        return ("",) * (len(HEADINGS) - 1)
+    return (
+        str(cost.side),
+        cost.labels,
+        f"{cost.num_parameters / 1e6:.1f} M",
+        f"{cost.memory:.1f} GiB",
+        rough_time(row.seconds),
+    )
+
+
+def _plain(row: Listed) -> dict[str, Any]:
+    cost = {} if row.cost is None else row.cost._asdict()
+    told = {"name": row.name, "group": row.group, "summary": row.summary, **cost}
+    return {**told, "seconds_here": row.seconds}
+
+
+def rough_time(seconds: float) -> str:
+    """ "~7 min", "~12 h", "~30 days" or "~4 years": two figures at most."""
+    units = ((5400, 60, "min"), (48 * 3600, 3600, "h"), (730 * 86_400, 86_400, "days"))
+    size, unit = next(((s, u) for limit, s, u in units if seconds < limit), (365 * 86_400, "years"))
+    return f"~{max(float(f'{seconds / size:.2g}'), 1):,.0f} {unit}"
+
+
+def _advise(data: str, as_json: bool) -> int:
+    advice = advise(data, here=True)
+    print(json.dumps(advice._asdict()) if as_json else "\n".join(advice.lines()))
+    return 0
+
+
+def _compare(first: str, second: str, as_json: bool) -> int:
+    found = compared(first, second)
+    if as_json:
+        entries = [{"key": key, first: old, second: new} for key, old, new in found]
+        print(json.dumps({"differences": entries}))
+        return 0
+    width = max((len(key) for key, _, _ in found), default=0)
+    for key, old, new in found:
+        print(f"{key:<{width}}  {json.dumps(old)} -> {json.dumps(new)}")
+    if not found:
+        print(f"{first} and {second} are the same")
+    return 0
+
+
+def _show(name: str, as_json: bool) -> int:
+    config = preset_config(name)
 
     from limner.core.config import encode, to_json
 
-    if options.json:
+    if as_json:
         print(to_json(config), end="")
         return 0
 
     from limner.api.sizes import sizes_of
 
-    lines = [summaries[options.name], ""]
+    lines = [list_presets()[name], ""]
     lines += [f"{key} = {json.dumps(value)}" for key, value in leaves(encode(config))]
-    print("\n".join([*lines, "", *sizes_text(sizes_of(config))]))
+    print("\n".join([*lines, "", *sizes_text(sizes_of(config)), *_cost_text(name)]))
     return 0
 
 
@@ -81,3 +174,15 @@ def sizes_text(sizes: "Sizes") -> list[str]:
     if sizes.assumed:
         lines.append(f"counted for {' and '.join(sizes.assumed)}: the data decide")
     return lines
+
+
+def _cost_text(name: str) -> list[str]:
+    """What its whole training takes here, where that was counted."""
+    row, kind = listed_one(name)
+    if row.cost is None or row.seconds is None:
+        return []
+    return [
+        f"{'with them:':<15}{row.cost.memory:>11,.1f} GiB on one device",
+        f"{'time:':<15}{rough_time(row.seconds):>15} for all of it: rough, by the speed of "
+        f"`photos` on this {kind}",
+    ]

@@ -2,17 +2,19 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from limner.api.configs import check_config, composed, is_fitted
+from limner.api.configs import check_config, composed, is_fitted, named_data
 from limner.api.starting import RunLock, early_lock
 from limner.cli.parsing import parse
 from limner.cli.starting import plain_signals
 from limner.core.config import load_module
+from limner.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from limner.api import RunConfig, TrainedRun
@@ -31,8 +33,9 @@ class Train:
     preset: tyro.conf.Positional[str]
     """Preset (see `limner presets`), CONFIG.json, or FILE.py:FUNCTION returning a RunConfig."""
 
-    data: str = "digits"
-    """Built-in name, prepared directory, or any source: folder, zip, npz, HDF5, CIFAR folder."""
+    data: str | None = None
+    """Built-in name, prepared directory, or any source: folder, zip, npz, HDF5, CIFAR folder. Only
+    presets of the built-in digits need none."""
 
     run: Path | None = None
     """Run directory; runs/NAME by default."""
@@ -84,6 +87,11 @@ def main(argv: Sequence[str]) -> int:
     """Train as the options say; 0, or 128 + the signal that stopped the run."""
     options = parse(Train, argv, "train", EXAMPLE)
     check_config(options.preset)
+    try:
+        options = dataclasses.replace(options, data=named_data(options.preset, options.data))
+    except ConfigError as error:
+        print(f"limner train: {error}", file=sys.stderr)
+        return 2
     with plain_signals(), early_lock(options.run, options.preset, options.set) as lock:
         return run(options, lock)
 
@@ -132,6 +140,7 @@ def compose(options: Train, run: Path | None) -> "tuple[RunConfig, list[Choice]]
 
     from limner.api.fitting import fitted
 
+    assert options.data is not None  # see `main`
     words = (options.preset, options.data, run)
     return fitted(*words, *changes, device=options.device, fresh=options.fresh)
 

@@ -15,12 +15,14 @@ class Pictures:
         side: pixels that the short side of nine in ten has at least.
         class_counts: pictures of each class; () without classes.
         is_final: whether `side` is decided: they are prepared, or somebody said so.
+        mirrors: whether a mirrored picture could be one of them; not so with digits.
     """
 
     num: int
     side: int
     class_counts: tuple[int, ...] = ()
     is_final: bool = False
+    mirrors: bool = True
 
     def power_of_two(self, smallest: int, largest: int) -> int:
         """The largest side of 2^k pixels that most pictures have, between two bounds that are such

@@ -8,6 +8,8 @@ from PIL import Image
 
 from limner.core.errors import DataError
 from limner.core.facts import Pictures
+from limner.core.parts import tag_of
+from limner.data.opening import changes_to
 from limner.data.pictures import DECODE_ERRORS
 from limner.data.prepared import PreparedData
 from limner.data.sources import Source
@@ -15,9 +17,10 @@ from limner.data.survey import resolved
 
 NUM_OPENED = 200  # pictures whose size is looked at, at most
 SMALL_ONES = 0.1  # share of the pictures that may be smaller than `side`
+HANDED = ("Digits", "Mnist", "MnistRgb", "Svhn")  # sources of what has a left and a right
 
 
-def facts_of(data: str | os.PathLike[str]) -> Pictures:
+def facts_of(data: str | os.PathLike[str] | Source) -> Pictures:
     """The facts about a source, by its listing and the headers of a few pictures.
 
     Raises:
@@ -27,7 +30,18 @@ def facts_of(data: str | os.PathLike[str]) -> Pictures:
     if not isinstance(found, PreparedData):
         return _facts_of_source(found)
     counts = () if found.label_rows is not None else tuple(found.class_counts.tolist())
-    return Pictures(len(found), found.image_shape[1], counts, is_final=True)
+    mirrors = found.info["source"]["kind"] not in HANDED
+    return Pictures(len(found), found.image_shape[1], counts, is_final=True, mirrors=mirrors)
+
+
+def settings_of(data: str | os.PathLike[str]) -> list[str]:
+    """What makes a config take a prepared directory as it is, as `--set` takes it; nothing of a
+    source."""
+    found = resolved(data)
+    if not isinstance(found, PreparedData):
+        return []
+    made = found.info["settings"]
+    return [change for name in made for change in changes_to(name, made[name])]
 
 
 def _facts_of_source(source: Source) -> Pictures:
@@ -51,7 +65,9 @@ def _facts_of_source(source: Source) -> Pictures:
     if not sides:
         raise DataError(f"{source.path}: no picture could be read; limner data report says more")
     side = int(np.quantile(sides, SMALL_ONES, method="lower"))
-    return Pictures(num, side, tuple(counts[i] for i in range(len(listing.class_names))))
+    mirrors = tag_of(type(source)) not in HANDED
+    of_classes = tuple(counts[i] for i in range(len(listing.class_names)))
+    return Pictures(num, side, of_classes, mirrors=mirrors)
 
 
 def _short_side(picture: Image.Image | np.ndarray) -> int:

@@ -141,18 +141,17 @@ def _check_settings(prepared: PreparedData, config: DataConfig) -> None:
         listed = ", ".join(
             f"{name} is {made.get(name)} but {wanted[name]} is asked" for name in different
         )
-        changes = " ".join(_change(name, made.get(name)) for name in different)
+        changes = " ".join(
+            f"--set {change}" for name in different for change in changes_to(name, made.get(name))
+        )
         raise DataError(
             f"{prepared.directory}: prepared with other settings: {listed}; "
             f"prepare the source again, or use it as it is with {changes}"
         )
 
 
-def _change(name: str, made: Any) -> str:
-    """What brings a config to a setting that the pictures were made with."""
+def changes_to(name: str, made: Any) -> list[str]:
+    """What brings a config to a setting that the pictures were made with, as `--set` takes it."""
     if name == "fit":
-        kept = made == "keep"
-        return f"--set data.fit={'crop' if kept else made}" + (
-            "" if kept else " --set data.crop=center"
-        )
-    return f"--set data.{name}={'null' if made is None else made}"
+        return ["data.fit=crop"] if made == "keep" else [f"data.fit={made}", "data.crop=center"]
+    return [f"data.{name}={'null' if made is None else made}"]

@@ -22,44 +22,76 @@ from limner.core.config import override
 from limner.core.errors import ConfigError, nearest
 from limner.core.facts import Machine, Pictures
 from limner.presets.fitted import Choice, Fitted
-from limner.presets.progressive_variants import PROGRESSIVE
+from limner.presets.progressive_variants import PROGRESSIVE, PROGRESSIVE_ABLATIONS
 from limner.presets.stylegan2_variants import STYLEGAN2
-from limner.presets.variants import BIGGAN, BIGGAN_PAPER, DCGAN, SAGAN_AND_SNGAN, Variant
+from limner.presets.variants import (
+    BIGGAN,
+    BIGGAN_PAPER,
+    DCGAN,
+    LADDER,
+    SAGAN_AND_SNGAN,
+    Variant,
+)
 
 if TYPE_CHECKING:
     from limner.engine.config import RunConfig
 
-PRESETS: dict[str, str | Variant | Fitted] = {
-    "photos": Fitted("limner.presets.own_pictures:photos", "limner.presets.own_pictures:choices"),
-    "digits": "limner.presets.handwritten:digits",
-    "digits-tiny": "limner.presets.handwritten:digits_tiny",
-    "dcgan-celeba64": "limner.presets.dcgan:dcgan_celeba64",
-    **DCGAN,
-    "biggan-imagenet128-bs256x8": "limner.presets.biggan:biggan_imagenet128_bs256x8",
-    "biggan-cifar10": "limner.presets.biggan:biggan_cifar10",
-    **BIGGAN,
-    "biggan-ladder-batch256": "limner.presets.biggan:biggan_ladder_batch256",
-    **BIGGAN_PAPER,
-    "sagan-imagenet128": "limner.presets.sagan:sagan_imagenet128",
-    "sagan-cifar10-mmgen": "limner.presets.sagan:sagan_cifar10_mmgen",
-    "sngan-imagenet128": "limner.presets.sngan:sngan_imagenet128",
-    "sngan-cifar10-mmgen": "limner.presets.sngan:sngan_cifar10_mmgen",
-    **SAGAN_AND_SNGAN,
-    "pggan-v2-1gpu": "limner.presets.progressive:pggan_v2_1gpu",
-    **PROGRESSIVE,
-    "r3gan-cifar10": "limner.presets.r3gan:r3gan_cifar10",
-    "r3gan-ffhq64": "limner.presets.r3gan:r3gan_ffhq64",
-    "r3gan-ffhq256": "limner.presets.r3gan:r3gan_ffhq256",
-    "r3gan-imagenet32": "limner.presets.r3gan:r3gan_imagenet32",
-    "r3gan-imagenet64": "limner.presets.r3gan:r3gan_imagenet64",
-    "stylegan2": "limner.presets.stylegan2_ada:stylegan2",
-    "stylegan2-auto": Fitted(
-        "limner.presets.stylegan2_ada:stylegan2_auto", "limner.presets.stylegan2_ada:choices"
-    ),
-    "stylegan2-cifar": "limner.presets.stylegan2_ada:stylegan2_cifar",
-    **STYLEGAN2,
+Preset = str | Variant | Fitted
+
+# What `limner presets` lists them under; the last group only with --all.
+GROUPS: dict[str, dict[str, Preset]] = {
+    "start here": {
+        "photos": Fitted(
+            "limner.presets.own_pictures:photos", "limner.presets.own_pictures:choices"
+        ),
+        "digits": "limner.presets.handwritten:digits",
+        "digits-tiny": "limner.presets.handwritten:digits_tiny",
+    },
+    "DCGAN": {"dcgan-celeba64": "limner.presets.dcgan:dcgan_celeba64", **DCGAN},
+    "BigGAN": {
+        "biggan-imagenet128-bs256x8": "limner.presets.biggan:biggan_imagenet128_bs256x8",
+        "biggan-cifar10": "limner.presets.biggan:biggan_cifar10",
+        **BIGGAN,
+        **BIGGAN_PAPER,
+    },
+    "SAGAN and SNGAN": {
+        "sagan-imagenet128": "limner.presets.sagan:sagan_imagenet128",
+        "sagan-cifar10-mmgen": "limner.presets.sagan:sagan_cifar10_mmgen",
+        "sngan-imagenet128": "limner.presets.sngan:sngan_imagenet128",
+        "sngan-cifar10-mmgen": "limner.presets.sngan:sngan_cifar10_mmgen",
+        **SAGAN_AND_SNGAN,
+    },
+    "progressive growing": {
+        "pggan-v2-1gpu": "limner.presets.progressive:pggan_v2_1gpu",
+        **PROGRESSIVE,
+    },
+    "R3GAN": {
+        "r3gan-cifar10": "limner.presets.r3gan:r3gan_cifar10",
+        "r3gan-ffhq64": "limner.presets.r3gan:r3gan_ffhq64",
+        "r3gan-ffhq256": "limner.presets.r3gan:r3gan_ffhq256",
+        "r3gan-imagenet32": "limner.presets.r3gan:r3gan_imagenet32",
+        "r3gan-imagenet64": "limner.presets.r3gan:r3gan_imagenet64",
+    },
+    "StyleGAN2": {
+        "stylegan2": "limner.presets.stylegan2_ada:stylegan2",
+        "stylegan2-auto": Fitted(
+            "limner.presets.stylegan2_ada:stylegan2_auto", "limner.presets.stylegan2_ada:choices"
+        ),
+        "stylegan2-cifar": "limner.presets.stylegan2_ada:stylegan2_cifar",
+        **STYLEGAN2,
+    },
+    "ablations": {
+        "biggan-ladder-batch256": "limner.presets.biggan:biggan_ladder_batch256",
+        **LADDER,
+        **PROGRESSIVE_ABLATIONS,
+    },
+}
+PRESETS: dict[str, Preset] = {
+    name: preset for group in GROUPS.values() for name, preset in group.items()
 }
 
+# Those made for built-in data; every other needs pictures that the user names.
+BUILT_IN_DATA = dict.fromkeys(("digits", "digits-tiny", "pggan-digits"), "digits")
 FITTED = {name: preset for name, preset in PRESETS.items() if isinstance(preset, Fitted)}
 
 

@@ -30,7 +30,13 @@ class Fitted(NamedTuple):
     choices: str
 
 
+SMALL_CLASS = 50  # pictures; of fewer no class can be learned
 USUAL_PICTURES, USUAL_MACHINE = Pictures(num=1500, side=256), Machine()
+
+
+def has_classes(pictures: Pictures) -> bool:
+    """Whether there are several classes, each with enough pictures to learn from."""
+    return len(pictures.class_counts) > 1 and min(pictures.class_counts) >= SMALL_CLASS
 
 
 def gammas(config: "RunConfig", kind: "type[R1]") -> str:

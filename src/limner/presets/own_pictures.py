@@ -13,11 +13,17 @@ from limner.engine.augment import Augment, DiffAugment
 from limner.engine.controllers import Ema
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import R1, R2, RelativisticD, RelativisticG
-from limner.presets.fitted import USUAL_MACHINE, USUAL_PICTURES, Choice, gammas
+from limner.presets.fitted import (
+    SMALL_CLASS,
+    USUAL_MACHINE,
+    USUAL_PICTURES,
+    Choice,
+    gammas,
+    has_classes,
+)
 
 SMALLEST, LARGEST = 32, {"cpu": 64, "mps": 128, "cuda": 256}  # pixels
 FEW = 20_000  # pictures; the discriminator learns fewer by heart
-SMALL_CLASS = 50  # pictures; of fewer no class can be learned
 LAZY = 4  # steps between penalties
 AUGMENT = """--set 'augments=[{"type": "DiffAugment"}]'"""
 
@@ -33,7 +39,9 @@ def photos(pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE
         generator=generator,
         discriminator=discriminator,
         data=DataConfig(
-            resolution=side, labels="classes" if has_classes(pictures) else "none", flip=True
+            resolution=side,
+            labels="classes" if has_classes(pictures) else "none",
+            flip=pictures.mirrors,
         ),
         updates=(
             Update(player="d", terms=(RelativisticD(),), labels="real"),
@@ -55,11 +63,6 @@ def photos(pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE
         metrics=("fid", "kid", "prdc"),
         num_evaluate=1000,
     )
-
-
-def has_classes(pictures: Pictures) -> bool:
-    """Whether there are several classes, each with enough pictures to learn from."""
-    return len(pictures.class_counts) > 1 and min(pictures.class_counts) >= SMALL_CLASS
 
 
 def networks(machine: Machine) -> tuple[NetworkConfig, NetworkConfig]:

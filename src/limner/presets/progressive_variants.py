@@ -108,7 +108,7 @@ CONDITIONALS = {
     "pggan-mnist-cond": variant("pggan-mnist", "MNIST, conditional on its classes.", *CONDITIONAL),
 }
 
-ABLATIONS = {
+PROGRESSIVE_ABLATIONS = {
     "pggan-nogrowing": variant(
         "pggan-v2-1gpu",
         "Full resolution from the start.",
@@ -222,4 +222,4 @@ OTHERS = {
     ),
 }
 
-PROGRESSIVE = {**SCHEDULES, **DATA_SETS, **CONDITIONALS, **ABLATIONS, **OTHERS}
+PROGRESSIVE = {**SCHEDULES, **DATA_SETS, **CONDITIONALS, **OTHERS}

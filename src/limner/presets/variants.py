@@ -76,7 +76,7 @@ BIGGAN = {
 # at their best, before they collapsed: after 732, 295, 185, 152 and 165 thousand from batch 2048
 # on. The latent vector has 120 entries in every rung (in the paper 128 before skip-z) so that
 # skip-z can cut it.
-BIGGAN_PAPER = {
+LADDER = {
     "biggan-ladder-batch512": variant(
         "biggan-ladder-batch256", "Table 1, row 2: a batch of 512.", "batch_size=512"
     ),
@@ -108,6 +108,9 @@ BIGGAN_PAPER = {
         'updates.1.direct.+={"type": "Orthogonal", "strength": 1e-4, "variant": "modified",'
         ' "exclude": ["shared"]}',
     ),
+}
+
+BIGGAN_PAPER = {
     "biggan-paper-imagenet128": variant(
         "biggan-ladder-ortho",
         "The paper's BigGAN at 128 px: the ladder's last rung, for the 165,000 steps of the paper.",

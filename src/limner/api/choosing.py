@@ -1,0 +1,206 @@
+"""Which preset: all of them with what each costs here, one for given pictures, two compared."""
+
+import contextlib
+import json
+import os
+import platform
+import re
+import shlex
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from limner import presets
+from limner.api.configs import load_config
+from limner.core.config import differences, encode, tag_of
+from limner.core.errors import ConfigError
+from limner.core.facts import Pictures
+from limner.core.files import cache_directory, write_atomically
+from limner.data.facts import facts_of
+from limner.data.sources import BUILT_IN, Source
+from limner.presets.costs import COSTS, Cost
+from limner.presets.fitted import SMALL_CLASS, has_classes
+
+LAST = "ablations"  # the group that is listed only when all is asked for
+FEW = 1000  # pictures; with fewer a model of others' is the better beginning
+
+
+class Listed(NamedTuple):
+    """A preset in the list; `seconds` is the rough time of its whole training on this machine."""
+
+    name: str
+    group: str
+    summary: str
+    cost: Cost | None
+    seconds: float | None
+
+
+def listed(everything: bool = False) -> tuple[list[Listed], str]:
+    """The presets by groups, and the kind of device that `seconds` are of."""
+    kind, speed = speed_here()
+    groups = {
+        group: names for group, names in presets.GROUPS.items() if everything or group != LAST
+    }
+    rows = [_row(name, group, kind, speed) for group, names in groups.items() for name in names]
+    return rows, kind
+
+
+def listed_one(name: str) -> tuple[Listed, str]:
+    """The same of one preset."""
+    kind, speed = speed_here()
+    group = next(group for group, names in presets.GROUPS.items() if name in names)
+    return _row(name, group, kind, speed), kind
+
+
+def _row(name: str, group: str, kind: str, speed: float) -> Listed:
+    cost = COSTS.get(f"{name} on {kind}") or COSTS.get(name)
+    seconds = None if cost is None else cost.petaflops * 1e15 / speed
+    return Listed(name, group, presets.summary(name), cost, seconds)
+
+
+def speed_here() -> tuple[str, float]:
+    """This machine's kind of device, and its operations a second in a training like `photos`;
+    measured once, and then found in `cache_directory()/speed.json`."""
+    machine = (platform.node(), os.cpu_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    key = f"{' '.join(map(str, machine))} torch {version('torch')}"
+    path = cache_directory() / "speed.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        kind, speed = json.loads(path.read_bytes())[key]
+        return str(kind), float(speed)
+    from limner.api.fitting import measured_speed
+
+    found = measured_speed()
+    with contextlib.suppress(OSError):  # it is measured again, then
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps({key: found}))
+    return found
+
+
+# --- for given pictures ------------------------------------------------------
+
+
+class Advice(NamedTuple):
+    """A command line for pictures, why it is that one, what it would pick here where that was
+    asked, and other commands to think of."""
+
+    command: str
+    reasons: list[str]
+    picks: list[str]
+    others: list[str]
+
+    def lines(self) -> list[str]:
+        """All of it, to print."""
+        lines = ["to train on them:", f"  {self.command}"]
+        return [*lines, *(f"  {reason}" for reason in self.reasons), *self.picks, *self.others]
+
+
+def advise(
+    data: str | Source, labels: Literal["classes", "none"] = "classes", here: bool = False
+) -> Advice:
+    """How to train on pictures, by their listing and the headers of a few.
+
+    Args:
+        labels: "none" reads them as one set.
+        here: find out, too, what is picked on this machine and how long it takes; torch is needed.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    name = data if isinstance(data, str) else data.path
+    facts = facts_of(data)
+    place = f"--data {shlex.quote(name)} --run {shlex.quote(_free_run(name))}"
+    changes = _changes(data, labels)
+    place += "".join(f" --set {shlex.quote(change)}" for change in changes)
+    if name in BUILT_IN:
+        why = "digits: the recipe that was made for these built-in scans, minutes on a CPU"
+        return Advice(f"limner train digits {place}", [why], [], [])
+    others = []
+    if facts.num < FEW:
+        others = [
+            f"few: {facts.num:,} pictures get further from a model of anything alike:",
+            f"  limner train --init MODEL {place}",
+        ]
+    picks = []
+    if here:
+        from limner.api.fitting import fitted
+
+        picks = fitted("photos", name, assignments=changes, fresh=True)[1]
+    return Advice(f"limner train photos {place}", _reasons(facts, labels), picks, others)
+
+
+def _reasons(facts: Pictures, labels: str) -> list[str]:
+    side = f"all have {facts.side}" if facts.is_final else f"nine in ten have {facts.side} or more"
+    lines = [
+        "photos: it fits itself to the pictures and to the machine, and needs no others' weights",
+        f"size: {side} pixels on the short side; it takes what they and the machine can bear",
+    ]
+    counts = facts.class_counts
+    if labels == "none" or not counts:
+        lines.append("labels: none, so it learns one set; a folder for each class gives it classes")
+    elif has_classes(facts):
+        lines.append(f"labels: {len(counts)} classes of {min(counts):,} pictures or more each")
+    else:
+        lines.append(
+            f"labels: left out, the smallest of {len(counts)} classes has {min(counts):,}, and "
+            f"{SMALL_CLASS} are needed; --set data.labels=classes takes them"
+        )
+    if facts.mirrors:
+        lines.append("mirrored: half of the pictures; for text and digits --set data.flip=false")
+    else:
+        lines.append("mirrored: none, for digits have a left and a right")
+    return lines
+
+
+def _changes(data: str | Source, labels: str) -> list[str]:
+    changes = [] if labels == "classes" else ["data.labels=none"]
+    if isinstance(data, Source):
+        plain = {**encode(data), "path": ""}
+        source = {"type": tag_of(type(data)), **plain}
+        changes.append(f"data.source={json.dumps(source)}")
+    return changes
+
+
+def _free_run(data: str) -> str:
+    """A run directory after the data's name that is not there yet."""
+    stem = re.sub(r"\W+", "-", Path(data).expanduser().resolve().stem).strip("-") or "pictures"
+    numbers = (f"runs/{stem}{f'-{number}' if number > 1 else ''}" for number in range(1, 10_000))
+    return next(place for place in numbers if not Path(place).exists())
+
+
+# --- two of them -------------------------------------------------------------
+
+
+def compared(first: str, second: str) -> list[tuple[str, Any, Any]]:
+    """(dotted key, value in the first, in the second) where two configs differ.
+
+    Args:
+        first, second: presets, CONFIG.json, FILE.py:FUNCTION or runs; None stands for no such key.
+
+    Raises:
+        ConfigError: there is no such thing.
+    """
+    old, new = encode(_config(first)), encode(_config(second))
+    return [(key, _at(old, key), _at(new, key)) for key in differences(old, new)]
+
+
+def _config(name: str) -> Any:
+    if not Path(name).is_dir() or name in presets.PRESETS:
+        return load_config(name)
+    from limner.checkpoints import RunDirectory
+    from limner.engine import RunConfig
+
+    run = RunDirectory(name)
+    if not run.exists():
+        raise ConfigError(f"{name}: no run here; give a run directory, a preset or a CONFIG.json")
+    return run.config_as(RunConfig, import_modules=True)
+
+
+def _at(plain: Any, key: str) -> Any:
+    for name in key.split("."):
+        if isinstance(plain, list):
+            plain = plain[int(name)]
+        elif isinstance(plain, dict) and name in plain:
+            plain = plain[name]
+        else:
+            return None
+    return plain

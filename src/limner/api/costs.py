@@ -1,0 +1,191 @@
+"""What a config costs: memory and operations, counted on networks without memory, never run."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from limner.api.sizes import Sizes, sizes_of
+from limner.core.growth import GrowthSchedule
+from limner.core.protocols import NetworkConfig, z_dim_of
+from limner.core.undrawn import without_memory
+from limner.engine import RunConfig, Update
+from limner.engine.controllers import Growth
+from limner.objectives import GradientPenalty
+from limner.presets.costs import Cost
+
+NUM_FEW, NUM_MANY = 2, 4  # images; what grows between them belongs to the images
+NUM_TIMES = 200  # at which a growing pair is looked at
+BACKWARD = 2  # forwards that a backward costs: one to the inputs, one to the weights
+
+
+class Forward(NamedTuple):
+    """Of one image: operations, and bytes that its backward needs."""
+
+    operations: float
+    bytes: float
+
+
+class Pair(NamedTuple):
+    """Both networks' forwards."""
+
+    g: Forward
+    d: Forward
+
+
+def cost_of(config: RunConfig, labels: str | None = None) -> Cost:
+    """Count a config, on one device, as it stands.
+
+    Where data decide channels or classes, see `sizes_of`. Networks alone are counted: no
+    augmentation, optimizer, scores or sheets.
+
+    Args:
+        labels: instead of the config's own words on them.
+    """
+    sizes = sizes_of(config)
+    whole = _pair(config, sizes, sizes.image_shape[1])
+    schedule = _schedule(config)
+    side, batch = sizes.image_shape[1], config.batch_size
+    if schedule is not None:
+        batch = schedule.batch_size(side, batch)
+    activations = max(_bytes(update, whole, batch) for update in config.updates)
+    return Cost(
+        side=side,
+        labels=labels or config.data.prepared_labels,
+        num_parameters=sizes.num_generator + sizes.num_discriminator,
+        memory=round((sizes.memory + activations) / 2**30, 3),
+        petaflops=float(f"{_operations(config, sizes, whole, schedule) / 1e15:.4g}"),
+    )
+
+
+def _schedule(config: RunConfig) -> GrowthSchedule | None:
+    found = [part.schedule for part in config.controllers if isinstance(part, Growth)]
+    return found[0] if found else None
+
+
+def _operations(
+    config: RunConfig, sizes: Sizes, whole: Pair, schedule: GrowthSchedule | None
+) -> float:
+    """Of the whole training."""
+    if schedule is None or config.kimg is None:
+        images = _images(config)
+        return images * sum(_an_image(update, whole) for update in config.updates)
+    side, total = sizes.image_shape[1], config.kimg * 1000
+    pairs: dict[int, Pair] = {}
+    summed = 0.0
+    for time in range(NUM_TIMES):
+        nimg = round((time + 0.5) / NUM_TIMES * total)
+        at = schedule.resolution(schedule.lod(nimg, side), side)
+        if at not in pairs:
+            pairs[at] = _pair(config, sizes, at)
+        summed += sum(_an_image(update, pairs[at]) for update in config.updates)
+    return summed / NUM_TIMES * total * config.batch_size / config.images_per_step()
+
+
+def _images(config: RunConfig) -> float:
+    """How often an update without repeats, accumulation or rests sees an image."""
+    if config.steps is not None:
+        return config.steps * config.batch_size
+    assert config.kimg is not None
+    return config.kimg * 1000 * config.batch_size / config.images_per_step()
+
+
+def _shares(update: Update) -> tuple[bool, bool, int, int, bool]:
+    """Whether it looks at reals and at fakes, whose images it differentiates by, mixes."""
+    terms = update.terms
+    return (
+        any("real" in term.reads for term in terms),
+        any({"fake", "styles"} & set(term.reads) for term in terms),
+        int(any(term.real_grad for term in terms)),
+        int(any(term.fake_grad for term in terms)),
+        any(isinstance(term, GradientPenalty) for term in terms),
+    )
+
+
+def _an_image(update: Update, pair: Pair) -> float:
+    """Operations of an update for each image of its batch, over all steps on average."""
+    reals, fakes, by_reals, by_fakes, mixes = _shares(update)
+    g, d = pair.g.operations, pair.d.operations
+    once = 1 + BACKWARD
+    if update.player == "d":
+        # A gradient by images is a half backward, and its own backward costs all of it twice.
+        of_reals = reals * d * once * (1 + by_reals)
+        of_fakes = fakes * (g + d * once * (1 + by_fakes))
+        count = of_reals + of_fakes + mixes * 2 * d * once
+    elif any("styles" in term.reads for term in update.terms):
+        count = 2 * g * once  # the path length differentiates by styles
+    else:
+        count = fakes * (g * once + 2 * d) + reals * d
+    share = update.latent_share if not reals else 1.0
+    return count * share * update.repeats * update.accumulate / update.every
+
+
+def _bytes(update: Update, pair: Pair, batch: int) -> float:
+    """Held at once for the backward of one micro-batch."""
+    reals, fakes, by_reals, by_fakes, mixes = _shares(update)
+    num = update.num_latents or batch
+    if update.player == "g":
+        paths = any("styles" in term.reads for term in update.terms)
+        judged = 0 if paths else pair.d.bytes
+        return (pair.g.bytes * (1 + paths) + judged) * num * update.latent_share
+    of_reals = reals * (1 + by_reals) * batch
+    of_fakes = fakes * (1 + by_fakes) * num
+    return pair.d.bytes * (of_reals + of_fakes + 2 * mixes * batch)
+
+
+def _pair(config: RunConfig, sizes: Sizes, side: int) -> Pair:
+    shape = (sizes.image_shape[0], side, side)
+    return _counted(config.generator, config.discriminator, shape, sizes.num_classes)
+
+
+@cache
+def _counted(
+    generator: NetworkConfig,
+    discriminator: NetworkConfig,
+    shape: tuple[int, int, int],
+    num_classes: int,
+) -> Pair:
+    with without_memory():
+        g, d = (part.build(shape, num_classes) for part in (generator, discriminator))
+    z_dim = z_dim_of(g)
+
+    def inputs(num: int) -> tuple[Tensor, Tensor | None]:
+        y = torch.zeros(num, dtype=torch.int64, device="meta") if num_classes else None
+        return torch.zeros(num, z_dim, device="meta"), y
+
+    def judged(num: int) -> tuple[Tensor, Tensor | None]:
+        images = torch.zeros(num, *shape, device="meta", requires_grad=True)
+        return images, inputs(num)[1]
+
+    return Pair(_forward(g, inputs), _forward(d, judged))
+
+
+def _forward(network: nn.Module, inputs: Callable[[int], tuple[Any, ...]]) -> Forward:
+    few, many = (_measured(network, inputs(num)) for num in (NUM_FEW, NUM_MANY))
+    between = NUM_MANY - NUM_FEW
+    return Forward((many.operations - few.operations) / between, (many.bytes - few.bytes) / between)
+
+
+def _measured(network: nn.Module, inputs: tuple[Any, ...]) -> Forward:
+    with FlopCounterMode(display=False) as counter, _saved() as bytes_of:
+        network(*inputs)
+    return Forward(counter.get_total_flops(), sum(bytes_of.values()))
+
+
+@contextmanager
+def _saved() -> Iterator[dict[int, int]]:
+    """Bytes of each storage that is kept for a backward within."""
+    found: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        found[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield found

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from limner.api.importing import format_named
 from limner.checkpoints.exporters import EXPORTERS
 from limner.checkpoints.foreign import Exporter, Training
-from limner.core.undrawn import without_memory
 
 if TYPE_CHECKING:
     from limner.checkpoints import ModelRecord
@@ -64,6 +63,7 @@ def _training_of(spec: str, record: "ModelRecord") -> Training | None:
 
 
 def _parameter_names(network: "NetworkConfig", record: "ModelRecord") -> list[str]:
+    from limner.core.undrawn import without_memory
 
     with without_memory():
         module = network.build(record.config.image_shape, record.config.num_classes)

@@ -64,10 +64,11 @@ def test_a_model_with_classes_is_scored_against_pictures_without(limner, tiny_ru
     (result,) = json.loads(answer.out)["results"]
     assert (result["num"], result["num_real"]) == (20, 20)
     assert "warning" not in answer.err
-    words = ("--metrics", "fid,accuracy", *FAST)
-    answer = limner("evaluate", tiny_run, "--data", places / "gray", *words)
-    assert answer.code == 1
-    assert "metric 'accuracy' needs data with classes" in answer.err
+    words = ("--metrics", "fid,accuracy", "--num", 20, *FAST)
+    answer = limner("evaluate", tiny_run, "--data", places / "gray", *words, "--json")
+    assert answer.code == 0
+    assert [entry["metric"] for entry in json.loads(answer.out)["results"]] == ["fid"]
+    assert "metric 'accuracy' needs data with classes; it is left out" in answer.err
 
 
 def test_against_other_classes_labels_are_not_used_and_a_line_says_so(limner, tiny_run, places):

@@ -320,7 +320,7 @@ def test_the_inception_score_of_fewer_classes_is_lower(real, everything, digits,
     some = labels < 5
     (half,) = score(real, images[some], labels[some], ["is"])
     assert 0.4 < half.value / whole.value < 0.65
-    with pytest.raises(LimnerError, match="10 splits of 9 images"):
+    with pytest.raises(LimnerError, match="needs 10 generated images, and there are 9"):
         score(real, images[:9], labels[:9], ["is"])
     for extractor in (None, "random-conv"):
         with pytest.raises(LimnerError, match="needs a classifier"):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,7 +96,7 @@ class Curve:
 
     Attributes:
         points: {"truncation", "saturated", "results": as `limner evaluate` gives them}.
-        first: the results of the first point; names, floors and origins are those of all.
+        first: the results of the first point with most; names, floors, origins are those of all.
         strip: uint8 [rows x columns, H, W, C], a row a seed, a column one of `strip_truncations`.
     """
 
@@ -174,7 +175,7 @@ def truncation_curve(
                 columns.append(_strip_column(model, options, truncation))
         on_point(done + 1, len(options.truncations))
     strip = np.stack(columns, axis=1)
-    return Curve(points, results[0], strip.reshape(-1, *strip.shape[2:]), shown)
+    return Curve(points, max(results, key=len), strip.reshape(-1, *strip.shape[2:]), shown)
 
 
 def _standing(model: Model, options: CurveOptions, truncation: float) -> Statistics:
@@ -258,11 +259,12 @@ def figures(curve: Curve) -> dict[str, list[float]]:
         "truncation": [point["truncation"] for point in curve.points],
         "saturated": [point["saturated"] for point in curve.points],
     }
-    for i, result in enumerate(curve.points[0]["results"]):
-        columns[result["name"]] = [point["results"][i]["value"] for point in curve.points]
-        if result["std"] is not None:
-            deviations = [point["results"][i]["std"] for point in curve.points]
-            columns[f"{result['name']}-std"] = deviations
+    by_name = [{each["name"]: each for each in point["results"]} for point in curve.points]
+    for result in curve.first:
+        found = [results.get(result.name, {}) for results in by_name]  # without what was left out
+        columns[result.name] = [each.get("value", math.nan) for each in found]
+        if result.std is not None:
+            columns[f"{result.name}-std"] = [each.get("std", math.nan) for each in found]
     return columns
 
 

@@ -39,6 +39,7 @@ from limner.metrics import (
 )
 from limner.metrics.arrays import ArrayData, ImageSet
 from limner.metrics.features.base import CPU, images_at
+from limner.metrics.needs import settled
 from limner.metrics.streams import Wanted, read
 from limner.sampling import Model, StandingPlan, load, save_png, sheet
 
@@ -69,7 +70,12 @@ class Asked:
 
 
 class Judge:
-    """One reference, before which model after model is scored."""
+    """One reference, before which model after model is scored.
+
+    Attributes:
+        metrics: those asked for that the data can have.
+        left_out: a line about each that could not be had, or has no floor -> its name, or several.
+    """
 
     def __init__(self, data: PreparedData | None, asked: Asked, image_shape: tuple[int, int, int]):
         """Check the metrics; real images are read when they are first needed.
@@ -79,28 +85,34 @@ class Judge:
             image_shape: of the generated images.
 
         Raises:
-            LimnerError: neither data nor statistics, or a metric that they do not suffice for.
+            LimnerError: neither data nor statistics, or no metric that they suffice for.
         """
         if data is None and asked.statistics is None:
             raise LimnerError("give real pictures: --data, or their --statistics")
         self.asked = asked
+        self.left_out: dict[str, str] = {}
         real: ImageSet = no_images(image_shape) if data is None else data
-        check_metrics(asked.metrics, real, asked.features)
+        reasons: dict[str, str] = {}
         for name in asked.metrics:
             metric = find_metric(name)
             if data is None and not (metric.takes_moments or metric.alone):
-                raise LimnerError(f"metric '{name}' needs real pictures: give --data, too")
+                reasons[name] = f"metric '{name}' needs real pictures: give --data, too"
+        possible = settled(asked.metrics, reasons, self._tell)
+        self.metrics = check_metrics(possible, real, asked.features, self._tell)
         given = None if asked.statistics is None else read_moments(asked.statistics)
         self.reference = Reference(
             real, asked.features, asked.seed, moments=given, device=asked.device
         )
+
+    def _tell(self, metrics: str, line: str) -> None:
+        self.left_out[line] = metrics
 
     @property
     def num(self) -> int:
         """Generated images."""
         if self.asked.num is not None:
             return self.asked.num
-        usual = min((find_metric(name).num_usual for name in self.asked.metrics), default=10_000)
+        usual = min((find_metric(name).num_usual for name in self.metrics), default=10_000)
         return min(len(self.reference) or usual, usual)
 
     def stream_of(self, model: Model) -> tuple[ImageStream, Tensor | None]:
@@ -109,8 +121,8 @@ class Judge:
         return sample(self.num, self.asked.seed)
 
     def score(self, images: Tensor | ImageStream, labels: Tensor | None) -> list[Result]:
-        """See `limner.metrics.score`."""
-        return score(self.reference, images, labels, self.asked.metrics)
+        """See `limner.metrics.score`; what it tells goes to `left_out`."""
+        return score(self.reference, images, labels, self.metrics, self._tell)
 
     def write_statistics(self, path: str | Path) -> dict[str, Any]:
         """Mean and covariance of the features of all real images, as an .npz of mu and sigma, and

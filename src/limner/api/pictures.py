@@ -2,11 +2,14 @@
 
 import math
 import tempfile
+import warnings
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from limner.core.errors import DataError, LimnerError
 from limner.data import Item, PreparedData
@@ -18,6 +21,9 @@ from limner.data.sources.arrays import ArrayFile
 from limner.formats.npy import read_npy_header
 from limner.formats.zips import opened, problems_as
 
+# What PNGs of limner say of the state that made them.
+ORIGIN = ("model_sha256", "step", "truncation", "truncation_mode", "truncation_cutoff")
+MOST_SHOWN = 4  # states
 BYTES_IN_MEMORY = 1 << 28  # more lie in a file that goes with the process
 
 
@@ -39,7 +45,8 @@ class Pictures:
 def read_pictures(
     place: str | Path, num: int | None = None, progress: Progress = lambda done, total: None
 ) -> Pictures:
-    """Pictures of a folder, zip, .npz or prepared directory, all of one size, none resized.
+    """Pictures of a folder, zip, .npz or prepared directory, all of one size, none resized; a
+    warning where they say themselves that several models or states made them.
 
     Args:
         num: so many, spread evenly over all; None takes all.
@@ -99,10 +106,12 @@ def _spread(total: int, num: int | None, path: Path) -> list[int]:
     return [i * total // num for i in range(num)]
 
 
-def _decoded(item: Item, path: Path) -> np.ndarray:
-    """uint8 [H, W, C] with the picture's own size."""
+def _decoded(item: Item, path: Path, origins: Counter[str]) -> np.ndarray:
+    """uint8 [H, W, C] with the picture's own size; what made it is counted."""
     try:
-        picture = to_eight_bits(item.open())
+        picture = item.open()
+        origins[_origin(picture)] += 1
+        picture = to_eight_bits(picture)
     except DECODE_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise LimnerError(f"{path}: {item.name} cannot be read ({reason}); remove it") from None
@@ -123,8 +132,9 @@ def _in_one_form(
     """One array, on the disk where it is large, and the labels that there are; gray pictures among
     colored ones get three equal channels."""
     pixels, first, labels = None, "", []
+    origins: Counter[str] = Counter()
     for i, item in enumerate(items):
-        picture = _decoded(item, path)
+        picture = _decoded(item, path, origins)
         if pixels is None:
             pixels, first = _room(num, picture.shape), item.name
         size, channels = pixels.shape[1:3], pixels.shape[3]
@@ -145,7 +155,21 @@ def _in_one_form(
             labels.append(item.label)
         progress(i + 1, num)
     assert pixels is not None
+    if len(origins) > 1:
+        parts = [f"{count} of {origin}" for origin, count in origins.most_common(MOST_SHOWN)]
+        warnings.warn(
+            f"{path}: its pictures are of {len(origins)} states, {', '.join(parts)}; a score of "
+            "all is one of none of them",
+            stacklevel=2,
+        )
     return pixels, labels
+
+
+def _origin(picture: Image.Image | np.ndarray) -> str:
+    """The state that a picture says it is of."""
+    text = {} if isinstance(picture, np.ndarray) else picture.info
+    found = {key: str(text[key])[:12] for key in ORIGIN if key in text}
+    return " ".join(f"{key} {value}" for key, value in found.items()) or "no state that is told"
 
 
 def _room(num: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from limner.api.begun import check_same_run, set_aside
+from limner.api.configs import named_data
 from limner.api.notebooks import TrainingCell, in_notebook
 from limner.api.scoring import evaluation_sampler
 from limner.api.screen import tell
@@ -126,7 +127,7 @@ class TrainedRun:
 
 def train(
     config: RunConfig,
-    data: str | Path = "digits",
+    data: str | Path | None = None,
     run: str | Path | None = None,
     options: TrainOptions | None = None,
     *,
@@ -137,7 +138,8 @@ def train(
 
     Args:
         config: a preset's RunConfig, or one of your own.
-        data: built-in name, prepared directory, or any source that `limner data prepare` takes.
+        data: built-in name, prepared directory, or any source that `limner data prepare` takes;
+            may be left out with a preset of the built-in digits.
         run: the run directory; runs/NAME by default.
         on_log, on_sample: those of the options, without writing options: called with each record
             of log.jsonl, and with (step, sheet of samples); the sheet's `filename` is its file.
@@ -156,6 +158,7 @@ def train(
     options = options or TrainOptions()
     given = {"on_log": on_log, "on_sample": on_sample}
     options = dataclasses.replace(options, **{name: hook for name, hook in given.items() if hook})
+    data = named_data(config.name, data)
     if options.num_workers < 0:
         raise ConfigError(f"workers: {options.num_workers} is negative; give 0 or more")
     if options.worker_timeout <= 0:
@@ -217,11 +220,13 @@ class _Training:
         self.config = resolved(config, self.data)
         self._sheets = RunSheets(self.config, self.data)
         self._features: Any = None
-        self._lost: list[str] = []  # lines about files of the run that were missing
+        # Lines about files of the run that were missing, and about scores.
+        self._lost: list[str] = []
+        self._note: Notice | None = None
         if config.metrics:  # now, not after hours of training
             from limner.metrics import check_metrics, make_extractor
 
-            check_metrics(config.metrics, self.data, config.features)
+            check_metrics(config.metrics, self.data, config.features, self._tell)
             if config.features is not None:
                 self._features = make_extractor(config.features, self.data, device)
 
@@ -246,6 +251,7 @@ class _Training:
             worker_timeout=self.options.worker_timeout,
         )
         began_at = self._take_state(fit)
+        self._note = fit.note
         tell(fit, self.data, self.options.choices)
         tracker = self._tracker(began_at)
         try:
@@ -394,14 +400,30 @@ class _Training:
         from limner.metrics import make_evaluator
 
         names, num = list(self.config.metrics), self.config.num_evaluate
-        return make_evaluator(self.data, names, num, self._features, device=self.device)
+        return make_evaluator(
+            self.data, names, num, self._features, device=self.device, tell=self._tell
+        )
+
+    def _tell(self, metrics: str, line: str) -> None:
+        """What is said of scores, once."""
+        if line in self._lost:
+            return
+        self._lost.append(line)
+        if self._note is not None:
+            self._note("warning", line)
 
     def _evaluate(self, generator: nn.Module) -> list[dict[str, Any]]:
         passes, batch_size = self.config.standing_passes, max(self.config.batch_size, 2)
         standing = StandingPlan(passes, batch_size) if passes else None
         data = self.data
         sample = evaluation_sampler(generator, data.num_classes, standing, data.label_rows)
-        return [encode(result) for result in self._evaluator(sample)]
+        from limner.metrics import NoScores
+
+        try:
+            return [encode(result) for result in self._evaluator(sample)]
+        except NoScores as error:  # training goes on without
+            self._tell("", str(error))
+            return []
 
     # --- the end -----------------------------------------------------------
 

@@ -16,7 +16,6 @@ from limner.cli.progress import Counter
 from limner.core.errors import LimnerError
 
 if TYPE_CHECKING:
-    from limner.api import Result
     from limner.api.judging import Asked, Outcome
 
 EXAMPLE = "limner evaluate runs/digits --data digits --metrics fid,prdc --json"
@@ -116,7 +115,7 @@ def main(argv: Sequence[str]) -> int:
                 _write_files(options, outcome, facts)
             finally:  # the scores are told even where a file cannot be written
                 if is_first:
-                    _tell(options, outcome.by_step, facts)
+                    _tell(options, outcome, facts)
         distributed.barrier()
     finally:
         distributed.stop()
@@ -185,11 +184,14 @@ def _title(options: Evaluate) -> str:
     return f"{options.model} against {options.data or options.statistics}"
 
 
-def _tell(options: Evaluate, by_step: "dict[int, list[Result]]", facts: dict[str, Any]) -> None:
+def _tell(options: Evaluate, outcome: "Outcome", facts: dict[str, Any]) -> None:
     """Notes on stderr, and the table or the JSON."""
-    lines = scores.say_notes(by_step.get(max(by_step, default=0), []), "evaluate")
+    by_step, left_out = outcome.by_step, outcome.judge.left_out
+    newest = by_step.get(max(by_step, default=0), [])
+    lines = scores.say_notes(newest, "evaluate", left_out)
     if options.json:
-        print(json.dumps(scores.as_json(by_step, options.all, lines) | facts))
+        told = [{"metric": metric, "reason": line} for line, metric in left_out.items()]
+        print(json.dumps(scores.as_json(by_step, options.all, lines) | {"left_out": told} | facts))
     else:
         scores.show(by_step, options.all, _title(options))
         for name, fact in facts.items():

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from limner.cli.loading import load_model
+from limner.cli.loading import load_model, warnings_as_lines
 from limner.cli.parsing import parse
 from limner.cli.progress import Counter
 from limner.core.grids import is_grid
@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     asked = SampleOptions(**{name: getattr(options, name) for name in names})
     kind_of_output(options.out, asked)  # before the model is loaded
     model = load_model(options.model, options.device, options.module, "sample")
-    with Counter("sampling", quiet=options.json) as counter:
+    with warnings_as_lines("sample"), Counter("sampling", quiet=options.json) as counter:
         plan = save_samples(model, options.out, asked, counter)
     facts = {
         "out": options.out,

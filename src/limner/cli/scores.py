@@ -1,7 +1,7 @@
 """Scores as a table, as JSON and as a plot."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,11 +39,11 @@ def metric_names(text: str, modules: Sequence[str]) -> list[str]:
     return names
 
 
-def say_notes(results: "list[Result]", command: str) -> list[str]:
-    """What a reader must know besides the figures, as lines on stderr; the lines."""
+def say_notes(results: "list[Result]", command: str, more: Iterable[str] = ()) -> list[str]:
+    """What a reader must know besides the figures, after `more`, as lines on stderr; the lines."""
     from limner.api import notes
 
-    lines = notes(results)
+    lines = [*more, *notes(results)]
     for line in lines:
         print(f"limner {command}: note: {line}", file=sys.stderr)
     return lines
@@ -113,13 +113,12 @@ def _table_along(by_step: "dict[int, list[Result]]", title: str) -> Any:
 
     best, table = best_steps(by_step), Table(title=title, title_justify="left")
     table.add_column("step", justify="right")
-    first = next(iter(by_step.values()))
+    first = max(by_step.values(), key=len)
     for result in first:
         table.add_column(result.name, justify="right")
     for step, results in sorted(by_step.items()):
-        marks = ["*" if best[result.name] == step else " " for result in results]
-        cells = [shown(r.value) + mark for r, mark in zip(results, marks, strict=True)]
-        table.add_row(f"{step:,}", *cells)
+        cells = {r.name: shown(r.value) + (" *"[best[r.name] == step]) for r in results}
+        table.add_row(f"{step:,}", *(cells.get(result.name, "") for result in first))
     table.add_section()
     table.add_row("floor", *(shown(result.floor) + " " for result in first))
     return table

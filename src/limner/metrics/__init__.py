@@ -30,6 +30,7 @@ from limner.metrics.kernel import Kid, gaussian_kernel, kernel_distance, polynom
 from limner.metrics.modes import Modes, ModesKl, modes_and_divergence
 from limner.metrics.moments_file import Moments, features_id, read_moments, write_moments
 from limner.metrics.ms_ssim import MsSsim, mean_ms_ssim, ms_ssim
+from limner.metrics.needs import NoScores
 from limner.metrics.neighbours import (
     Cas,
     Manifold,
@@ -75,6 +76,7 @@ __all__ = [
     "Manifold",
     "Metric",
     "Moments",
+    "NoScores",
     "Real",
     "Reference",
     "Result",

@@ -14,6 +14,13 @@ from limner.core.streams import stream
 Reads = Literal["features", "logits", "classes", "modes", "pixels", "images", "paths"]
 
 
+# Why images may lie nearer to the real ones than other real ones do.
+NEARER = (
+    "the floor is of fewer images, of halves of the real ones; or these are the real ones, or "
+    "copies of them, which --neighbours shows"
+)
+
+
 class Result(Config, frozen=True, kw_only=True):
     """One figure, with what is needed to know which figure it is.
 
@@ -180,7 +187,9 @@ class Metric:
         num_usual: generated images where no number is asked for.
         num_published: images a side of the published figures, where fewer give another value.
         advice: what to do with fewer.
-        side_min: shorter images than these pixels are refused.
+        side_min: of images with shorter sides, in pixels, it cannot be had.
+        num_min: nor of fewer images a side.
+        under_floor: what a figure that is better than its floor may mean; None where it means well.
     """
 
     figures: ClassVar[tuple[str, ...]]
@@ -198,6 +207,8 @@ class Metric:
     num_published: ClassVar[int | None] = None
     advice: ClassVar[str] = "compare equal numbers only"
     side_min: ClassVar[int] = 1
+    num_min: ClassVar[int] = 1
+    under_floor: ClassVar[str | None] = None
 
     def compare(self, fake: Any, real: Any) -> Mapping[str, Figure]:
         """The figures by name, from what `begin` and `of_real` began; `real` is None for a metric
@@ -216,6 +227,14 @@ class Metric:
     def of_real(self, real: Real) -> Any:
         """What `compare` is given of the real side, of which there are no more than `num_used`."""
         return fed(self.begin(real), real.rows())
+
+    def lacks(self, fake: Side, real: Side | None) -> str | None:
+        """What is missing for a figure, as "10 generated images, and there are 6"; None: nothing.
+        `real` is None for a metric that looks at the generated images alone."""
+        for name, side in (("generated", fake), ("real", real)):
+            if side is not None and side.num < self.num_min:
+                return f"{self.num_min} {name} images, and there are {side.num}"
+        return None
 
     def known_floors(self, reference: Any) -> Mapping[str, float] | None:
         """Floors that are no halves of the real images against each other, from their `Reference`;

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from limner.core.errors import LimnerError
 from limner.metrics.arrays import ArrayData
-from limner.metrics.base import Figure, Metric, Rows
+from limner.metrics.base import NEARER, Figure, Metric, Rows, Side
 from limner.metrics.features.base import in_batches
 from limner.metrics.features.classifier import ClassifierSettings, fitted_network
 from limner.metrics.frechet import frechet_distance
@@ -75,6 +75,25 @@ class IntraFid(Metric):
     needs_labels = True
     named_by_features = True
     inception_name = "intra-fid"
+    under_floor = NEARER
+
+    def lacks(self, fake: Side, real: Side | None) -> str | None:
+        assert real is not None
+        assert real.labels is not None
+        assert fake.labels is not None
+        counts = real.labels.bincount(minlength=real.num_classes)
+        counted = (counts >= NUM_IN_CLASS_MIN).nonzero()[:, 0]
+        if not len(counted):
+            most = int(counts.max())
+            return f"{NUM_IN_CLASS_MIN} real images of a class, and the most of one are {most}"
+        made = fake.labels.bincount(minlength=real.num_classes)[counted]
+        if int(made.min()) >= NUM_IN_CLASS_MIN:
+            return None
+        return (
+            f"{NUM_IN_CLASS_MIN} generated images of each class, "
+            f"{NUM_IN_CLASS_MIN * real.num_classes} in even shares, and of class "
+            f"{int(counted[made.argmin()])} there are {int(made.min())}"
+        )
 
     def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
         distance = intra_class_distance(fake.rows, fake.labels, real.rows, real.labels)

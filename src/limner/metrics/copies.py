@@ -55,6 +55,7 @@ class Copies(Metric):
     figures = ("copies",)
     higher_is_better = False
     num_max = NUM_IN_FEATURES_MAX
+    num_min = 2
 
     def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
         return {"copies": Figure(share_of_copies(real.rows, fake.rows))}

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Int, UInt8
@@ -10,18 +10,18 @@ from torch import Tensor
 
 from limner.core import distributed
 from limner.core.errors import LimnerError
-from limner.metrics.arrays import ImageSet, num_single_classes
-from limner.metrics.base import Accumulator, Metric, Result, fed
+from limner.metrics.arrays import ImageSet
+from limner.metrics.base import Accumulator, Figure, Metric, Result, fed
 from limner.metrics.features import Extractor, default_features
 from limner.metrics.features.base import CPU, PIXELS_MAX
 from limner.metrics.moments_file import Moments
 from limner.metrics.named import named
-from limner.metrics.path_length import check_paths, paths_of
+from limner.metrics.needs import Tell, lacking, lacking_of_data, settled, together, warn
+from limner.metrics.path_length import paths_of
 from limner.metrics.reading import accumulated
 from limner.metrics.reference import Reference
 from limner.metrics.streams import ImageStream, as_stream
 
-OWN_CLASSES = ("classifier", "random-conv", "pixels")  # they know no others than the data's
 INCEPTION = "inception"  # the network of 2015 with the published weights, and nothing else
 
 Images = UInt8[Tensor, "n c h w"] | ImageStream
@@ -42,6 +42,8 @@ def evaluate_images(
 ) -> list[Result]:
     """Score generated images against a data set, each figure with its real-against-real floor.
 
+    A score that cannot be had is left out with a warning, and does not take the others along.
+
     Args:
         fake_images: of the data's shape.
         fake_labels: the classes that were asked for; None for unconditional images.
@@ -54,9 +56,9 @@ def evaluate_images(
         one Result a figure, in the order of `metrics`.
 
     Raises:
-        LimnerError: an unknown metric, one that lacks labels, images that do not fit the data.
+        LimnerError: an unknown metric, none that can be had, images that do not fit the data.
     """
-    check_metrics(metrics, data, extractor)
+    metrics = check_metrics(metrics, data, extractor)
     reference = Reference(data, extractor, seed, held_out, moments)
     return score(reference, fake_images, fake_labels, metrics)
 
@@ -68,14 +70,16 @@ def make_evaluator(
     extractor: str | Extractor | None = None,
     seed: int = 0,
     device: torch.device = CPU,
+    tell: Tell = warn,
 ) -> Evaluator:
     """An evaluator for many calls: names are checked now, real images are read at the first call.
+    What cannot be had is told and left out.
 
     It is called with `sample(num, seed) -> (images, labels or None)`, whose labels take all classes
     equally often, and returns what `evaluate_images` does. `device` is where pretrained features
     are computed.
     """
-    check_metrics(metrics, data, extractor)
+    possible = check_metrics(metrics, data, extractor, tell)
     if num < 2:
         raise LimnerError(f"{num} generated images are too few for any score; give 2")
     reference = functools.cache(lambda: Reference(data, extractor, seed, device=device))
@@ -84,59 +88,76 @@ def make_evaluator(
         with distributed.apart():
             images, labels = sample(num, seed)
             against = reference()
-        return score(against, images, labels, metrics)
+        return score(against, images, labels, possible, tell)
 
     return evaluator
 
 
 def score(
-    reference: Reference, images: Images, labels: Classes | None, metrics: Sequence[str]
+    reference: Reference,
+    images: Images,
+    labels: Classes | None,
+    metrics: Sequence[str],
+    tell: Tell = warn,
 ) -> list[Result]:
     """`evaluate_images` for a reference that is there already.
 
     Images are looked at once, part by part. With several processes each takes its share of the
     parts, the first has the results, and the others an empty list.
+
+    Raises:
+        NoScores: none can be had; else each that cannot is told, and one without a floor.
     """
     _check_images(images, labels, reference.data)
     stream = as_stream(images)
     labels = None if labels is None else labels.cpu()
     found = {name: find_metric(name) for name in metrics}
-    for name, metric in found.items():
-        real_lacks = reference.labels is None and not metric.alone
-        if metric.needs_labels and (labels is None or real_lacks):
-            side = "generated" if labels is None else "real"
-            raise LimnerError(f"metric '{name}' needs labels of the {side} images; leave it out")
-        if metric.reads == "logits":
-            _check_logits(name, reference)
-        if metric.reads == "paths":
-            check_paths(stream, reference)
-    kept = accumulated(stream, labels, reference, found)
+    lacks = {name: lacking(name, m, reference, stream, labels) for name, m in found.items()}
+    reasons = {name: lack for name, lack in lacks.items() if lack}
+    possible = {name: m for name, m in found.items() if name not in reasons}
+    kept, failed = accumulated(stream, labels, reference, possible) if possible else ({}, {})
     if distributed.rank() != 0:
+        settled(metrics, reasons | together(failed), lambda metrics, line: None)
         return []
+    results = []
     with distributed.alone():
-        results = []
-        for name, metric in found.items():
-            fake = kept[name]
-            if metric.reads == "paths":
-                num = metric.num_used(stream.num, stream.num)
-                fed(fake, paths_of(stream, reference, num))
-            results += _results(reference, name, metric, fake, stream.num)
+        for name in (name for name in possible if name not in failed):
+            try:
+                results += _results_of(reference, name, found[name], kept[name], stream, tell)
+            except LimnerError as error:
+                failed[name] = str(error)
+    settled(metrics, reasons | together(failed), tell)
     return results
 
 
-def _check_logits(name: str, reference: Reference) -> None:
-    knows_classes = hasattr(reference.extractor, "logits")
-    if not knows_classes and num_single_classes(reference.data) < 2:
-        raise LimnerError(
-            f"metric '{name}' needs a classifier: features '{reference.extractor.name}' have no "
-            "logits and the data no classes; take other features, or leave it out"
-        )
+def _results_of(
+    reference: Reference,
+    name: str,
+    metric: Metric,
+    fake: Accumulator,
+    stream: ImageStream,
+    tell: Tell,
+) -> list[Result]:
+    if metric.reads == "paths":
+        num = metric.num_used(stream.num, stream.num)
+        fed(fake, paths_of(stream, reference, num))
+    figures = reference.compare(metric, fake, stream.num)
+    floors: Mapping[str, float] = {}
+    try:
+        floors = reference.floors(name, metric, stream.num)
+    except LimnerError as error:
+        tell(name, f"metric '{name}' has no floor: {error}")
+    return _results(reference, name, metric, figures, floors, stream.num)
 
 
 def _results(
-    reference: Reference, name: str, metric: Metric, fake: Accumulator, num: int
+    reference: Reference,
+    name: str,
+    metric: Metric,
+    figures: Mapping[str, Figure],
+    floors: Mapping[str, float],
+    num: int,
 ) -> list[Result]:
-    floors = reference.floors(name, metric, num)
     used = reference.used_by(metric.reads)
     moments = reference.moments_for(metric)
     num_real = 0 if metric.alone or moments is not None else len(reference)
@@ -159,7 +180,7 @@ def _results(
             data_sha256=reference.real.sha256 if moments is None else moments.sha256,
             higher_is_better=metric.higher_is_better,
         )
-        for key, figure in reference.compare(metric, fake, num).items()
+        for key, figure in figures.items()
     ]
 
 
@@ -191,30 +212,20 @@ def find_metric(name: str) -> Metric:
 
 
 def check_metrics(
-    names: Sequence[str], data: ImageSet, extractor: str | Extractor | None = None
-) -> None:
-    """Refuse metrics that are unknown or that the data cannot have with this extractor."""
-    extractor = default_features(data) if extractor is None else extractor
-    for name in names:
-        metric = find_metric(name)
-        num_classes = num_single_classes(data)
-        if metric.needs_labels and data.num_classes > num_classes:
-            raise LimnerError(
-                f"metric '{name}' needs one class an image, and the labels are rows of "
-                f"{data.num_classes} numbers; leave it out"
-            )
-        if (metric.needs_labels or metric.reads == "modes") and num_classes < 2:
-            raise LimnerError(f"metric '{name}' needs data with classes; leave it out")
-        if metric.reads == "logits" and num_classes < 2 and extractor in OWN_CLASSES:
-            raise LimnerError(
-                f"metric '{name}' needs a classifier: data with classes, or an extractor that "
-                "knows classes; leave it out"
-            )
-        if min(data.image_shape[1:]) < metric.side_min:
-            raise LimnerError(
-                f"metric '{name}' needs images of at least {metric.side_min} pixels a side, not "
-                f"{data.image_shape[2]}x{data.image_shape[1]}; leave it out"
-            )
+    names: Sequence[str],
+    data: ImageSet,
+    extractor: str | Extractor | None = None,
+    tell: Tell = warn,
+) -> list[str]:
+    """The metrics that the data can have with this extractor; the others are told.
+
+    Raises:
+        LimnerError: an unknown metric, or none that can be had.
+    """
+    used = default_features(data) if extractor is None else extractor
+    found = {name: find_metric(name) for name in names}
+    lacks = {name: lacking_of_data(name, metric, data, used) for name, metric in found.items()}
+    return settled(names, {name: lack for name, lack in lacks.items() if lack}, tell)
 
 
 def _check_images(images: Tensor | ImageStream, labels: Tensor | None, data: ImageSet) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from limner.core import distributed
 from limner.core.errors import LimnerError
-from limner.metrics.base import Figure, Gaussian, Metric, Real, Rows, Side
+from limner.metrics.base import NEARER, Figure, Gaussian, Metric, Real, Rows, Side
 
 ROWS_PER_BLOCK = 4096
 MIN_IMAGES_A_FEATURE = 2
@@ -204,6 +204,8 @@ class Fid(Metric):
     inception_name = "fid"
     takes_moments = True
     num_published = 10_000
+    num_min = 2
+    under_floor = NEARER
     advice = "give --num 10000, or prefer kid, whose mean does not depend on the number"
 
     def begin(self, side: Side) -> Distribution:

@@ -122,6 +122,7 @@ class InceptionScore(Metric):
     named_by_features = True
     inception_name = "is"
     num_published = 50_000
+    num_min = NUM_SPLITS
 
     def begin(self, side: Side) -> LogitSums:
         return LogitSums(side.num)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from limner.core.errors import LimnerError
-from limner.metrics.base import Figure, Metric, Rows, Side
+from limner.metrics.base import NEARER, Figure, Metric, Rows, Side
 from limner.metrics.frechet import checked_rows
 
 NUM_ROWS_OF_ONE_MATRIX = 4096  # a matrix takes 134 MB
@@ -148,6 +148,8 @@ class Kid(Metric):
     higher_is_better = False
     named_by_features = True
     inception_name = "kid"
+    num_min = 2
+    under_floor = NEARER
 
     def begin(self, side: Side) -> Rows:
         if side.is_real:

@@ -97,6 +97,8 @@ class MsSsim(Metric):
     alone = True
     num_max = NUM_MAX
     num_usual = NUM_MAX
+    num_min = 2
+    under_floor = "pairs of images are less alike than pairs of real ones, as those of noise are"
 
     def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
         # generated images come with their classes in turn: neighbours would never be of one class

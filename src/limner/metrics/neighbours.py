@@ -11,6 +11,7 @@ from limner.metrics.base import Figure, Metric, Rows
 from limner.metrics.frechet import checked
 
 ROWS_PER_BLOCK = 1024
+NUM_NEIGHBOURS = 3
 # images a side: about 20 CPU-seconds for 64 features, 15 for 64 x 64 x 3 pixels
 NUM_IN_FEATURES_MAX, NUM_IN_PIXELS_MAX = 10_000, 5_000
 
@@ -25,7 +26,7 @@ class Manifold(NamedTuple):
 
 
 def precision_recall_density_coverage(
-    real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], k: int = 3
+    real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], k: int = NUM_NEIGHBOURS
 ) -> Manifold:
     """How the balls up to the k-th neighbour of one set hold the other.
 
@@ -126,6 +127,7 @@ class Prdc(Metric):
     figures = Manifold._fields
     higher_is_better = True
     num_max = NUM_IN_FEATURES_MAX
+    num_min = NUM_NEIGHBOURS + 1
     equal_numbers = True
 
     def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:

@@ -148,7 +148,7 @@ def mean_path_length(lengths: Float[Tensor, " n"]) -> tuple[float, float]:
 def check_paths(images: "ImageStream", reference: "Reference") -> None:
     """Refuse, before anything is made, images of no generator and features that read no floats."""
     if images.generate is None:
-        raise LimnerError("metric 'ppl' needs a generator, and these are images; leave it out")
+        raise LimnerError("metric 'ppl' needs a generator, and these are images")
     features_of_floats(reference.extractor)
 
 

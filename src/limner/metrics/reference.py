@@ -20,7 +20,13 @@ from limner.core.files import cache_directory, write_atomically
 from limner.core.streams import stream
 from limner.metrics.arrays import ImageSet, num_single_classes
 from limner.metrics.base import Accumulator, Figure, Metric, Reads, Real, Side, fed
-from limner.metrics.features import Classifier, Extractor, classifier_of, make_extractor
+from limner.metrics.features import (
+    Classifier,
+    Extractor,
+    check_extractor,
+    classifier_of,
+    make_extractor,
+)
 from limner.metrics.features.base import (
     CPU,
     KnowsClasses,
@@ -97,7 +103,12 @@ class Reference:
                 f"held-out images {self.real.image_shape} with {self.real.num_classes} classes do "
                 f"not fit the data, {data.image_shape} with {data.num_classes}"
             )
-        self.extractor = make_extractor(extractor, data, device)
+        self._extractor: Extractor | LimnerError
+        check_extractor(extractor)
+        try:
+            self._extractor = make_extractor(extractor, data, device)
+        except LimnerError as error:  # for those who ask for it: pixels need none
+            self._extractor = error
         self.seed = seed
         if moments is not None and not isinstance(moments, Moments):
             moments = read_moments(moments)
@@ -108,6 +119,13 @@ class Reference:
 
     def __len__(self) -> int:
         return len(self.order)
+
+    @property
+    def extractor(self) -> Extractor:
+        """Whose features are compared; raises LimnerError where it cannot be had."""
+        if isinstance(self._extractor, LimnerError):
+            raise self._extractor
+        return self._extractor
 
     @functools.cached_property
     def labels(self) -> Tensor | None:
@@ -196,12 +214,19 @@ class Reference:
         return self._compare(metric, fake, real)
 
     def floors(self, name: str, metric: Metric, num: int) -> Mapping[str, float]:
-        """A metric's figures for real images against other real images, for `num` generated."""
-        if len(self) < 4:  # a half has to have two
+        """A metric's figures for real images against other real images, for `num` generated; none
+        where there are no real ones.
+
+        Raises:
+            LimnerError: there are too few.
+        """
+        if len(self) == 0:
             return {}
         known = metric.known_floors(self)
         if known is not None:
             return known
+        if len(self) < 4:  # a half has to have two
+            raise self._too_few(metric)
         num = min(num, len(self) // 2)
         file = self.moments_for(metric)
         against = "" if file is None else f" {file.sha256}"
@@ -228,14 +253,23 @@ class Reference:
         beside = len(first) if self.moments_for(metric) is not None else len(second)
         labels = _at(self.labels, first)
         fakes = Side(len(first), beside, self.seed, labels, self.data.num_classes)
-        fake = fed(metric.begin(fakes), rows[first])
         second = second[: metric.num_used(len(second), len(first))]
         real = Real(
-            *(len(second), len(first), self.seed, _at(self.labels, second)),
+            *(len(second), len(first), self.seed, _at(self.labels, second), self.data.num_classes),
             rows=lambda: rows[second],
             gaussian=lambda _: moments_of(rows[second]),
         )
+        alone = metric.alone or self.moments_for(metric) is not None
+        if metric.lacks(fakes, None if alone else real) is not None:
+            raise self._too_few(metric, " of each class" if in_classes else "")
+        fake = fed(metric.begin(fakes), rows[first])
         return self._compare(metric, fake, real)
+
+    def _too_few(self, metric: Metric, of: str = "") -> LimnerError:
+        num = 2 * max(metric.num_min, 2)
+        return LimnerError(
+            f"it is of halves of the real images, needs {num}{of}, and there are {len(self)}"
+        )
 
     def _compare(self, metric: Metric, fake: Accumulator, real: Real) -> Mapping[str, Figure]:
         if metric.alone:
@@ -262,8 +296,10 @@ class Reference:
         return Real(0, 0, rows=lambda: torch.zeros(0), gaussian=gaussian, has_rows=False)
 
     def _check_features(self, moments: Moments | None) -> None:
+        if moments is None or moments.features is None:
+            return
         own = features_id(self.extractor.name, self.extractor.weights_sha256)
-        if moments is None or moments.features in (None, own):
+        if moments.features == own:
             return
         name = moments.features.partition(" ")[0]
         weights = "other weights of " if name == self.extractor.name else ""

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from limner.core.errors import LimnerError
 from limner.core.streams import stream
-from limner.metrics.base import Figure, Metric, Rows
+from limner.metrics.base import NEARER, Figure, Metric, Rows
 
 PATCH_SIDE, NUM_PATCHES = 7, 128  # patches an image and level
 NUM_REPEATS, NUM_DIRECTIONS = 4, 128
@@ -162,6 +162,7 @@ class Swd(Metric):
     num_usual = NUM_MAX
     num_published = NUM_MAX
     side_min = SMALLEST_SIDE
+    under_floor = NEARER
 
     def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
         values = sliced_wasserstein(fake.rows, real.rows, fake.side.seed)

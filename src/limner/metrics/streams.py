@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from limner.core import distributed
+from limner.core.errors import LimnerError
 from limner.metrics.base import Accumulator
 
 IMAGES_PER_PART = 512  # a multiple of the batches of sampling, so that parts change no batch
@@ -94,8 +95,8 @@ class Wanted:
         return True
 
 
-def read(stream: ImageStream, wanted: Sequence[Wanted]) -> None:
-    """Look at each image once and show it to all.
+def read(stream: ImageStream, wanted: Sequence[Wanted]) -> list[str | None]:
+    """Look at each image once and show it to all; for each, why it cannot have its rows, or None.
 
     With several processes each takes every so many-th part and all get everything. As parts are
     those of one process, so are the rows, bit for bit; sums agree to rounding in double precision.
@@ -104,14 +105,23 @@ def read(stream: ImageStream, wanted: Sequence[Wanted]) -> None:
         Interrupted: a process was; then all raise it.
     """
     number, count = distributed.rank(), distributed.world_size()
-    seen = [False] * len(wanted)
+    seen, errors = [False] * len(wanted), dict[int, str]()
     with distributed.apart():
         for place, (begin, end) in enumerate(stream.parts()):
-            if place % count == number and wanted:
-                images = stream.part(begin, end)
-                seen = [want.show(images, begin) or s for want, s in zip(wanted, seen, strict=True)]
-    for want, has_seen in zip(wanted, seen, strict=True):
-        if not has_seen:  # there are fewer parts than processes
+            if place % count != number or len(errors) == len(wanted):
+                continue
+            images = stream.part(begin, end)
+            for i, want in enumerate(wanted):
+                try:
+                    seen[i] |= i not in errors and want.show(images, begin)
+                except LimnerError as error:
+                    errors[i] = str(error)
+    for i, want in enumerate(wanted):
+        if distributed.any_rank(i in errors):
+            errors.setdefault(i, "another process could not read its images")
+            continue
+        if not seen[i]:  # there are fewer parts than processes
             rows = want.rows(stream.part(0, 1)).cpu()
             want.accumulator.add(rows[:0], torch.arange(0))
         want.accumulator.share()
+    return [errors.get(i) for i in range(len(wanted))]

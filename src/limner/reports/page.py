@@ -281,6 +281,9 @@ def _best(entries: list[tuple[int, Mapping[str, Any]]], higher: bool) -> tuple[f
 class _Counted(NamedTuple):
     metric: str
     num: int
+    name: str
+    value: float
+    floor: float | None
 
 
 def _notes(scores: Records) -> list[str]:
@@ -289,7 +292,14 @@ def _notes(scores: Records) -> list[str]:
 
     newest = scores[-1].get("results", []) if scores else []
     known = [r for r in newest if r.get("metric") in METRICS and isinstance(r.get("num"), int)]
-    return notes([_Counted(r["metric"], r["num"]) for r in known])
+    return notes([_Counted(r["metric"], r["num"], str(r.get("name")), *_pair(r)) for r in known])
+
+
+def _pair(result: Mapping[str, Any]) -> tuple[float, float | None]:
+    """Value and floor, as far as they are numbers."""
+    found = (result.get("value"), result.get("floor"))
+    value, floor = (each if isinstance(each, (int, float)) else None for each in found)
+    return math.nan if value is None else value, floor
 
 
 def _history(scores: Records) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Images of a plan, written batch after batch: an .npz, or a folder of PNGs."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,8 +51,17 @@ def write_folder(
     batch_size: int = 64,
     progress: Progress = lambda done, total: None,
 ) -> None:
-    """One PNG an image under its name of `picture_names`, which says where it comes from."""
+    """One PNG an image under its name of `picture_names`, which says where it comes from; a warning
+    where other pictures stay in the folder."""
     names = picture_names(model, plan)
+    written = {folder / name for name in names}
+    others = sum(path not in written for path in folder.rglob("*.png"))
+    if others:
+        warnings.warn(
+            f"{folder}: {others} other pictures lie there, and stay; a score of the folder is of "
+            "all of them",
+            stacklevel=2,
+        )
     done = 0
     for _, images in drawn(model, plan, batch_size, progress):
         for image in images:

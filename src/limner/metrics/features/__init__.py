@@ -74,11 +74,26 @@ def make_extractor(
     return extractor
 
 
+def check_extractor(name: str | Extractor | None) -> None:
+    """Refuse a name that `make_extractor` does not know; whether weights are there is not asked."""
+    if isinstance(name, str) and not (_is_of_library(name) or _is_file(name)):
+        named(name, EXTRACTORS, "features")
+
+
+def _is_of_library(name: str) -> bool:
+    prefix, colon, _ = name.partition(":")
+    return bool(colon) and prefix in LIBRARIES
+
+
+def _is_file(name: str) -> bool:
+    return Path(name).suffix in (*WEIGHTS, ".onnx")
+
+
 def _made(name: str, data: ImageSet) -> Extractor:
-    prefix, colon, rest = name.partition(":")
-    if colon and prefix in LIBRARIES:
+    if _is_of_library(name):
+        prefix, _, rest = name.partition(":")
         return library_model(rest, prefix)
-    if Path(name).suffix in (*WEIGHTS, ".onnx"):
+    if _is_file(name):
         return _from_file(Path(name).expanduser())
     extractor = named(name, EXTRACTORS, "features")(data)
     if not isinstance(extractor, Extractor):
@@ -133,6 +148,7 @@ __all__ = [
     "Extractor",
     "KnowsClasses",
     "RandomConv",
+    "check_extractor",
     "classifier_of",
     "default_features",
     "make_extractor",

@@ -89,7 +89,7 @@ def _table(choices: Iterable[Choice]) -> list[str]:
 
 def _estimate(config: RunConfig, pictures: Pictures, device: torch.device) -> str:
     """One line, from the run's first steps on noise."""
-    classes = len(pictures.class_counts) if config.data.labels == "classes" else 0
+    classes = len(pictures.class_counts) if config.data.labels != "none" else 0
     seconds = seconds_a_step(config, classes, device)
     steps = config.steps or (config.kimg or 0) * 1000 / config.images_per_step()
     return f"  about {_duration(seconds * steps)} of training here, beside scores and pictures"
@@ -98,8 +98,7 @@ def _estimate(config: RunConfig, pictures: Pictures, device: torch.device) -> st
 def seconds_a_step(config: RunConfig, num_classes: int, device: torch.device) -> float:
     """How long a step takes on average, measured on noise over a whole round of lazy updates."""
     num = min(max(update.every for update in config.updates), MOST_TIMED)
-    side = config.data.resolution
-    shape = (config.data.channels or 3, side, side)
+    shape = (config.data.channels or 3, *config.data.size)
     images = torch.randint(256, (config.batch_size, *shape), dtype=torch.uint8)
     places = torch.zeros(config.batch_size, dtype=torch.int64)
     batch = Batch(images, places, places)

@@ -10,7 +10,8 @@ import numpy as np
 
 from limner.core.errors import DataError, LimnerError
 from limner.data import Item, PreparedData
-from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
+from limner.data.decoding import Decoder
+from limner.data.pictures import DECODE_ERRORS, fitted
 from limner.data.prepare import Progress
 from limner.data.prepared import is_prepared
 from limner.data.sources import Listing, find_source
@@ -99,22 +100,17 @@ def _spread(total: int, num: int | None, path: Path) -> list[int]:
     return [i * total // num for i in range(num)]
 
 
-def _decoded(item: Item, path: Path) -> np.ndarray:
+def _decoded(item: Item, path: Path, decode: Decoder) -> np.ndarray:
     """uint8 [H, W, C] with the picture's own size."""
     try:
-        picture = to_eight_bits(item.open())
+        picture = decode(item)
     except DECODE_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise LimnerError(f"{path}: {item.name} cannot be read ({reason}); remove it") from None
     if isinstance(picture, np.ndarray):
         return picture
-    width, height = picture.size
-    if width != height:
-        raise LimnerError(
-            f"{path}: {item.name} is {width}x{height}; pictures are compared as squares, and "
-            "nothing is resized here: bring both sides to one square size by limner data prepare"
-        )
-    return fitted(picture, width, None if picture.mode != "L" else 1, "crop", "nearest")
+    size = (picture.height, picture.width)
+    return fitted(picture, size, None if picture.mode != "L" else 1, "crop", "nearest")
 
 
 def _in_one_form(
@@ -123,8 +119,9 @@ def _in_one_form(
     """One array, on the disk where it is large, and the labels that there are; gray pictures among
     colored ones get three equal channels."""
     pixels, first, labels = None, "", []
+    decode = Decoder(again=lambda: _listing(path).items)
     for i, item in enumerate(items):
-        picture = _decoded(item, path)
+        picture = _decoded(item, path, decode)
         if pixels is None:
             pixels, first = _room(num, picture.shape), item.name
         size, channels = pixels.shape[1:3], pixels.shape[3]

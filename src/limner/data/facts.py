@@ -27,7 +27,7 @@ def facts_of(data: str | os.PathLike[str]) -> Pictures:
     if not isinstance(found, PreparedData):
         return _facts_of_source(found)
     counts = () if found.label_rows is not None else tuple(found.class_counts.tolist())
-    return Pictures(len(found), found.image_shape[1], counts, is_final=True)
+    return Pictures(len(found), min(found.image_shape[1:]), counts, is_final=True)
 
 
 def _facts_of_source(source: Source) -> Pictures:

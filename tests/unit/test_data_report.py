@@ -137,10 +137,10 @@ PLANTED: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "few images": (few, ["few_images"], "only 40 pictures"),
     "one folder": (one_folder, ["one_class"], r"one subfolder \('cat'\)"),
     "one class in the labels": (
-        only_one_labelled, ["one_class", "tiny_classes"], r"one class \('2'\)",
+        only_one_labelled, ["one_class", "empty_classes"], r"2 of 3 classes have no picture: 0, 1",
     ),
     "folders in a class folder": (nested, ["nested_folders"], "such as eel/young"),
-    "splits as classes": (splits, ["nested_folders"], r"'cat' occurs in several \(train, val\)"),
+    "splits as classes": (splits, ["splits", "few_images"], "train alone is read, 30 pictures"),
     "tiny class": (nine_in_a_class, ["tiny_classes"], r"fox \(9\)"),
     "duplicates": (copies, ["duplicates"], "1 exact copies, such as cat/000.bmp and cat/copy.png"),
     "duplicates across classes": (

@@ -65,17 +65,12 @@ def test_a_single_subfolder_is_not_a_class(tmp_path: Path):
     write(tmp_path / "img_align_celeba" / "1.png", 0)
     labels, listing = listed(tmp_path)
     assert labels == {"img_align_celeba/1.png": None}
-    assert "not a class" in listing.notes[0]
+    assert [(kind, "not a class" in text) for kind, text in listing.warnings] == [
+        ("one_class", True)
+    ]
     data = prepare(tmp_path, tmp_path.parent / "out", DataConfig(resolution=4))
     assert data.num_classes == 0
-    assert data.info["notes"] == listing.notes
-
-
-def test_the_note_on_a_wrapping_folder_says_what_to_give(tmp_path: Path):
-    write(tmp_path / "train" / "cat" / "1.png", 0)
-    write(tmp_path / "train" / "dog" / "1.png", 0)
-    assert "give .../train" in listed(tmp_path)[1].notes[0]
-    assert listed(tmp_path / "train")[1].class_names == ["cat", "dog"]
+    assert data.info["warnings"] == [finding._asdict() for finding in listing.warnings]
 
 
 def test_pictures_beside_class_folders_are_refused(tmp_path: Path):
@@ -139,17 +134,25 @@ ONE_HOT = [
         ([[NAMES[0], 6], [NAMES[1], 9], [NAMES[2], 6]], [6, 9, 6], 10),
         (ONE_HOT, [1, 2, 0], 3),
         ([[NAMES[0], [4]], [NAMES[1], [0]], [NAMES[2], [4]]], [4, 0, 4], 5),
-        ([[name, [0.3, 0.7]] for name in NAMES], [None] * 3, 0),
         ("absent", [0, 0, 1], 2),
         (None, [0, 0, 1], 2),
     ],
-    ids=["integers", "one-hot", "lists of one", "attributes", "folders", "null"],
+    ids=["integers", "one-hot", "lists of one", "folders", "null"],
 )
 def test_zip_labels(tmp_path: Path, pairs, expected, num_classes):
     labels, listing = listed(zipped(tmp_path / "a.zip", NAMES, pairs))
     assert list(labels.values()) == expected
     assert len(listing.class_names) == num_classes
-    assert (num_classes == 0) == bool(listing.notes)
+    assert not listing.notes
+
+
+def test_zip_with_rows_of_numbers_keeps_them(tmp_path: Path):
+    rows = [[0.25, 1], [0, -2], [3, 0.5]]
+    path = zipped(tmp_path / "a.zip", NAMES, list(zip(NAMES, rows, strict=True)))
+    labels, listing = listed(path)
+    assert [label.tolist() for label in labels.values()] == rows  # type: ignore[union-attr]
+    assert listing.class_names == ["0", "1"]
+    assert "rows of 2 numbers" in listing.notes[0]
 
 
 def test_zip_is_read_with_its_wrapping_folder(tmp_path: Path):

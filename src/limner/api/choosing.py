@@ -8,7 +8,7 @@ import re
 import shlex
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from limner import presets
 from limner.api.configs import load_config
@@ -17,7 +17,7 @@ from limner.core.errors import ConfigError
 from limner.core.facts import Pictures
 from limner.core.files import cache_directory, write_atomically
 from limner.data.facts import facts_of
-from limner.data.sources import BUILT_IN, Source
+from limner.data.sources import BUILT_IN, LabelsAsked, Source
 from limner.presets.costs import COSTS, Cost
 from limner.presets.fitted import SMALL_CLASS, has_classes
 
@@ -94,9 +94,7 @@ class Advice(NamedTuple):
         return [*lines, *(f"  {reason}" for reason in self.reasons), *self.picks, *self.others]
 
 
-def advise(
-    data: str | Source, labels: Literal["classes", "none"] = "classes", here: bool = False
-) -> Advice:
+def advise(data: str | Source, labels: LabelsAsked = "classes", here: bool = False) -> Advice:
     """How to train on pictures, by their listing and the headers of a few.
 
     Args:
@@ -120,11 +118,12 @@ def advise(
             f"few: {facts.num:,} pictures get further from a model of anything alike:",
             f"  limner train --init MODEL {place}",
         ]
-    picks = []
+    picks: list[str] = []
     if here:
         from limner.api.fitting import fitted
+        from limner.api.screen import table
 
-        picks = fitted("photos", name, assignments=changes, fresh=True)[1]
+        picks = table(fitted("photos", name, assignments=changes, fresh=True)[1])
     return Advice(f"limner train photos {place}", _reasons(facts, labels), picks, others)
 
 

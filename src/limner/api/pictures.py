@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from limner.core.errors import DataError, LimnerError
 from limner.data import Item, PreparedData
-from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
+from limner.data.decoding import Decoder
+from limner.data.pictures import DECODE_ERRORS, fitted
 from limner.data.prepare import Progress
 from limner.data.prepared import is_prepared
 from limner.data.sources import Listing, find_source
@@ -106,24 +106,18 @@ def _spread(total: int, num: int | None, path: Path) -> list[int]:
     return [i * total // num for i in range(num)]
 
 
-def _decoded(item: Item, path: Path, origins: Counter[str]) -> np.ndarray:
+def _decoded(item: Item, path: Path, decode: Decoder, origins: Counter[str]) -> np.ndarray:
     """uint8 [H, W, C] with the picture's own size; what made it is counted."""
     try:
-        picture = item.open()
-        origins[_origin(picture)] += 1
-        picture = to_eight_bits(picture)
+        origins[_origin(item)] += 1
+        picture = decode(item)
     except DECODE_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise LimnerError(f"{path}: {item.name} cannot be read ({reason}); remove it") from None
     if isinstance(picture, np.ndarray):
         return picture
-    width, height = picture.size
-    if width != height:
-        raise LimnerError(
-            f"{path}: {item.name} is {width}x{height}; pictures are compared as squares, and "
-            "nothing is resized here: bring both sides to one square size by limner data prepare"
-        )
-    return fitted(picture, width, None if picture.mode != "L" else 1, "crop", "nearest")
+    size = (picture.height, picture.width)
+    return fitted(picture, size, None if picture.mode != "L" else 1, "crop", "nearest")
 
 
 def _in_one_form(
@@ -133,8 +127,9 @@ def _in_one_form(
     colored ones get three equal channels."""
     pixels, first, labels = None, "", []
     origins: Counter[str] = Counter()
+    decode = Decoder(again=lambda: _listing(path).items)
     for i, item in enumerate(items):
-        picture = _decoded(item, path, origins)
+        picture = _decoded(item, path, decode, origins)
         if pixels is None:
             pixels, first = _room(num, picture.shape), item.name
         size, channels = pixels.shape[1:3], pixels.shape[3]
@@ -165,8 +160,9 @@ def _in_one_form(
     return pixels, labels
 
 
-def _origin(picture: Image.Image | np.ndarray) -> str:
+def _origin(item: Item) -> str:
     """The state that a picture says it is of."""
+    picture = item.open()
     text = {} if isinstance(picture, np.ndarray) else picture.info
     found = {key: str(text[key])[:12] for key in ORIGIN if key in text}
     return " ".join(f"{key} {value}" for key, value in found.items()) or "no state that is told"

@@ -19,7 +19,9 @@ from limner.data import DataConfig, DataReport, PreparedData, Source
 from limner.data.pictures import DECODE_ERRORS
 from limner.data.prepare import Progress
 from limner.data.prepared import is_prepared
-from limner.data.sources import find_source
+from limner.data.sources import LabelsAsked, find_source
+from limner.data.sources.archive import ImageZip
+from limner.data.sources.folder import ImageFolder
 from limner.formats.tfrecords import level_of
 
 NUM_LOOKED_AT = 100  # pictures whose size decides where no resolution is given
@@ -30,8 +32,10 @@ class PrepareOptions:
     """How pictures are prepared (see DataConfig), and in whose files they are written.
 
     Attributes:
-        resolution: height and width in pixels; None takes the pictures' own square size.
+        resolution: the side in pixels of squares, or (height, width); None takes the pictures' own
+            size where all have one.
         keep_aspect: store pictures whole, the short side at the resolution.
+        label_file: a .csv or .json with the labels of a folder or zip, which lies elsewhere.
         read_as: see `source_as`.
         format: "hdf5" is BigGAN-PyTorch's, "zip" StyleGAN's, "tfrecord" PGGAN's.
         shuffle: of tfrecord: in the order of numpy's RandomState(123).
@@ -42,12 +46,14 @@ class PrepareOptions:
         'prepared'
     """
 
-    resolution: int | None = None
+    resolution: int | tuple[int, int] | None = None
     fit: Literal["crop", "squash", "pad"] = "crop"
     keep_aspect: bool = False
     filter: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"] = "lanczos"
     channels: int | None = None
-    labels: Literal["classes", "none"] = "classes"
+    labels: LabelsAsked = "classes"
+    label_file: str | None = None
+    value_range: tuple[float, float] | None = None
     max_label_size: int | None = None
     read_as: str | None = None
     format: Literal["prepared", "hdf5", "zip", "tfrecord"] = "prepared"
@@ -73,6 +79,7 @@ class PreparedFacts:
         classes: {"name", "count"} of each class.
         refused: the first pictures left out, as {"name", "reason"}.
         notes: what a reader of the source should know.
+        warnings: probable mistakes, as {"kind", "message"}.
     """
 
     out: Path
@@ -84,6 +91,7 @@ class PreparedFacts:
     num_refused: int
     refused: list[dict[str, str]]
     notes: list[str]
+    warnings: list[dict[str, str]]
     sha256: str
 
 
@@ -120,7 +128,7 @@ def prepare_data(
         return _told(prepared, out, on_refused)
     if out.exists():
         raise LimnerError(f"--out {out}: exists already; remove it or give another place")
-    if options.format == "tfrecord" and options.resolution is not None:
+    if options.format == "tfrecord" and isinstance(options.resolution, int):
         level_of(options.resolution, "--resolution")  # before the work, not after it
     place = temporary_name(out)
     try:
@@ -136,12 +144,13 @@ def prepare_data(
 
 
 def _prepared(source: str, options: PrepareOptions, out: Path, progress: Progress) -> PreparedData:
-    read = source_as(source, options.read_as)
+    read = source_as(source, options.read_as, options.label_file)
     size = common_size(read) if options.resolution is None else options.resolution
     config = DataConfig(
         resolution=size,
         channels=options.channels,
         labels=options.labels,
+        value_range=options.value_range,
         max_label_size=options.max_label_size,
         fit=options.fit,
         filter=options.filter,
@@ -153,9 +162,16 @@ def _prepared(source: str, options: PrepareOptions, out: Path, progress: Progres
 def _as_asked(prepared: PreparedData, options: PrepareOptions) -> PreparedData:
     """What is prepared already; whatever was asked for besides the format must be its own."""
     made = prepared.info["settings"]
-    for name in ("resolution", "channels", "labels", "max_label_size", "fit", "filter"):
-        asked = getattr(options, name)
-        if asked not in (getattr(PrepareOptions, name), made.get(name)):
+    if options.label_file is not None:
+        raise LimnerError(
+            f"--labels {options.label_file}: {prepared.directory} is prepared with its labels: "
+            "give the source itself"
+        )
+    names = ("resolution", "channels", "labels", "value_range", "max_label_size", "fit", "filter")
+    for name in names:
+        asked, held = getattr(options, name), made.get(name)
+        held = tuple(held) if isinstance(held, list) else held
+        if asked not in (getattr(PrepareOptions, name), held):
             raise LimnerError(
                 f"--{name.replace('_', '-')} {asked}: {prepared.directory} is prepared with "
                 f"{made.get(name)}; leave it out, or give the source itself"
@@ -188,14 +204,20 @@ def _told(
         num_refused=info["num_refused"],
         refused=info["refused"],
         notes=info["notes"],
+        warnings=[
+            finding._asdict()
+            for finding in data.known_warnings(prepared)
+            if finding.kind != "refused"  # they are told one by one
+        ],
         sha256=prepared.sha256,
     )
 
 
 def report_data(
     source: str,
-    labels: Literal["classes", "none"] = "classes",
+    labels: LabelsAsked = "classes",
     read_as: str | None = None,
+    label_file: str | None = None,
     sheet: str | Path | None = None,
     progress: Progress | None = None,
 ) -> DataReport:
@@ -203,7 +225,7 @@ def report_data(
 
     Args:
         source: as for `prepare_data`, or a prepared directory.
-        read_as: see `source_as`.
+        read_as, label_file: see `source_as`.
         sheet: FILE.png of example pictures to write, a row a class.
         progress: called with (pictures looked at, their number or None).
 
@@ -217,25 +239,37 @@ def report_data(
     """
     if sheet is not None and Path(sheet).suffix.lower() != ".png":
         raise LimnerError(f"--out {sheet}: the sheet is a picture; give FILE.png")
-    read = source_as(source, read_as)
+    read = source_as(source, read_as, label_file)
     made = data.report(read, labels, progress or counter("looking"))
     if sheet is not None:
         from limner.sampling import save_png  # it brings torch, which nothing else here needs
 
-        save_png(data.picture_sheet(read, labels=labels), Path(sheet))
+        listed = "none" if labels == "none" else "classes"
+        save_png(data.picture_sheet(read, labels=listed), Path(sheet))
     return made
 
 
-def source_as(source: str, read_as: str | None = None) -> str | Source:
-    """A source as it stands, or what `read_as` makes of it.
+def source_as(
+    source: str, read_as: str | None = None, label_file: str | None = None
+) -> str | Source:
+    """A source as it stands, or what `read_as` makes of it, with the labels of a file elsewhere.
 
     Args:
         read_as: name of a kind of source ("MnistRgb", "module:Class"), or its settings as JSON:
             '{"type": "CelebaCrop", ...}'.
 
     Raises:
-        LimnerError: no kind of source has that name, or its settings are wrong.
+        LimnerError: no kind of source has that name, its settings are wrong, or it takes no labels
+            from elsewhere.
     """
+    if label_file is not None:
+        found = find_source(source_as(source, read_as))
+        if not isinstance(found, (ImageFolder, ImageZip)):
+            raise LimnerError(
+                f"--labels {label_file}: {source} is no folder or zip of pictures, and keeps its "
+                "labels itself"
+            )
+        return found.replace(label_file=str(Path(label_file).expanduser()))
     if read_as is None:
         return source
     try:
@@ -247,8 +281,8 @@ def source_as(source: str, read_as: str | None = None) -> str | Source:
     return source if given is None else given.replace(path=source)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def common_size(source: str | Source) -> int:
-    """The side in pixels of the source's pictures, where the first hundred are squares of one size.
+def common_size(source: str | Source) -> int | tuple[int, int]:
+    """The side of a source's pictures or their (height, width), where the first hundred have one.
 
     Raises:
         LimnerError: they are not, so that a size has to be chosen.
@@ -260,15 +294,16 @@ def common_size(source: str | Source) -> int:
         except DECODE_ERRORS:  # preparing lists it with its reason
             continue
         if isinstance(picture, np.ndarray):
-            sizes.add((picture.shape[1], picture.shape[0]))
+            sizes.add((picture.shape[0], picture.shape[1]))
             continue
         with picture:  # only its header was read
-            sizes.add(picture.size)
-    shown = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:3]) or "none readable"
-    if len(sizes) != 1 or len(set(*sizes)) != 1:
+            sizes.add((picture.height, picture.width))
+    if len(sizes) != 1:
+        shown = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:3])
         name = source if isinstance(source, str) else source.path
         raise LimnerError(
-            f"{name}: its pictures are not squares of one size ({shown}); give --resolution, "
-            "for example 64"
+            f"{name}: its pictures do not have one size ({shown or 'none readable'}, as height x "
+            "width); give --resolution, for example 64"
         )
-    return next(iter(sizes))[0]
+    height, width = sizes.pop()
+    return height if height == width else (height, width)

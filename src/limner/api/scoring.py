@@ -214,10 +214,11 @@ def pictures_for(
     prepared = open_alike(image_shape, labels, data, recipe, on_prepare)
     if len(prepared) < 2:
         raise LimnerError(f"{data}: 1 picture; scores need at least 2")
+    side = min(image_shape[1:])
     smallest = min(prepared.info["sizes"]["smallest"] or image_shape[1:])
-    if recipe is None and smallest < image_shape[1]:
+    if recipe is None and smallest < side:
         warnings.warn(
-            f"{data}: pictures from {smallest} pixels a side on were enlarged to {image_shape[1]}, "
+            f"{data}: pictures from {smallest} pixels a side on were enlarged to {side}, "
             "so images are compared with blurred ones",
             stacklevel=2,
         )

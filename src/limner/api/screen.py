@@ -68,7 +68,7 @@ def opening(
     """
     for line in told(data):
         yield "data", line
-    for line in _table(_settings(config, data, networks, choices)):
+    for line in table(_settings(config, data, networks, choices)):
         yield "setting", line
 
 
@@ -117,11 +117,14 @@ def _length(config: RunConfig, num_pictures: int) -> Choice:
     return Choice("length", f"{config.kimg:g} thousand images shown", epochs, "--kimg N")
 
 
-def _table(rows: Sequence[Choice]) -> Iterator[str]:
+def table(rows: Sequence[Choice]) -> list[str]:
+    """Lines of what, value with its reason, and what changes it."""
     texts = [(c.what, f"{c.value}{f' ({c.why})' if c.why else ''}", c.change) for c in rows]
     first, second = (max(len(text[column]) for text in texts) for column in (0, 1))
-    for what, value, change in texts:
-        yield f"  {what:<{first}}  {value:<{min(second, 60)}}  {change}".rstrip()
+    return [
+        f"  {what:<{first}}  {value:<{min(second, 60)}}  {change}".rstrip()
+        for what, value, change in texts
+    ]
 
 
 def time_lines(

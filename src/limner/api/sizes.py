@@ -47,7 +47,7 @@ def sizes_of(config: RunConfig) -> Sizes:
         num_classes = 0 if config.data.labels == "none" else num_classes
         if config.data.max_label_size is not None:
             num_classes = min(num_classes, config.data.max_label_size)
-    shape = (channels, config.data.resolution, config.data.resolution)
+    shape = (channels, *config.data.size)
     num_generator = num_parameters(config.generator, shape, num_classes)
     num_discriminator = num_parameters(config.discriminator, shape, num_classes)
     assumed = [f"{channels} channels"] if config.data.channels is None else []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,11 +50,12 @@ class Prepare:
     out: Path
     """Directory to make, or FILE.hdf5 or FILE.zip with --format."""
 
-    resolution: int | None = None
-    """Height and width in pixels; may be left out where the pictures have one square size."""
+    resolution: Annotated[str | None, tyro.conf.arg(metavar="N|HxW")] = None
+    """Side in pixels of squares, or height x width as 48x80; may be left out where all pictures
+    have one size."""
 
     fit: Literal["crop", "squash", "pad"] = "crop"
-    """Largest centred square, squashed to a square, or black bars."""
+    """Largest centred part of that shape, squashed to it, or black bars."""
 
     keep_aspect: bool = False
     """Store pictures whole, the short side at the resolution; training with data.crop=random takes
@@ -63,10 +65,14 @@ class Prepare:
     """Resize filter."""
 
     channels: int | None = None
-    """1 gray, 3 color; by default 1 if every picture is gray, else 3."""
+    """1 gray, 3 color, 4 color with transparency; by default 1 if every picture is gray, else 3."""
+
+    value_range: tuple[float, float] | None = None
+    """Values that become black and white in pictures of more than 8 bits, such as 0 4095."""
 
     labels: str = "classes"
-    """classes (or folders): the source's classes; none: one unlabelled set, read recursively."""
+    """classes (or folders): the source's classes; used: those that have pictures; none: one
+    unlabelled set, read recursively; FILE.csv or FILE.json: labels that lie elsewhere."""
 
     max_label_size: int | None = None
     """Keep the first so many columns of labels, one-hot or rows of numbers (as PGGAN's option)."""
@@ -101,7 +107,7 @@ class Report:
     """Any source that prepare takes, or a prepared directory."""
 
     labels: str = "classes"
-    """classes (or folders), or none."""
+    """classes (or folders), none, or FILE.csv or FILE.json."""
 
     read_as: ReadAs = None
     """How to read SOURCE: a name or an object, as for prepare."""
@@ -134,9 +140,10 @@ def prepare(argv: Sequence[str]) -> int:
 
     from limner.api.preparing import PrepareOptions, prepare_data
 
-    names = [field.name for field in dataclasses.fields(PrepareOptions)]
+    names = {field.name for field in dataclasses.fields(PrepareOptions)} - {"label_file"}
     settings: dict[str, Any] = {name: getattr(options, name) for name in names}
-    settings["labels"] = labels_of(options.labels)
+    settings["labels"], settings["label_file"] = labels_of(options.labels)
+    settings["resolution"] = resolution_of(options.resolution)
     asked = PrepareOptions(**settings)
     with Counter("preparing", quiet=options.json) as counter:
         writing = counter.then("writing")
@@ -153,16 +160,18 @@ def tell_refused(name: str, reason: str) -> None:
 def report(argv: Sequence[str]) -> int:
     """Look at every picture and say what is there; 0."""
     options = parse(Report, argv, "data report", REPORT_EXAMPLE)
-    labels = labels_of(options.labels)
+    labels, label_file = labels_of(options.labels)
 
     from limner.api.choosing import advise
     from limner.api.preparing import report_data, source_as
 
     with Counter("looking", quiet=options.json) as counter:
-        made = report_data(options.source, labels, options.read_as, options.out, counter)
+        made = report_data(
+            options.source, labels, options.read_as, label_file, options.out, counter
+        )
     advice = None
     if made.num_images:
-        advice = advise(source_as(options.source, options.read_as), labels)
+        advice = advise(source_as(options.source, options.read_as, label_file), labels)
     if options.json:
         sheet = None if options.out is None else str(options.out)
         command = None if advice is None else advice.command
@@ -176,18 +185,28 @@ def report(argv: Sequence[str]) -> int:
     return 0
 
 
-def labels_of(text: str) -> Literal["classes", "none"]:
-    """The setting behind --labels; a file of labels is told where it has to stand."""
+def labels_of(text: str) -> tuple[Literal["classes", "used", "none"], str | None]:
+    """The setting behind --labels, and the file of labels that it names."""
     if text in ("classes", "folders"):
-        return "classes"
-    if text == "none":
-        return "none"
-    if Path(text).suffix:
-        raise LimnerError(
-            f"--labels {text}: labels in a separate file are not read; put it into the source as "
-            'dataset.json, {"labels": [["picture.png", 3], ...]}, or make a folder a class'
-        )
-    raise LimnerError(f"--labels '{text}' is unknown; give classes, folders or none")
+        return "classes", None
+    if text == "used" or text == "none":
+        return text, None
+    if Path(text).suffix.lower() in (".csv", ".tsv", ".json"):
+        return "classes", text
+    raise LimnerError(
+        f"--labels '{text}' is unknown; give classes, folders, used, none, or a file: FILE.csv "
+        'with the columns file and label, or FILE.json, {"labels": [["picture.png", 3], ...]}'
+    )
+
+
+def resolution_of(text: str | None) -> int | tuple[int, int] | None:
+    """The setting behind --resolution: a side, or height x width."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,4})(?:\s*[x,]\s*([1-9][0-9]{0,4}))?", text.strip("[] "))
+    if match is None:
+        raise LimnerError(f"--resolution '{text}': give a side, as 64, or height x width, as 48x80")
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
 
 
 def describe(facts: "PreparedFacts") -> str:
@@ -204,6 +223,7 @@ def describe(facts: "PreparedFacts") -> str:
         lines.append(
             f"  refused: {facts.num_refused}, first {first['name']}: {first['reason']}{where}"
         )
+    lines += [f"  warning: {entry['message']}" for entry in facts.warnings]
     return "\n".join(lines)
 
 
@@ -218,6 +238,7 @@ def as_json(facts: "PreparedFacts") -> str:
             "classes": facts.classes,
             "num_refused": facts.num_refused,
             "notes": facts.notes,
+            "warnings": facts.warnings,
             "sha256": facts.sha256,
         }
     )

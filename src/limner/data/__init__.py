@@ -10,7 +10,7 @@ from limner.data.export import write_hdf5, write_zip
 from limner.data.opening import open_alike, open_data
 from limner.data.prepare import prepare
 from limner.data.prepared import PreparedData
-from limner.data.report import DataReport, picture_sheet, report, told
+from limner.data.report import DataReport, known_warnings, picture_sheet, report, told
 from limner.data.sources import SOURCES, Item, Listing, Source
 from limner.data.stages import Crop
 from limner.data.tfrecord_export import write_tfrecords
@@ -33,6 +33,7 @@ __all__ = [
     "PreparedData",
     "Source",
     "indices",
+    "known_warnings",
     "open_alike",
     "open_data",
     "picture_sheet",

@@ -6,7 +6,7 @@ from limner.core.config import Config, encode
 from limner.core.errors import ConfigError
 from limner.core.ranges import NonNegativeInt, PositiveInt
 from limner.data.pictures import Fit
-from limner.data.sources.base import Source
+from limner.data.sources.base import Labels, LabelsAsked, Source
 
 
 class DataConfig(Config, frozen=True, kw_only=True):
@@ -15,15 +15,20 @@ class DataConfig(Config, frozen=True, kw_only=True):
     else, and the source is prepared anew.
 
     Fields:
-        resolution: height and width in pixels of the prepared (square) pictures.
-        channels: 1 gray, 3 color; None: 1 if every accepted picture is gray, else 3. Other numbers
-            fit only sources of arrays that have exactly so many channels.
-        labels: "classes" takes the source's classes (if it has any), "none" reads it unlabelled
-            (a folder then recursively, as one set).
+        resolution: the side in pixels of the prepared squares, or [height, width].
+        channels: 1 gray, 3 color, 4 color and transparency (or a fourth band of a TIFF); None: 1 if
+            every accepted picture is gray, else 3. Other numbers fit only sources of arrays that
+            have exactly so many channels.
+        labels: "classes" takes the source's classes (if it has any), "used" those of them that
+            have pictures, numbered anew, "none" reads it unlabelled (a folder then recursively, as
+            one set).
         max_label_size: keep the first so many columns of labels that are rows of numbers; classes
             become one-hot rows if they are more. 0 reads no labels; None keeps all (PGGAN's
             max_label_size).
-        fit: "crop" the largest centred square, "squash" to a square, or "pad" with black.
+        value_range: [low, high], the values that become black and white in pictures of more than 8
+            bits (16-bit files, signed integers, floats), one range for all of them; None: what is
+            usual for the kind, 0 to 65535 for 16 bits.
+        fit: "crop" the largest centred part of the aspect, "squash" to it, or "pad" with black.
         filter: the resize filter, antialiased when a picture shrinks.
         flip: mirror half of the pictures left-right while training.
         crop: "center", or "random": pictures keep their aspect in the prepared form (the short
@@ -39,10 +44,11 @@ class DataConfig(Config, frozen=True, kw_only=True):
             here as {"type": "module:Class", ...}; its `path` is filled in from the data argument.
     """
 
-    resolution: PositiveInt
+    resolution: PositiveInt | tuple[PositiveInt, PositiveInt]
     channels: PositiveInt | None = None
-    labels: Literal["classes", "none"] = "classes"
+    labels: LabelsAsked = "classes"
     max_label_size: NonNegativeInt | None = None
+    value_range: tuple[float, float] | None = None
     fit: Literal["crop", "squash", "pad"] = "crop"
     filter: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"] = "lanczos"
     flip: bool = False
@@ -53,10 +59,24 @@ class DataConfig(Config, frozen=True, kw_only=True):
     source: Source | None = None
 
     def __post_init__(self) -> None:
-        if self.pad > self.resolution:
-            raise ConfigError(f"pad: {self.pad} pixels; give 0 to {self.resolution} (resolution)")
+        if self.pad > min(self.size):
+            raise ConfigError(f"pad: {self.pad} pixels; give 0 to {min(self.size)} (resolution)")
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            low, high = self.value_range
+            raise ConfigError(f"value_range: [{low:g}, {high:g}]; the second must be the larger")
         if self.crop == "random" and self.fit != "crop":
             raise ConfigError(f"crop: 'random' needs fit='crop'; fit is '{self.fit}'")
+        if self.crop == "random" and self.size[0] != self.size[1]:
+            height, width = self.size
+            raise ConfigError(
+                f"crop: 'random' takes squares; resolution is {height}x{width}: give one number"
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the prepared pictures."""
+        both = self.resolution
+        return both if isinstance(both, tuple) else (both, both)
 
     @property
     def prepared_fit(self) -> Fit:
@@ -64,9 +84,14 @@ class DataConfig(Config, frozen=True, kw_only=True):
         return "keep" if self.crop == "random" else self.fit
 
     @property
-    def prepared_labels(self) -> Literal["classes", "none"]:
+    def prepared_labels(self) -> LabelsAsked:
         """Whether labels are read when a source is prepared."""
         return "none" if self.max_label_size == 0 else self.labels
+
+    @property
+    def listed(self) -> Labels:
+        """How a source is listed for it."""
+        return "none" if self.prepared_labels == "none" else "classes"
 
     def settings(self) -> dict[str, Any]:
         """The fields that decide the prepared pixels, as plain JSON values (not the source)."""
@@ -74,7 +99,11 @@ class DataConfig(Config, frozen=True, kw_only=True):
         names = ("resolution", "channels", "labels", "fit", "filter")
         settings = {name: plain[name] for name in names}
         settings |= {"labels": self.prepared_labels, "fit": self.prepared_fit}
+        if len(set(self.size)) == 1:
+            settings["resolution"] = self.size[0]
         # Absent where nothing is cut, so that what was prepared before it existed is found again.
-        if self.max_label_size is not None and self.prepared_labels == "classes":
+        if self.max_label_size is not None and self.prepared_labels != "none":
             settings["max_label_size"] = self.max_label_size
+        if self.value_range is not None:
+            settings["value_range"] = plain["value_range"]
         return settings

@@ -31,7 +31,7 @@ def facts_of(data: str | os.PathLike[str] | Source) -> Pictures:
         return _facts_of_source(found)
     counts = () if found.label_rows is not None else tuple(found.class_counts.tolist())
     mirrors = found.info["source"]["kind"] not in HANDED
-    return Pictures(len(found), found.image_shape[1], counts, is_final=True, mirrors=mirrors)
+    return Pictures(len(found), min(found.image_shape[1:]), counts, is_final=True, mirrors=mirrors)
 
 
 def settings_of(data: str | os.PathLike[str]) -> list[str]:

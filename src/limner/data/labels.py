@@ -41,6 +41,16 @@ def stacked(
     return rows
 
 
+def only_used(labels: list[Label], class_names: list[str]) -> tuple[list[Label], list[str]]:
+    """Classes numbered anew, without those that have no picture; rows of numbers as they are."""
+    numbers = sorted({label for label in labels if isinstance(label, int)})
+    if not numbers:
+        return labels, class_names
+    place = {number: i for i, number in enumerate(numbers)}
+    kept: list[Label] = [place[label] if isinstance(label, int) else label for label in labels]
+    return kept, [class_names[number] for number in numbers]
+
+
 def finite(rows: np.ndarray, where: str, first: int = 0) -> Float32[np.ndarray, "..."]:
     """The numbers as float32. Raises DataError for one that is not finite, with its row, counted
     from `first` where there are several."""

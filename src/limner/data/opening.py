@@ -14,10 +14,10 @@ from limner.core.files import cache_directory
 from limner.data.config import DataConfig
 from limner.data.prepare import Progress, prepare
 from limner.data.prepared import PreparedData, is_prepared
-from limner.data.sources import Labels, Source, find_source
+from limner.data.sources import LabelsAsked, Source, find_source
 
 # Raise it when the same source and settings give other pixels or another dataset.json than before.
-PREPARATION_VERSION = 3
+PREPARATION_VERSION = 4
 
 
 def open_data(
@@ -62,7 +62,7 @@ def _opened(
 
 def open_alike(
     image_shape: tuple[int | None, int, int],
-    labels: Labels,
+    labels: LabelsAsked,
     data: str | os.PathLike[str],
     recipe: DataConfig | None = None,
     progress: Progress | None = None,
@@ -78,8 +78,11 @@ def open_alike(
     if is_prepared(path):
         prepared = PreparedData(path)
     else:
-        recipe = recipe or DataConfig(resolution=height)
-        changes = {"resolution": height, "channels": channels, "labels": labels}
+        size = (height, width)
+        recipe = recipe or DataConfig(resolution=size)
+        if labels == "classes" and recipe.labels == "used":
+            labels = "used"
+        changes = {"resolution": size, "channels": channels, "labels": labels}
         prepared = open_data(data, recipe.replace(**changes), progress)
     wanted = (channels or prepared.image_shape[0], height, width)
     if prepared.image_shape != wanted:
@@ -130,7 +133,7 @@ def _cached(place: Path) -> PreparedData:
 
 
 def _check_settings(prepared: PreparedData, config: DataConfig) -> None:
-    wanted: dict[str, Any] = {"max_label_size": None, **config.settings()}
+    wanted: dict[str, Any] = {"max_label_size": None, "value_range": None, **config.settings()}
     made = prepared.info["settings"]
     if wanted["channels"] is None:
         wanted["channels"] = made.get("channels")
@@ -154,4 +157,4 @@ def changes_to(name: str, made: Any) -> list[str]:
     """What brings a config to a setting that the pictures were made with, as `--set` takes it."""
     if name == "fit":
         return ["data.fit=crop"] if made == "keep" else [f"data.fit={made}", "data.crop=center"]
-    return [f"data.{name}={'null' if made is None else made}"]
+    return [f"data.{name}={'null' if made is None else str(made).replace(' ', '')}"]

@@ -1,38 +1,29 @@
-"""From any picture file to a uint8 square: rotation, bit depth, transparency, color, fit.
+"""A picture file opened with care, and a decoded picture brought to a size.
 
-The rules, each chosen once for all sources:
-
-- The rotation that EXIF asks for is done. Of an animation or a multi-page file the first is taken.
-- 16-bit values are scaled to 8 bits (v / 257, rounded), never clipped; so are 32-bit integers up
-  to 65535. Floats up to 1 count as 0..1, floats up to 255 as 0..255. Anything else has no known
-  scale and is refused.
-- Transparent pixels are laid on white, the page that most transparent pictures were made for.
-- CMYK, YCbCr, HSV and palettes become RGB. Color profiles are not applied.
-- A picture above MAX_PIXELS is refused before it is decoded: a file of some kilobytes can ask for
-  gigabytes. Decoding and converting hold 4 bytes a pixel twice, so no file takes more than half a
-  gigabyte; formats whose decoders hold four times that may have a fourth of the pixels.
+A picture above MAX_PIXELS is refused before it is decoded: a file of some kilobytes can ask for
+gigabytes. Decoding and converting hold 4 bytes a pixel twice, so no file takes more than half a
+gigabyte; formats whose decoders hold four times that may have a fourth of the pixels.
 """
 
 import io
 import logging
-import math
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from limner.core.limits import MAX_PIXELS
+from limner.data.foreign import kind_of_content, remedy
 
 # Pillow logs what it also raises; without a handler Python prints that, a line beside the reason.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 MEMORY_SHARE = {"JPEG2000": 4, "AVIF": 4}
-STRIP_PIXELS = 2**20  # what is computed in wider numbers goes strip by strip
+SIGNATURE_BYTES = 132
 # Formats that only hold pixels; EPS, for one, would start another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
 # What Pillow's decoders are known to raise on damaged files.
@@ -57,7 +48,7 @@ class UnreadablePictureError(ValueError):
 
 
 def open_picture(file: Path | io.BytesIO) -> Image.Image:
-    """Read a picture's header; the pixels follow in `to_eight_bits`.
+    """Read a picture's header; the pixels follow in `decoding.Decoder`.
 
     Raises:
         UnreadablePictureError: no known format, or more than MAX_PIXELS.
@@ -70,7 +61,7 @@ def open_picture(file: Path | io.BytesIO) -> Image.Image:
         try:
             image = Image.open(file, formats=known)
         except Image.UnidentifiedImageError:
-            raise UnreadablePictureError("not a picture in a known format, or damaged") from None
+            raise UnreadablePictureError(_unknown(file)) from None
     limit = MAX_PIXELS // MEMORY_SHARE.get(image.format or "", 1)
     if image.width * image.height > limit:
         image.close()
@@ -80,102 +71,46 @@ def open_picture(file: Path | io.BytesIO) -> Image.Image:
     return image
 
 
-def to_eight_bits(picture: Image.Image | np.ndarray) -> Image.Image | np.ndarray:
-    """Decode: upright, 8 bits a value, opaque.
-
-    Returns:
-        A PIL image of mode L or RGB, or, for arrays with other than 1 or 3 channels, the uint8
-        array [H, W, C] itself.
-
-    Raises:
-        Any of DECODE_ERRORS, with a reason.
-    """
-    if isinstance(picture, np.ndarray):
-        return _from_array(picture)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with picture:  # closes the file, keeps the pixels
-            picture.load()
-            ImageOps.exif_transpose(picture, in_place=True)
-        return _opaque(picture)
-
-
-def _opaque(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        return _scaled(picture)
-    if picture.has_transparency_data:
-        return _on_white(picture)
-    if picture.mode in ("L", "RGB"):
-        return picture
-    return picture.convert("L" if picture.mode in ("1", "LA") else "RGB")
-
-
-def _strips(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """(first row, part) from top to bottom; a whole picture is one part if it is small."""
-    height = max(1, STRIP_PIXELS // picture.width)
-    for top in range(0, picture.height, height):
-        box = (0, top, picture.width, min(picture.height, top + height))
-        yield top, picture.crop(box)
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    result = Image.new("RGB", picture.size)
-    for top, part in _strips(picture):
-        layer = part.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        result.paste(Image.alpha_composite(white, layer).convert("RGB"), (0, top))
-    return result
-
-
-def _from_array(array: np.ndarray) -> Image.Image | np.ndarray:
-    if array.dtype != np.uint8:
-        raise UnreadablePictureError(f"array of {array.dtype}; convert it to uint8 first")
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if array.ndim not in (2, 3) or array.size == 0:
-        raise UnreadablePictureError(f"array of shape {array.shape} is no picture [H, W, C]")
-    if array.ndim == 3 and array.shape[2] != 3:
-        return array
-    return Image.fromarray(np.ascontiguousarray(array))
-
-
-def _scaled(picture: Image.Image) -> Image.Image:
-    smallest, largest = math.inf, -math.inf
-    for _, part in _strips(picture):
-        values = np.asarray(part)
-        if not np.isfinite(values).all():
-            raise UnreadablePictureError("holds values that are not finite numbers")
-        smallest = min(smallest, float(values.min()))
-        largest = max(largest, float(values.max()))
-    if picture.mode == "F":
-        factor = 255.0 if largest <= 1 else 1.0 if largest <= 255 else 0.0
+def _unknown(file: Path | io.BytesIO) -> str:
+    if isinstance(file, Path):
+        with open(file, "rb") as opened:
+            begin = opened.read(SIGNATURE_BYTES)
     else:
-        factor = 1 / 257 if largest <= 65535 else 0.0
-    if smallest < 0 or factor == 0:
-        raise UnreadablePictureError(
-            f"values from {smallest:g} to {largest:g} in mode {picture.mode} have no known scale"
+        begin = file.getvalue()[:SIGNATURE_BYTES]
+    kind = kind_of_content(begin)
+    if kind is not None:
+        return f"a {kind} file, not a picture in a known format; {remedy(kind)}"
+    if begin.startswith((b"II*\0", b"MM\0*")):
+        return (
+            "not a picture in a known format, or damaged: of TIFF are read up to four bands of 8 "
+            "or 16 bits, and one of 32; store other pictures in an .npz"
         )
-    result = Image.new("L", picture.size)
-    for top, part in _strips(picture):
-        values = np.rint(np.asarray(part).astype(np.float64) * factor).astype(np.uint8)
-        result.paste(Image.fromarray(values), (0, top))
-    return result
+    return "not a picture in a known format, or damaged"
+
+
+def as_image(pixels: np.ndarray) -> Image.Image | np.ndarray:
+    """uint8 [H, W], [H, W, 1] or [H, W, 3] as a PIL image, and other channels as they are."""
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.ndim == 3 and pixels.shape[2] != 3:
+        return pixels
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def fitted(
     picture: Image.Image | np.ndarray,
-    resolution: int,
+    asked: tuple[int, int],
     channels: int | None,
     fit: Fit,
     resize_filter: str,
 ) -> np.ndarray:
-    """The picture as uint8 [resolution, resolution, C], or with fit="keep" as [H, W, C] whose short
-    side is the resolution.
+    """The picture as uint8 [H, W, C] of the asked (height, width), or with fit="keep" with the
+    short side of the asked square.
 
     C is `channels`; with None it is 1 where the result is gray (equal channels), else 3. "crop"
-    takes the largest centred square (CenterCropLongEdge and Resize of BigGAN-PyTorch), "pad"
-    centres the whole picture on black. A picture that has the asked size already keeps its pixels
-    exactly.
+    takes the largest centred part of the asked aspect (of a square, CenterCropLongEdge and Resize
+    of BigGAN-PyTorch), "pad" centres the whole picture on black. A picture that has the asked size
+    already keeps its pixels exactly.
 
     Raises:
         UnreadablePictureError: its channels cannot become `channels`, or with fit="keep" it would
@@ -189,15 +124,20 @@ def fitted(
         planes = [
             Image.fromarray(np.ascontiguousarray(plane)) for plane in picture.transpose(2, 0, 1)
         ]
-        return np.stack([_plane(plane, resolution, fit, resize_filter) for plane in planes], 2)
+        return np.stack([_plane(plane, asked, fit, resize_filter) for plane in planes], 2)
+    if channels == 4 and picture.mode == "RGBA":
+        return _plane(picture, asked, fit, resize_filter)
     if channels not in (None, 1, 3):
-        raise UnreadablePictureError(f"a picture file has 1 or 3 channels, not {channels}")
+        raise UnreadablePictureError(
+            f"a picture file has 1, 3 or 4 channels, not {channels}; pictures of other numbers go "
+            "into an .npz as images [N, H, W, C]"
+        )
     if channels == 1:
-        return _plane(picture.convert("L"), resolution, fit, resize_filter)[:, :, None]
+        return _plane(picture.convert("L"), asked, fit, resize_filter)[:, :, None]
     if picture.mode == "L":
-        pixels = _plane(picture, resolution, fit, resize_filter)[:, :, None]
+        pixels = _plane(picture, asked, fit, resize_filter)[:, :, None]
         return pixels if channels is None else np.repeat(pixels, 3, axis=2)
-    pixels = _plane(picture, resolution, fit, resize_filter)
+    pixels = _plane(picture, asked, fit, resize_filter)
     if channels is None and is_gray(pixels):
         return pixels[:, :, :1]
     return pixels
@@ -214,28 +154,35 @@ def centred(length: int, side: int) -> int:
     return round((length - side) / 2)
 
 
-def _plane(picture: Image.Image, resolution: int, fit: Fit, resize_filter: str) -> np.ndarray:
-    width, height = picture.size
-    size = (resolution, resolution)
+def _plane(
+    picture: Image.Image, asked: tuple[int, int], fit: Fit, resize_filter: str
+) -> np.ndarray:
+    (width, height), (rows, columns) = picture.size, asked
+    size = (columns, rows)
     if fit == "keep":
-        size = _kept_size(width, height, resolution)
-    elif fit == "crop" and width != height:
-        side = min(width, height)
-        left, top = centred(width, side), centred(height, side)
-        picture = picture.crop((left, top, left + side, top + side))
-    elif fit == "pad" and width != height:
-        longest = max(width, height)
-        size = (
-            max(1, round(width * resolution / longest)),
-            max(1, round(height * resolution / longest)),
-        )
+        size = _kept_size(width, height, rows)
+    elif fit == "crop":
+        kept = _largest((columns, rows), (width, height))
+        if kept != (width, height):
+            left, top = centred(width, kept[0]), centred(height, kept[1])
+            picture = picture.crop((left, top, left + kept[0], top + kept[1]))
+    elif fit == "pad":
+        size = _largest((width, height), (columns, rows))
     if picture.size != size:
         picture = picture.resize(size, FILTERS[resize_filter])
-    if fit == "pad" and size != (resolution, resolution):
-        canvas = Image.new(picture.mode, (resolution, resolution))
-        canvas.paste(picture, ((resolution - size[0]) // 2, (resolution - size[1]) // 2))
+    if fit == "pad" and size != (columns, rows):
+        canvas = Image.new(picture.mode, (columns, rows))
+        canvas.paste(picture, ((columns - size[0]) // 2, (rows - size[1]) // 2))
         picture = canvas
     return np.asarray(picture)
+
+
+def _largest(aspect: tuple[int, int], bound: tuple[int, int]) -> tuple[int, int]:
+    """The largest (width, height) of an aspect within a bound."""
+    width, height = bound
+    if aspect[0] * height >= width * aspect[1]:
+        return width, max(1, round(aspect[1] * width / aspect[0]))
+    return max(1, round(aspect[0] * height / aspect[1])), height
 
 
 def _kept_size(width: int, height: int, resolution: int) -> tuple[int, int]:

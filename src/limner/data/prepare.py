@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from limner.core.errors import DataError, printable
 from limner.core.files import sha256_of, whole_directory
 from limner.core.parts import tag_of
 from limner.data.config import DataConfig
-from limner.data.labels import Label, class_counts, stacked
-from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
+from limner.data.decoding import Decoder
+from limner.data.labels import Label, class_counts, only_used, stacked
+from limner.data.pictures import DECODE_ERRORS, fitted
 from limner.data.prepared import (
     FORMAT,
     IMAGES,
@@ -56,10 +58,20 @@ def prepare(
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise DataError(f"{out}: exists already; remove it or give another place")
     found = find_source(source, config.source)
-    listing = found.listing(config.prepared_labels)
+    listing = found.listing(config.listed)
     with whole_directory(out) as temporary:
         _write(temporary, found, listing, config, progress)
     return PreparedData(out)
+
+
+@dataclass
+class _Accepted:
+    """What was written of a source's pictures, and what was not."""
+
+    refused: list[dict[str, str]]
+    labels: list[Label] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
 
 
 def _write(
@@ -69,30 +81,18 @@ def _write(
     config: DataConfig,
     progress: Progress | None,
 ) -> dict[str, Any]:
+    decode = Decoder(
+        config.channels, config.value_range, lambda: source.listing(config.listed).items
+    )
     keeps = config.prepared_fit == "keep"
-    writer = _ImageWriter(directory / IMAGES, None if keeps else config.resolution)
-    labels: list[Label] = []
-    names: list[str] = []
-    refused = [{"name": name, "reason": reason} for name, reason in listing.refused]
-    sizes: Counter[tuple[int, int]] = Counter()
-    try:
-        for number, item in enumerate(listing.items):
-            pixels, size, reason = _decoded(item, config)
-            if pixels is None:
-                refused.append({"name": item.name, "reason": reason})
-            else:
-                writer.add(pixels)
-                labels.append(item.label)
-                names.append(item.name)
-                sizes[size] += 1
-            if progress is not None:
-                progress(number + 1, listing.num_items)
-        writer.finish()
-    finally:
-        writer.close()
+    writer = _ImageWriter(directory / IMAGES, None if keeps else config.size)
+    accepted = _write_images(writer, decode, listing, config, progress)
+    names = accepted.names
     if not names:
-        raise DataError(_nothing_accepted(source, refused, listing))
-    classes = listing.class_names
+        raise DataError(_nothing_accepted(source, accepted.refused, listing))
+    labels, classes = accepted.labels, listing.class_names
+    if config.labels == "used":
+        labels, classes = only_used(labels, classes)
     held = stacked(labels, names, len(classes), config.max_label_size)
     if held.ndim == 2:
         classes = classes[: held.shape[1]]
@@ -108,13 +108,13 @@ def _write(
         "version": _version(held, keeps),
         "sha256": "",
         "num_images": len(names),
-        "image_shape": [writer.channels, config.resolution, config.resolution],
+        "image_shape": [writer.channels, *config.size],
         "classes": [
             {"name": name, "count": count} for name, count in zip(classes, counts, strict=True)
         ],
         "settings": {**config.settings(), "channels": writer.channels},
-        **_origin(source, listing, refused),
-        "sizes": summary_of_sizes(sizes),
+        **_origin(source, listing, accepted.refused, decode),
+        "sizes": summary_of_sizes(accepted.sizes),
         "files": {name: sha256_of(directory / name) for name in files},
     }
     info["sha256"] = identity_of_content(info)
@@ -123,19 +123,49 @@ def _write(
     return info
 
 
+def _write_images(
+    writer: "_ImageWriter",
+    decode: Decoder,
+    listing: Listing,
+    config: DataConfig,
+    progress: Progress | None,
+) -> _Accepted:
+    accepted = _Accepted([{"name": name, "reason": reason} for name, reason in listing.refused])
+    try:
+        for number, item in enumerate(listing.items):
+            pixels, size, reason = _decoded(item, config, decode)
+            if pixels is None:
+                accepted.refused.append({"name": item.name, "reason": reason})
+            else:
+                writer.add(pixels)
+                accepted.labels.append(item.label)
+                accepted.names.append(item.name)
+                accepted.sizes[size] += 1
+            if progress is not None:
+                progress(number + 1, listing.num_items)
+        writer.finish()
+    finally:
+        writer.close()
+    return accepted
+
+
 def _version(labels: np.ndarray, keeps: bool) -> int:
     if labels.ndim == 2:
         return ROWS_VERSION
     return KEPT_VERSION if keeps else SQUARES_VERSION
 
 
-def _origin(source: Source, listing: Listing, refused: list[dict[str, str]]) -> dict[str, Any]:
+def _origin(
+    source: Source, listing: Listing, refused: list[dict[str, str]], decode: Decoder
+) -> dict[str, Any]:
+    notes, warnings = decode.findings()
     return {
         "source": {"kind": tag_of(type(source)), "name": _own_name(source)},
         "num_refused": len(refused),
         "refused": refused[:MAX_REFUSED_LISTED],
         "skipped": listing.skipped,
-        "notes": listing.notes,
+        "notes": listing.notes + notes,
+        "warnings": [finding._asdict() for finding in listing.warnings + warnings],
     }
 
 
@@ -143,17 +173,17 @@ def _own_name(source: Source) -> str:
     return printable(Path(source.path).absolute().name)
 
 
-def _decoded(item: Item, config: DataConfig) -> tuple[np.ndarray | None, tuple[int, int], str]:
+def _decoded(
+    item: Item, config: DataConfig, decode: Decoder
+) -> tuple[np.ndarray | None, tuple[int, int], str]:
     """Pixels, the picture's own (width, height), and the reason where there are no pixels."""
     try:
-        picture = to_eight_bits(item.open())
+        picture = decode(item)
         if isinstance(picture, np.ndarray):
             size = (picture.shape[1], picture.shape[0])
         else:
             size = picture.size
-        pixels = fitted(
-            picture, config.resolution, config.channels, config.prepared_fit, config.filter
-        )
+        pixels = fitted(picture, config.size, config.channels, config.prepared_fit, config.filter)
     except DataError:
         raise
     except DECODE_ERRORS as error:
@@ -199,15 +229,15 @@ def summary_of_sizes(sizes: Counter[tuple[int, int]]) -> dict[str, Any]:
 class _ImageWriter:
     """Appends pictures to an .npy whose length is not known before the end.
 
-    With a resolution it becomes [N, R, R, C]; without one it stays flat, and `sizes` has the height
-    and width of each picture.
+    With a size (height, width) it becomes [N, H, W, C]; without one it stays flat, and `sizes` has
+    the height and width of each picture.
 
     It starts with the channels of the first picture; when the first colored one comes after gray
     ones (only with channels=None), what is written so far is rewritten with three channels.
     """
 
-    def __init__(self, path: Path, resolution: int | None):
-        self.path, self.resolution = path, resolution
+    def __init__(self, path: Path, size: tuple[int, int] | None):
+        self.path, self.size = path, size
         self.channels = 0
         self.num_images = self.num_values = 0
         self.sizes: list[tuple[int, int]] = []
@@ -224,13 +254,13 @@ class _ImageWriter:
         self.file.write(np.ascontiguousarray(pixels).data)
         self.num_images += 1
         self.num_values += pixels.size
-        if self.resolution is None:
+        if self.size is None:
             self.sizes.append((pixels.shape[0], pixels.shape[1]))
 
     def finish(self) -> None:
         shape: tuple[int, ...] = (self.num_values,)
-        if self.resolution is not None:
-            shape = (self.num_images, self.resolution, self.resolution, self.channels)
+        if self.size is not None:
+            shape = (self.num_images, *self.size, self.channels)
         text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
         magic = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
         self.file.seek(0)

@@ -171,6 +171,11 @@ class _Refused(msgspec.Struct):
     reason: str
 
 
+class _Finding(msgspec.Struct):
+    kind: str
+    message: str
+
+
 class _Sizes(msgspec.Struct):
     num_distinct: int
     smallest: tuple[int, int] | None
@@ -189,7 +194,7 @@ class _Info(msgspec.Struct):
     num_images: Positive
     image_shape: tuple[Positive, Positive, Positive]
     classes: list[_Class]
-    settings: dict[str, int | str | None]
+    settings: dict[str, int | str | list[float] | None]
     source: dict[Literal["kind", "name"], str]
     num_refused: int
     refused: list[_Refused]
@@ -197,6 +202,7 @@ class _Info(msgspec.Struct):
     notes: list[str]
     sizes: _Sizes
     files: dict[Literal["images.npy", "labels.npy", "names.json", "sizes.npy"], str]
+    warnings: list[_Finding] = []  # absent from what older versions prepared
 
 
 def _read_info(directory: Path) -> dict[str, Any]:

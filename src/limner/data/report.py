@@ -1,34 +1,23 @@
 """What a data set holds, and the mistakes in it that cost people weeks."""
 
 import statistics
-from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
+from limner.data.findings import Finding, examples
 from limner.data.labels import class_counts
 from limner.data.prepare import Progress
 from limner.data.prepared import PreparedData
 from limner.data.sheet import picture_sheet
-from limner.data.sources import Labels
-from limner.data.survey import Data, Survey, survey
+from limner.data.sources import LabelsAsked
+from limner.data.survey import Data, Survey, known, survey
 
-__all__ = ["DataReport", "Finding", "picture_sheet", "report", "told"]
+__all__ = ["DataReport", "Finding", "known_warnings", "picture_sheet", "report", "told"]
 
-# What pictures came from; older prepared data call it by the second name.
-FOLDER, ZIP = ("ImageFolder", "folder"), ("ImageZip", "zip")
 FEW_IMAGES = 500  # below it a discriminator learns the pictures by heart within minutes
 TINY_CLASS, TINY_SHARE = 10, 1 / 20  # fewer pictures, or less than this share of the median class
 MIXED_ASPECTS = 1.1  # the widest over the narrowest aspect
 SHOWN = 10
-
-
-class Finding(NamedTuple):
-    """A probable mistake: a fixed short `kind`, and a line for people."""
-
-    kind: str
-    message: str
 
 
 @dataclass
@@ -80,8 +69,7 @@ class DataReport:
             f"{self.num_near_duplicates} pictures that look alike"
         )
         if self.skipped:
-            parts = ", ".join(f"{number} {why}" for why, number in sorted(self.skipped.items()))
-            lines.append(f"files skipped: {parts}")
+            lines.append(_skipped_text(self.skipped))
         lines += [f"refused {name}: {reason}" for name, reason in self.refused[:SHOWN]]
         if self.num_refused > SHOWN:
             lines.append(f"and {self.num_refused - SHOWN} more refused")
@@ -92,7 +80,9 @@ class DataReport:
         return f"{len(self.classes)} classes" if self.classes else "no classes"
 
 
-def report(data: Data, labels: Labels = "classes", progress: Progress | None = None) -> DataReport:
+def report(
+    data: Data, labels: LabelsAsked = "classes", progress: Progress | None = None
+) -> DataReport:
     """Look at every picture of a source or prepared set and say what is there.
 
     Args:
@@ -101,7 +91,44 @@ def report(data: Data, labels: Labels = "classes", progress: Progress | None = N
     Raises:
         DataError: the source as a whole cannot be read.
     """
-    seen = survey(data, labels, progress)
+    return _report_of(survey(data, labels, progress))
+
+
+def known_warnings(data: PreparedData) -> list[Finding]:
+    """Every warning of the report that needs no look at the pixels."""
+    return _report_of(known(data)).warnings
+
+
+def told(data: PreparedData) -> list[str]:
+    """What a training says of its pictures before the first step, as lines: how many there are, of
+    which classes and sizes, what was left out or done to them, and every warning of the report that
+    needs no look at the pixels."""
+    made = _report_of(known(data))
+    channels, height, width = data.image_shape
+    origin = data.info["source"]
+    refused = f", {made.num_refused:,} refused" if made.num_refused else ""
+    lines = [
+        f"data {origin['name']} ({origin['kind']}): {made.num_images:,} pictures, "
+        f"{_classes_of(data)}{refused}; as {channels}x{height}x{width}",
+        "  " + _sizes_text(made.sizes),
+    ]
+    if made.skipped:
+        lines.append("  " + _skipped_text(made.skipped))
+    lines += [f"  note: {note}" for note in made.notes]
+    return lines + [f"  warning: {finding.message}" for finding in made.warnings]
+
+
+def _classes_of(data: PreparedData) -> str:
+    if not data.num_classes:
+        return "no classes"
+    if data.label_rows is not None:
+        return f"labels of {data.num_classes} numbers"
+    counts = zip(data.class_names, data.class_counts.tolist(), strict=True)
+    listed = [f"{name} {count:,}" for name, count in counts]
+    return f"{data.num_classes} classes ({examples(listed, SHOWN)})"
+
+
+def _report_of(seen: Survey) -> DataReport:
     counts = class_counts(seen.labels, len(seen.class_names)).tolist()
     groups = [[seen.names[i] for i in group] for group in seen.duplicates]
     made = DataReport(
@@ -119,50 +146,12 @@ def report(data: Data, labels: Labels = "classes", progress: Progress | None = N
         duplicates=groups,
         num_near_duplicates=seen.num_near,
     )
-    checks = (_few, _one_class, _nested, _tiny_classes, _copies, _sizes, _gray_in_color, _refused)
-    made.warnings = [finding for check in checks for finding in check(made, seen)]
-    return made
-
-
-def told(data: PreparedData) -> list[str]:
-    """What a training says of its pictures before the first step, as lines."""
-    info = data.info
-    counts = data.class_counts.tolist() if data.num_classes else []
-    seen = Survey(
-        name=info["source"]["name"],
-        kind=info["source"]["kind"],
-        labels_mode=info["settings"]["labels"],
-        class_names=data.class_names,
-        names=data.names(),
-        labels=np.array(data.labels),
-        sizes=info["sizes"],
-        refused=[(entry["name"], entry["reason"]) for entry in info["refused"]],
-    )
-    made = DataReport(
-        name=seen.name,
-        kind=seen.kind,
-        num_images=len(data),
-        classes=list(zip(data.class_names, counts, strict=True)),
-        num_gray=0,
-        sizes=seen.sizes,
-        num_refused=info["num_refused"],
-        refused=seen.refused,
-        skipped=info["skipped"],
-        notes=info["notes"],
-        num_duplicates=0,
-        duplicates=[],
-        num_near_duplicates=0,
-    )
-    classes = f"{data.num_classes} classes" if data.num_classes else "no classes"
-    lines = [
-        f"data {made.name} ({made.kind}): {made.num_images:,} pictures, {classes}, "
-        f"{made.num_refused:,} refused",
-        f"  {_sizes_text(made.sizes)}",
-        *(f"  note: {note}" for note in made.notes),
-    ]
-    checks = (_few, _one_class, _nested, _tiny_classes, _sizes, _refused)
+    checks = (
+        _few, _one_class, _empty_classes, _tiny_classes, _copies, _sizes, _gray_in_color, _refused,
+    )  # fmt: skip
     found = [finding for check in checks for finding in check(made, seen)]
-    return lines + [f"  warning: {finding.message}" for finding in found]
+    made.warnings = [*seen.warnings, *found]
+    return made
 
 
 def _few(made: DataReport, _: Survey) -> list[Finding]:
@@ -172,59 +161,39 @@ def _few(made: DataReport, _: Survey) -> list[Finding]:
     return [Finding("few_images", text)]
 
 
-def _parts(seen: Survey) -> list[list[str]]:
-    """The components of the names of files, without a folder that wraps a whole zip."""
-    if seen.kind not in (*FOLDER, *ZIP) or seen.labels_mode == "none":
-        return []
-    parts = [name.split("/") for name in seen.names]
-    firsts = {part[0] for part in parts}
-    if seen.kind in ZIP and len(firsts) == 1 and all(len(part) > 1 for part in parts):
-        return [part[1:] for part in parts]
-    return parts
-
-
 def _one_class(made: DataReport, seen: Survey) -> list[Finding]:
     filled = [name for name, count in made.classes if count]
     if made.classes and len(filled) == 1 and seen.labels.ndim == 1:
         text = f"all pictures are of one class ('{filled[0]}'); train with data.labels=none"
         return [Finding("one_class", text)]
-    parts = _parts(seen)
-    folders = {part[0] for part in parts if len(part) > 1}
-    if not made.classes and len(folders) == 1:
-        text = (
-            f"one subfolder ('{folders.pop()}') only: it is not taken as a class; "
-            "put each class into its own folder, or say data.labels=none"
-        )
-        return [Finding("one_class", text)]
     return []
 
 
-def _nested(_: DataReport, seen: Survey) -> list[Finding]:
-    deep = [part for part in _parts(seen) if len(part) > 2]
-    if not deep:
+def _empty_classes(made: DataReport, seen: Survey) -> list[Finding]:
+    num, empty = len(made.classes), [name for name, count in made.classes if not count]
+    if not empty or not made.num_images or seen.labels.ndim == 2:
         return []
-    inner = Counter(outer_inner for outer_inner in {(part[0], part[1]) for part in deep})
-    repeated = Counter(name for _, name in inner)
-    shared = sorted(name for name, count in repeated.items() if count > 1)
-    text = f"{len(deep)} pictures lie in folders inside the class folders, such as "
-    text += "/".join(deep[0][:-1])
-    if shared:
-        outer = ", ".join(sorted({outer for outer, _ in inner})[:4])
-        text += f"; '{shared[0]}' occurs in several ({outer}): give one of these as the source"
-    else:
-        text += "; only the first level counts as the class"
-    return [Finding("nested_folders", text)]
+    which = f"{len(empty)} of {num} classes have no picture: {examples(empty, SHOWN)}"
+    if len(empty) == 1:
+        which = f"class {empty[0]} of {num} has no picture"
+    if made.classes[0] == ("0", 0):
+        which += f" (labels run from {next(name for name, count in made.classes if count)})"
+    text = (
+        f"{which}; they would be drawn and sampled like the others: --labels used "
+        "(data.labels=used) takes only the classes that have pictures"
+    )
+    return [Finding("empty_classes", text)]
 
 
 def _tiny_classes(made: DataReport, _: Survey) -> list[Finding]:
     if len(made.classes) < 2:
         return []
-    least = max(TINY_CLASS, TINY_SHARE * statistics.median(count for _, count in made.classes))
-    tiny = [f"{name} ({count})" for name, count in made.classes if count < least]
+    filled = [count for _, count in made.classes if count] or [0]
+    least = max(TINY_CLASS, TINY_SHARE * statistics.median(filled))
+    tiny = [f"{name} ({count})" for name, count in made.classes if 0 < count < least]
     if not tiny:
         return []
-    more = "" if len(tiny) <= SHOWN else f" and {len(tiny) - SHOWN} more"
-    text = f"classes with too few pictures to learn: {', '.join(tiny[:SHOWN])}{more}"
+    text = f"classes with too few pictures to learn: {examples(tiny, SHOWN)}"
     return [Finding("tiny_classes", text)]
 
 
@@ -276,8 +245,12 @@ def _refused(made: DataReport, _: Survey) -> list[Finding]:
     return [Finding("refused", text)]
 
 
+def _skipped_text(skipped: dict[str, int]) -> str:
+    return "files skipped: " + ", ".join(f"{num} {why}" for why, num in sorted(skipped.items()))
+
+
 def _sizes_text(sizes: dict[str, Any]) -> str:
     if not sizes["num_distinct"]:
         return "sizes: none"
     common = ", ".join(f"{w}x{h} ({count})" for w, h, count in sizes["common"][:5])
-    return f"sizes: {sizes['num_distinct']} different; most common {common}"
+    return f"sizes (width x height): {sizes['num_distinct']} different; most common {common}"

@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from limner.core.errors import DataError
+from limner.data.decoding import Decoder
 from limner.data.labels import Label, has_class
-from limner.data.pictures import DECODE_ERRORS, fitted, to_eight_bits
+from limner.data.pictures import DECODE_ERRORS, as_image, fitted
 from limner.data.prepared import PreparedData
 from limner.data.sources import Labels, Source
 from limner.data.survey import Data, resolved
@@ -49,7 +50,7 @@ def picture_sheet(
         if names:
             draw.text((4, y * step + cell // 2 - 5), names[label][:14], fill=(0, 0, 0))
         for x, pixels in enumerate(row):
-            square = fitted(to_eight_bits(_shown(pixels)), cell, 3, "pad", "lanczos")
+            square = fitted(as_image(_shown(pixels)), (cell, cell), 3, "pad", "lanczos")
             sheet.paste(Image.fromarray(square), (left + MARGIN + x * step, MARGIN + y * step))
     return sheet
 
@@ -80,13 +81,14 @@ def _of_source(
     num_rows = min(len(listing.class_names), max_rows)
     examples: dict[int, list[np.ndarray]] = defaultdict(list)
     room = columns if listing.class_names else columns * max_rows
+    decode = Decoder(again=lambda: source.listing(labels).items)
     for item in listing.items:
         rows = [row for row in _rows_of(item.label) if row < max(num_rows, 1)]
         rows = [row for row in rows if len(examples[row]) < room]
         if not rows:
             continue
         try:
-            pixels = np.asarray(to_eight_bits(item.open()))
+            pixels = np.asarray(decode(item))
         except DataError:
             raise
         except DECODE_ERRORS:  # the report lists it; the sheet shows what can be shown

@@ -26,8 +26,8 @@ class Crop:
     """How a square is taken.
 
     Attributes:
-        random: anywhere along the long edge, each place equally often (landscape left to right,
-            portrait top to bottom); else the centred square.
+        random: a square anywhere along the long edge, each place equally often (landscape left to
+            right, portrait top to bottom); else the centred part.
         pad: zeros around, in pixels, before a square is taken anywhere; CIFAR's 4.
     """
 
@@ -45,14 +45,14 @@ class Crop:
         return self.random or self.pad > 0
 
     def into(self, target: np.ndarray, picture: np.ndarray, draws: tuple[int, int]) -> None:
-        """Write a square of a picture [H, W, C] into a target [R, R, C], at offsets by two draws
-        below 2^32, the vertical one first."""
-        if not self.random:
+        """Write a part of a picture [H, W, C] into a target of the shown size, at offsets by two
+        draws below 2^32, the vertical one first."""
+        height, width = target.shape[:2]
+        if not self.random and height == width:
             picture = centre_square(picture)
-        size = target.shape[0]
-        top = self._offset(draws[0], picture.shape[0], size)
-        left = self._offset(draws[1], picture.shape[1], size)
-        part = picture[max(top, 0) : top + size, max(left, 0) : left + size]
+        top = self._offset(draws[0], picture.shape[0], height)
+        left = self._offset(draws[1], picture.shape[1], width)
+        part = picture[max(top, 0) : top + height, max(left, 0) : left + width]
         if part.shape == target.shape:
             target[...] = part
             return

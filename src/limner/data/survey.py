@@ -12,12 +12,13 @@ from PIL import Image
 
 from limner.core.errors import DataError
 from limner.core.parts import tag_of
-from limner.data.labels import Label, Labels, stacked
-from limner.data.pictures import DECODE_ERRORS, is_gray, to_eight_bits
+from limner.data.decoding import Decoder
+from limner.data.findings import Finding
+from limner.data.labels import Label, Labels, only_used, stacked
+from limner.data.pictures import DECODE_ERRORS, is_gray
 from limner.data.prepare import Progress, reason_of, summary_of_sizes
 from limner.data.prepared import PreparedData, is_prepared
-from limner.data.sources import Labels as LabelsMode
-from limner.data.sources import Source, find_source
+from limner.data.sources import LabelsAsked, Source, find_source
 
 # Of text: a built-in name, or the path of a source or prepared directory.
 Data = str | os.PathLike[str] | Source | PreparedData
@@ -26,7 +27,7 @@ Data = str | os.PathLike[str] | Source | PreparedData
 @dataclass
 class Survey:
     """What was seen. `labels[i]`, a class or a row of numbers, belongs to `names[i]`; groups hold
-    indices of equal pictures."""
+    indices of equal pictures. `gray` has one entry a picture where the pixels were looked at."""
 
     name: str
     kind: str
@@ -39,6 +40,7 @@ class Survey:
     refused: list[tuple[str, str]] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
     duplicates: list[list[int]] = field(default_factory=list)
     num_near: int = 0
 
@@ -51,23 +53,27 @@ def resolved(data: Data) -> PreparedData | Source:
     return PreparedData(path) if is_prepared(path) else find_source(data)
 
 
-def survey(data: Data, labels: LabelsMode = "classes", progress: Progress | None = None) -> Survey:
+def survey(data: Data, labels: LabelsAsked = "classes", progress: Progress | None = None) -> Survey:
     """Look at every picture; DataError where the source as a whole cannot be read."""
     found = resolved(data)
     if isinstance(found, PreparedData):
-        return _survey_prepared(found, progress)
+        seen = known(found)
+        _look(found, seen, progress)
+        return seen
     return _survey_source(found, labels, progress)
 
 
-def _survey_source(source: Source, labels: LabelsMode, progress: Progress | None) -> Survey:
-    listing, labels_seen = source.listing(labels), list[Label]()
+def _survey_source(source: Source, labels: LabelsAsked, progress: Progress | None) -> Survey:
+    listed = "none" if labels == "none" else "classes"
+    listing, labels_seen = source.listing(listed), list[Label]()
     seen = Survey(source.path, tag_of(type(source)), labels, listing.class_names)
-    seen.refused, seen.skipped, seen.notes = list(listing.refused), listing.skipped, listing.notes
+    seen.refused, seen.skipped = list(listing.refused), listing.skipped
     sizes: Counter[tuple[int, int]] = Counter()
     prints = _Prints()
+    decode = Decoder(again=lambda: source.listing(listed).items)
     for number, item in enumerate(listing.items):
         try:
-            picture = to_eight_bits(item.open())
+            picture = decode(item)
         except DataError:
             raise
         except DECODE_ERRORS as error:
@@ -81,15 +87,20 @@ def _survey_source(source: Source, labels: LabelsMode, progress: Progress | None
             prints.add(pixels)
         if progress is not None:
             progress(number + 1, listing.num_items)
+    notes, warnings = decode.findings()
+    seen.notes, seen.warnings = listing.notes + notes, listing.warnings + warnings
+    if labels == "used":
+        labels_seen, seen.class_names = only_used(labels_seen, seen.class_names)
     seen.labels = stacked(labels_seen, seen.names, len(seen.class_names))
     seen.sizes = summary_of_sizes(sizes)
     seen.duplicates, seen.num_near = prints.groups(), prints.num_near()
     return seen
 
 
-def _survey_prepared(data: PreparedData, progress: Progress | None) -> Survey:
+def known(data: PreparedData) -> Survey:
+    """What is known of a prepared set without a look at its pictures."""
     info = data.info
-    seen = Survey(
+    return Survey(
         name=str(data.directory),
         kind=info["source"]["kind"],
         labels_mode=info["settings"]["labels"],
@@ -100,7 +111,11 @@ def _survey_prepared(data: PreparedData, progress: Progress | None) -> Survey:
         refused=[(entry["name"], entry["reason"]) for entry in info["refused"]],
         skipped=info["skipped"],
         notes=info["notes"],
+        warnings=[Finding(**entry) for entry in info.get("warnings", [])],
     )
+
+
+def _look(data: PreparedData, seen: Survey, progress: Progress | None) -> None:
     prints = _Prints()
     for number in range(len(data)):
         pixels = np.asarray(data.picture(number))
@@ -109,7 +124,6 @@ def _survey_prepared(data: PreparedData, progress: Progress | None) -> Survey:
         if progress is not None:
             progress(number + 1, len(data))
     seen.duplicates, seen.num_near = prints.groups(), prints.num_near()
-    return seen
 
 
 def _gray(pixels: np.ndarray) -> bool:

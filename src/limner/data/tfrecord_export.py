@@ -51,7 +51,13 @@ def write_tfrecords(
             f"{data.directory}: pictures of {data.image_shape[0]} channels; PGGAN's TFRecords "
             "hold 1 or 3: prepare them with --channels 3"
         )
-    level = level_of(data.image_shape[1], str(data.directory))
+    _, height, width = data.image_shape
+    if height != width:
+        raise DataError(
+            f"{data.directory}: pictures of {height}x{width}; PGGAN's TFRecords hold squares: give "
+            "--resolution one number"
+        )
+    level = level_of(height, str(data.directory))
     order = order_of(len(data), shuffle)
     with whole_directory(out) as temporary:
         paths = [

@@ -22,9 +22,10 @@ def num_doublings(image_shape: tuple[int, int, int], start: int) -> int:
     doublings = (height // start).bit_length() - 1
     if height != width or doublings < 1 or start << doublings != height:
         sizes = ", ".join(str(start << i) for i in range(1, 7))
+        other = "" if height == width else "; PgganGenerator and PgganDiscriminator make others"
         raise ConfigError(
             f"image shape {list(image_shape)}: this architecture makes square images of "
-            f"{sizes} ... pixels; set data.resolution to one of them"
+            f"{sizes} ... pixels; set data.resolution to one of them{other}"
         )
     return doublings
 

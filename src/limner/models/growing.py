@@ -95,7 +95,8 @@ def num_levels_of(image_shape: tuple[int, int, int], base: tuple[int, int]) -> i
     raise ConfigError(
         f"image shape {list(image_shape)}: from a base of {_by(base)} pixels this architecture "
         f"reaches {', '.join(_by([side << i for side in base]) for i in range(4))} ..., the "
-        f"nearest is {_by(reached)}; set data.resolution to one of them{_other_base(size)}"
+        f"nearest is {_by(reached)}; set data.resolution to one of them, such as "
+        f"{_setting(reached)}{_other_base(size)}"
     )
 
 
@@ -105,6 +106,10 @@ def _other_base(size: list[int]) -> str:
     if not 2 <= min(size) <= max(size) <= 16:
         return ""
     return f", or base of both networks to {size}"
+
+
+def _setting(size: list[int]) -> str:
+    return str(size[0]) if size[0] == size[1] else f"[{size[0]},{size[1]}]"
 
 
 def _by(size: list[int] | tuple[int, ...]) -> str:

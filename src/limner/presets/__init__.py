@@ -128,7 +128,7 @@ def fit(
     """
     preset = FITTED[name]
     config = _found(preset.function)(pictures, machine)
-    side = override(config, assignments).data.resolution
+    side = min(override(config, assignments).data.size)
     if side != config.data.resolution:
         pictures = replace(pictures, side=side, is_final=True)
         config = _found(preset.function)(pictures, machine)

@@ -84,7 +84,7 @@ def augments(pictures: Pictures, machine: Machine) -> tuple[Augment, ...]:
 
 def choices(config: RunConfig, pictures: Pictures, machine: Machine) -> list[Choice]:
     """What `photos` picked, why, and what changes it."""
-    side, batch = config.data.resolution, config.batch_size
+    side, batch = min(config.data.size), config.batch_size
     most = "" if pictures.is_final else f"at most {LARGEST[machine.kind]} on a {machine.kind}"
     parts = (type(config.generator).__name__, type(config.discriminator).__name__)
     found = [type(augment).__name__ for augment in config.augments]

@@ -114,7 +114,7 @@ def stylegan2_auto(
 
 def choices(config: RunConfig, pictures: Pictures, machine: Machine) -> list[Choice]:
     """What `stylegan2_auto` picked."""
-    side = config.data.resolution
+    side = min(config.data.size)
     return [
         Choice("resolution", f"{side} px", "", f"--set data.resolution={max(side // 2, 8)}"),
         Choice("batch", f"{config.batch_size}", f"for {machine.num}", "--set batch_size=N"),

@@ -7,7 +7,7 @@ from limner.core.errors import DataError
 from limner.core.parts import table
 from limner.data.sources.archive import ImageZip
 from limner.data.sources.arrays import ArrayFile
-from limner.data.sources.base import Item, Labels, Listing, Source
+from limner.data.sources.base import Item, Labels, LabelsAsked, Listing, Source
 from limner.data.sources.celeba import CelebaCrop
 from limner.data.sources.cifar import Cifar
 from limner.data.sources.digits import Digits
@@ -18,7 +18,16 @@ from limner.data.sources.mnist import Mnist, MnistRgb
 from limner.data.sources.svhn import Svhn
 from limner.data.sources.tfrecord import TfrecordSet
 
-__all__ = ["BUILT_IN", "SOURCES", "Item", "Labels", "Listing", "Source", "find_source"]
+__all__ = [
+    "BUILT_IN",
+    "SOURCES",
+    "Item",
+    "Labels",
+    "LabelsAsked",
+    "Listing",
+    "Source",
+    "find_source",
+]
 
 BUILT_IN: dict[str, type[Source]] = {"digits": Digits}
 

@@ -2,7 +2,6 @@
 
 import io
 import zipfile
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,16 +18,10 @@ from limner.data.sources.base import (
     Listing,
     Source,
     is_hidden,
+    with_beside,
 )
-from limner.data.sources.grouping import (
-    LABEL_FILE,
-    Grouping,
-    group_by_folder,
-    group_by_json,
-    is_picture_name,
-    labels_of_json,
-    unlabelled,
-)
+from limner.data.sources.grouping import Grouping, is_picture_name, unlabelled
+from limner.data.sources.label_files import group_by_file, grouped, listing_of
 from limner.formats.zips import (
     opened,
     overlapping,
@@ -42,10 +35,16 @@ MAX_RATIO, RATIO_FROM_BYTES = 100, 2**20
 
 
 class ImageZip(Config, Source, frozen=True):
-    """Pictures in a zip file. Classes stand in its dataset.json, or are its first-level folders; a
-    single folder around everything is looked through."""
+    """Pictures in a zip file. Classes stand in its dataset.json or labels.csv, or are its
+    first-level folders; a single folder around everything is looked through.
+
+    Fields:
+        path: the zip.
+        label_file: a file like those that lies elsewhere.
+    """
 
     path: str = ""
+    label_file: str = ""
 
     @classmethod
     def reads(cls, path: Path) -> bool:
@@ -54,8 +53,9 @@ class ImageZip(Config, Source, frozen=True):
 
     def listing(self, labels: Labels) -> Listing:
         """See `Source.listing`."""
-        skipped: Counter[str] = Counter()
         refused: list[tuple[str, str]] = []
+        others: list[str] = []
+        num_hidden = 0
         with opened(self.path) as archive:
             members: dict[str, zipfile.ZipInfo] = {}
             doubled = overlapping(archive.infolist())
@@ -63,56 +63,43 @@ class ImageZip(Config, Source, frozen=True):
                 problem = problem_of_name(member)
                 if problem:
                     refused.append((member.orig_filename, problem))
-                elif member.is_dir() or member.filename.endswith(LABEL_FILE):
+                elif member.is_dir():
                     continue
                 elif is_hidden(member.filename):
-                    skipped["hidden"] += 1
+                    num_hidden += 1
                 elif not is_picture_name(member.filename):
-                    skipped["no picture suffix"] += 1
+                    others.append(member.filename)
                 elif member.header_offset in doubled:
                     refused.append((member.filename, "overlaps another entry of the zip"))
                 elif member.filename in members:
                     refused.append((member.filename, "name occurs twice in the zip"))
                 else:
                     members[member.filename] = member
-            grouping = self._group(archive, sorted(members), labels)
-        return Listing(
-            items=self._items(grouping, members),
-            num_items=len(grouping.labelled),
-            class_names=[printable(name) for name in grouping.class_names],
-            notes=[printable(note) for note in grouping.notes],
-            refused=[(printable(name), reason) for name, reason in refused + grouping.refused],
-            skipped=dict(skipped),
-        )
+            grouping = unlabelled(sorted(members))
+            if labels == "classes" and self.label_file:
+                grouping = group_by_file(sorted(members), self.label_file)
+            elif labels == "classes":
+                read = partial(self._content, archive)
+                grouping = grouped(sorted(members), others, read, self.path)
+        items = self._items(grouping, members)
+        return listing_of(grouping, items, refused, others, num_hidden)
+
+    def identity(self) -> str:
+        """That of the zip, and of the labels elsewhere."""
+        beside = Path(self.label_file) if self.label_file else None
+        return with_beside(super().identity(), beside)
 
     def _items(self, grouping: Grouping, members: dict[str, zipfile.ZipInfo]) -> Iterator[Item]:
         with opened(self.path) as archive:
             for name, label in grouping.labelled:
                 yield Item(printable(name), label, partial(_open_member, archive, members[name]))
 
-    def _group(self, archive: zipfile.ZipFile, names: list[str], labels: Labels) -> Grouping:
-        if labels == "none":
-            return unlabelled(names)
-        files = [m for m in archive.infolist() if m.filename.rpartition("/")[2] == LABEL_FILE]
-        if files:
-            file = min(files, key=lambda member: member.filename.count("/"))
-            where = f"{self.path}/{printable(file.filename)}"
-            base = file.filename.removesuffix(LABEL_FILE)
-            try:
-                text = _read_member(archive, file)
-            except UnreadablePictureError as error:
-                raise DataError(f"{where}: {error}; build the zip again") from None
-            pairs = labels_of_json(text, where)
-            if pairs is not None:
-                return group_by_json(names, [(base + name, label) for name, label in pairs], where)
-        outer = {name.split("/", 1)[0] if "/" in name else "" for name in names}
-        if len(outer) == 1 and "" not in outer:
-            prefix = outer.pop() + "/"
-            grouping = group_by_folder([name.removeprefix(prefix) for name in names])
-            grouping.labelled = [(prefix + name, label) for name, label in grouping.labelled]
-            grouping.refused = [(prefix + name, reason) for name, reason in grouping.refused]
-            return grouping
-        return group_by_folder(names)
+    def _content(self, archive: zipfile.ZipFile, name: str) -> bytes:
+        try:
+            return _read_member(archive, archive.getinfo(name))
+        except UnreadablePictureError as error:
+            where = f"{self.path}/{printable(name)}"
+            raise DataError(f"{where}: {error}; build the zip again") from None
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

@@ -14,9 +14,11 @@ from PIL import Image
 
 from limner.core.config import Config, Part, encode, tag_of
 from limner.core.errors import DataError
+from limner.data.findings import Finding
 from limner.data.labels import Label
 
 Labels = Literal["classes", "none"]
+LabelsAsked = Literal["classes", "used", "none"]  # "used": the classes that have pictures
 MAX_FILE_BYTES = 256 * 2**20  # one picture file; larger ones are refused unread
 
 
@@ -37,12 +39,14 @@ class Item(NamedTuple):
 
 @dataclass
 class Listing:
-    """What a source holds. `items` is iterated once, in an order that never changes."""
+    """What a source holds. `items` is iterated once, in an order that never changes. `notes` say
+    how it was read, `warnings` what is probably not meant."""
 
     items: Iterable[Item]
     num_items: int | None = None
     class_names: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from limner.core.config import Config
 from limner.core.errors import ConfigError
-from limner.data.pictures import UnreadablePictureError, to_eight_bits
+from limner.data.decoding import upright
+from limner.data.pictures import UnreadablePictureError
 from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.folder import ImageFolder
 
@@ -50,9 +51,10 @@ class CelebaCrop(Config, Source, frozen=True):
             yield Item(item.name, item.label, partial(self._cut, item))
 
     def _cut(self, item: Item) -> Image.Image:
-        picture = to_eight_bits(item.open())
-        if isinstance(picture, np.ndarray):
+        found = item.open()
+        if isinstance(found, np.ndarray):
             raise UnreadablePictureError("an array, not a picture file")
+        picture = upright(found)
         left, top = (place - self.size // 2 for place in self.center)
         right, bottom = left + self.size, top + self.size
         if right > picture.width or bottom > picture.height:

@@ -1,7 +1,6 @@
 """A folder of picture files: flat, nested, or one folder per class."""
 
 import io
-from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -18,16 +17,10 @@ from limner.data.sources.base import (
     Source,
     is_hidden,
     walk_files,
+    with_beside,
 )
-from limner.data.sources.grouping import (
-    LABEL_FILE,
-    Grouping,
-    group_by_folder,
-    group_by_json,
-    is_picture_name,
-    labels_of_json,
-    unlabelled,
-)
+from limner.data.sources.grouping import is_picture_name, unlabelled
+from limner.data.sources.label_files import group_by_file, grouped, listing_of
 
 # Smaller files are read as a whole: of a file on the disk, decoders ask for as many bytes at once
 # as its damaged chunks claim to have.
@@ -36,9 +29,16 @@ WHOLE_BYTES = 32 * 2**20
 
 class ImageFolder(Config, Source, frozen=True):
     """Pictures below a folder, found recursively. Classes are the first-level folders, or stand in
-    a dataset.json at the root (StyleGAN's form)."""
+    a dataset.json (StyleGAN's form) or labels.csv at the root; a single folder around everything is
+    looked through.
+
+    Fields:
+        path: the folder.
+        label_file: a file like those that lies elsewhere.
+    """
 
     path: str = ""
+    label_file: str = ""
 
     @classmethod
     def reads(cls, path: Path) -> bool:
@@ -49,40 +49,39 @@ class ImageFolder(Config, Source, frozen=True):
         """See `Source.listing`."""
         root, names = Path(self.path), []
         refused: list[tuple[str, str]] = []
-        skipped: Counter[str] = Counter()
+        others: list[str] = []
+        num_hidden = 0
         for name, status in walk_files(root, refused):
             if is_hidden(name):
-                skipped["hidden"] += 1
+                num_hidden += 1
             elif not is_picture_name(name):
-                skipped["no picture suffix"] += 1
+                others.append(name)
             elif status.st_size > MAX_FILE_BYTES:
                 refused.append((name, f"larger than {MAX_FILE_BYTES >> 20} MB"))
             else:
                 names.append(name)
-        grouping = self._group(root, names, labels)
-        return Listing(
-            items=(
-                Item(printable(name), label, partial(_open_file, root / name))
-                for name, label in grouping.labelled
-            ),
-            num_items=len(grouping.labelled),
-            class_names=[printable(name) for name in grouping.class_names],
-            notes=[printable(note) for note in grouping.notes],
-            refused=[(printable(name), reason) for name, reason in refused + grouping.refused],
-            skipped=dict(skipped),
+        grouping = unlabelled(names)
+        if labels == "classes" and self.label_file:
+            grouping = group_by_file(names, self.label_file)
+        elif labels == "classes":
+            grouping = grouped(names, others, partial(_content, root), self.path)
+        items = (
+            Item(printable(name), label, partial(_open_file, root / name))
+            for name, label in grouping.labelled
         )
+        return listing_of(grouping, items, refused, others, num_hidden)
 
-    def _group(self, root: Path, names: list[str], labels: Labels) -> Grouping:
-        if labels == "none":
-            return unlabelled(names)
-        label_file = root / LABEL_FILE
-        if label_file.is_file():
-            if label_file.stat().st_size > MAX_FILE_BYTES:
-                raise DataError(f"{label_file}: larger than {MAX_FILE_BYTES >> 20} MB; remove it")
-            pairs = labels_of_json(label_file.read_bytes(), str(label_file))
-            if pairs is not None:
-                return group_by_json(names, pairs, str(label_file))
-        return group_by_folder(names)
+    def identity(self) -> str:
+        """That of the folder, and of the labels elsewhere."""
+        beside = Path(self.label_file) if self.label_file else None
+        return with_beside(super().identity(), beside)
+
+
+def _content(root: Path, name: str) -> bytes:
+    file = root / name
+    if file.stat().st_size > MAX_FILE_BYTES:
+        raise DataError(f"{file}: larger than {MAX_FILE_BYTES >> 20} MB; remove it")
+    return file.read_bytes()
 
 
 def _open_file(path: Path) -> Image.Image:

@@ -1,0 +1,16 @@
+"""What the reading of a source tells its user: a probable mistake, or something left out."""
+
+from typing import NamedTuple
+
+
+class Finding(NamedTuple):
+    """A fixed short `kind`, and a line for people: what is so, and what to type to change it."""
+
+    kind: str
+    message: str
+
+
+def examples(names: list[str], most: int = 3) -> str:
+    """The first names of several, for a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -45,7 +45,7 @@ lint: $(VENV)/.dev-installed
 
 docs: $(VENV)/.dev-installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
-	@echo "open build/site/index.html"
+	@echo "open build/site/index.html; with its search: $(BIN)/python -m http.server -d build/site"
 
 bench: $(VENV)/.dev-installed
 	@set -e; for file in $(filter-out benchmarks/mnist_data.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file; done

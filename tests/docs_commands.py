@@ -21,7 +21,10 @@ PLACES = {
     "CIFAR_FOLDER": "cifar",
     "prepared/": "ready",
 }
-ABSENT = ("mnist/", "img_align_celeba/", "bedroom_train_lmdb/", "faces/", "faces128/")
+ABSENT = (
+    *("mnist/", "img_align_celeba/", "bedroom_train_lmdb/", "faces/", "faces128/"),
+    "inception",  # its weights
+)
 STYLED = {"--truncation-cutoff", "--noise", "--space"}  # of models with styles alone
 SHORT = {"--num": "16", "--seconds": "0.2", "--standing": "2x8", "--rows": "2"}
 TINY = ("digits", "digits-tiny", "photos")  # presets that train here; others are composed alone

@@ -1,14 +1,14 @@
 """The recipe for one's own photographs, as its page has it: a folder of two kinds of photographs, the
 command, and the command's own figures.
 
-`python tests/photos_recipe.py 0-2` prints one JSON line a seed: that is how the thresholds were set.
+`python tests/photos_recipe.py 0-2 FOLDER` prints two JSON lines a seed, of a run that has hardly begun and
+of the recipe, and keeps the runs in the folder: that is how the thresholds are set.
 """
 
 import contextlib
 import io
 import json
 import sys
-import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,8 +86,7 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     low, _, high = sys.argv[1].partition("-")
-    with tempfile.TemporaryDirectory() as temporary:
-        for number in range(int(low), int(high or low) + 1):
-            for length in (UNTRAINED, KIMG):
-                got = {k: round(v, 4) for k, v in figures(Path(temporary), number, length).items()}
-                print(json.dumps({"seed": number, "kimg": length, **got}), flush=True)
+    for number in range(int(low), int(high or low) + 1):
+        for length in (UNTRAINED, KIMG):
+            got = {k: round(v, 4) for k, v in figures(Path(sys.argv[2]), number, length).items()}
+            print(json.dumps({"seed": number, "kimg": length, **got}), flush=True)

@@ -34,7 +34,7 @@ WITH_COMMANDS = [
     if page.name not in OWN_TEST
     and (commands_of(text) or (python_blocks(text) and page.name not in PYTHON_ELSEWHERE))
 ]
-SHORT_DIGITS = Variant("digits-tiny", ("steps=2", "metrics=[]", "data.filter=box"), "short")
+SHORT_DIGITS = Variant("digits-tiny", "short", ("steps=2", "metrics=[]", "data.filter=box"))
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +94,14 @@ def _with_a_state(word: str) -> str:
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_commands_of_a_page(page: Path, workplace: Path, monkeypatch, capsys):
+    scope: dict[str, object] = {"__name__": page.stem}
     for number, block in enumerate(python_blocks(TEXTS[page])):
         named = re.match(r"# (\w+\.py)\n", block)
         if named:
             (workplace / named[1]).write_text(block)
             monkeypatch.syspath_prepend(str(workplace))
         elif page.name not in PYTHON_ELSEWHERE:
-            exec(compile(block, f"{page.name}, block {number}", "exec"), {"__name__": page.stem})
+            exec(compile(block, f"{page.name}, block {number}", "exec"), scope)
     for command in commands_of(TEXTS[page]):
         if command.runs_here:
             run(command, capsys)

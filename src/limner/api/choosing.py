@@ -151,7 +151,7 @@ def _reasons(facts: Pictures, labels: str) -> list[str]:
 
 
 def _changes(data: str | Source, labels: str) -> list[str]:
-    changes = [] if labels == "classes" else ["data.labels=none"]
+    changes = [] if labels == "classes" else [f"data.labels={labels}"]
     if isinstance(data, Source):
         plain = {**encode(data), "path": ""}
         source = {"type": tag_of(type(data)), **plain}

@@ -108,10 +108,11 @@ def _plain(row: Listed) -> dict[str, Any]:
 
 
 def rough_time(seconds: float) -> str:
-    """ "~7 min", "~12 h", "~30 days" or "~4 years": two figures at most."""
+    """ "~7 min", "~1.6 h", "~30 days" or "~4 years": two figures at most."""
     units = ((5400, 60, "min"), (48 * 3600, 3600, "h"), (730 * 86_400, 86_400, "days"))
     size, unit = next(((s, u) for limit, s, u in units if seconds < limit), (365 * 86_400, "years"))
-    return f"~{max(float(f'{seconds / size:.2g}'), 1):,.0f} {unit}"
+    value = max(float(f"{seconds / size:.2g}"), 1)
+    return f"~{value:,.0f} {unit}" if value >= 10 else f"~{value:g} {unit}"
 
 
 def _advise(data: str, as_json: bool) -> int:

@@ -10,8 +10,8 @@ from PIL import Image
 # Words of the command, what stderr must say. {run} {tmp} stand for folders, see `bad`.
 USER_ERRORS = [
     ("train digitz", "no preset 'digitz'; nearest is 'digits'"),
-    ("train {tmp}/none.json", "none.json: no such file"),
-    ("train {tmp}/file.json", "not valid JSON"),
+    ("train {tmp}/none.json --data digits", "none.json: no such file"),
+    ("train {tmp}/file.json --data digits", "not valid JSON"),
     ("train digits --set optim.g.lrr=1", "optim.g.lrr: unknown key; nearest is 'lr'"),
     ("train digits --steps 3 --kimg 2", "either --steps or --kimg"),
     ("train digits-tiny --steps 1 --run {tmp}/r --set metrics=fud", "metrics"),

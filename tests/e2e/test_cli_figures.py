@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 import limner as package
 from limner import api, presets
+from limner.api import choosing
 from limner.api.sizes import memory_bytes, num_parameters, sizes_of
 from limner.core.config import from_json
 from limner.engine import RunConfig
@@ -114,12 +115,28 @@ def test_pictures_of_another_size_are_refused_not_resized(limner, tiny_run, tmp_
 # --- presets -----------------------------------------------------------------
 
 
-def test_the_list_has_a_line_for_each(limner):
-    answer = limner("presets")
-    assert [line.split()[0] for line in answer.out.splitlines()] == list(presets.PRESETS)
-    listed = json.loads(limner("presets", "--json").out)["presets"]
+@pytest.fixture
+def speed(monkeypatch):
+    """A machine that needs no measuring."""
+    monkeypatch.setattr(choosing, "speed_here", lambda: ("cpu", 2e10))
+
+
+def test_the_list_has_groups_and_for_each_preset_what_it_costs(limner, speed):
+    lines = limner("presets").out.splitlines()
+    heading, photos = (" ".join(line.split()) for line in lines[:2])
+    assert heading == "start here px labels weights memory time here"
+    assert photos == "photos 64 if given 0.5 M 0.1 GiB ~1.6 h"
+    shown = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
+    kept_back = presets.GROUPS["ablations"]
+    assert shown == [name for name in presets.PRESETS if name not in kept_back]
+    assert [line for line in lines if line in presets.GROUPS] == list(presets.GROUPS)[1:-1]
+    every = limner("presets", "--all").out
+    assert all(f"  {name} " in every for name in presets.PRESETS)
+    assert max(map(len, every.splitlines())) <= 120
+    listed = json.loads(limner("presets", "--all", "--json").out)["presets"]
     assert [entry["name"] for entry in listed] == list(presets.PRESETS)
     for entry in listed:
+        assert {"group", "side", "labels", "num_parameters", "memory", "seconds_here"} <= set(entry)
         described = presets.get(entry["name"]).__doc__ or ""
         assert entry["summary"] == described.partition("\n")[0]
         assert entry["summary"]
@@ -142,12 +159,33 @@ def test_a_preset_stays_callable_from_python_after_its_module_was_imported():
 def test_the_json_of_a_preset_trains(limner, tmp_path):
     (tmp_path / "mine.json").write_text(limner("presets", "digits-tiny", "--json").out)
     words = ("--run", tmp_path / "run", "--set", "metrics=[]", "--set", "batch_size=8")
+    assert limner("train", tmp_path / "mine.json", *words).code == 2  # on which pictures?
+    words = (*words, "--data", "digits")
     answer = limner("train", tmp_path / "mine.json", *words, "--steps", 1, "--json")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["step"] == 1
 
 
-def test_a_preset_shows_keys_that_set_takes_and_sizes(limner):
+def test_a_command_for_pictures_and_a_comparison(limner, speed, tmp_path):
+    answer = limner("presets", "--for", "digits", "--json")
+    assert json.loads(answer.out)["command"].startswith("limner train digits --data digits --run ")
+    advised = limner("presets", "--for", tmp_path)
+    assert advised.code == 1
+    assert "no picture" in advised.err
+    np.savez(tmp_path / "some.npz", images=np.zeros((9, 40, 40, 3), np.uint8))
+    advised = limner("presets", "--for", tmp_path / "some.npz").out
+    assert f"limner train photos --data {tmp_path}/some.npz --run runs/some" in advised
+    assert "time here" in advised
+    reported = limner("data", "report", tmp_path / "some.npz").out
+    assert f"limner train photos --data {tmp_path}/some.npz --run runs/some" in reported
+    different = limner("presets", "digits", "--diff", "digits-tiny").out
+    assert "data.resolution" in different
+    assert "32 -> 8" in different
+    assert "before --diff" in limner("presets", "--diff", "digits").err
+    assert "leave NAME" in limner("presets", "digits", "--for", "digits").err
+
+
+def test_a_preset_shows_keys_that_set_takes_and_sizes(limner, speed):
     answer = limner("presets", "digits")
     assert "optim.g.lr = 0.0015\n" in answer.out
     assert "updates.0.terms.0.type = " in answer.out

@@ -90,7 +90,7 @@ def test_an_alarm_reaches_display_events_and_report(tmp_path, capsys):
     file = tmp_path / "config.json"
     file.write_text(to_json(config))
     run = tmp_path / "run"
-    assert main(["train", str(file), "--run", str(run), "--device", "cpu"]) == 0
+    assert main(["train", str(file), "--data", "digits", "--run", str(run), "--device", "cpu"]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("alarm: ")]
     assert told
     assert "look alike" in told[0]

@@ -168,7 +168,7 @@ def test_the_commands_print_it(place, file, words, capsys, tmp_path):
 def test_a_broken_config_to_train_is_one_line(tmp_path, capsys):
     for damage, content in BROKEN.items():
         (tmp_path / "own.json").write_bytes(content)
-        assert main(["train", str(tmp_path / "own.json"), "--device", "cpu"]) == 1, damage
+        assert main(["train", str(tmp_path / "own.json"), "--data", "digits"]) == 1, damage
         line = capsys.readouterr().err
         assert str(tmp_path / "own.json") in line, damage
         assert line.count("\n") == 1, damage

@@ -154,9 +154,7 @@ def test_the_speed_is_measured_once(tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path))
     asked = []
-    monkeypatch.setattr(
-        "limner.api.fitting.measured_speed", lambda: asked.append(1) or ("cpu", 3e9)
-    )
+    monkeypatch.setattr("limner.api.costs.measured_speed", lambda: asked.append(1) or ("cpu", 3e9))
     assert choosing.speed_here() == choosing.speed_here() == ("cpu", 3e9)
     assert len(asked) == 1
     (tmp_path / "speed.json").write_text(json.dumps({"another": ["cpu", 1.0]}))

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shlex
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +17,10 @@ from limner.core.config import differences, encode, tag_of
 from limner.core.errors import ConfigError
 from limner.core.facts import Pictures
 from limner.core.files import cache_directory, write_atomically
-from limner.data.facts import facts_of
+from limner.data.facts import facts_of, settings_of
 from limner.data.sources import BUILT_IN, LabelsAsked, Source
 from limner.presets.costs import COSTS, Cost
-from limner.presets.fitted import SMALL_CLASS, has_classes
+from limner.presets.fitted import SMALL_CLASS, Choice, has_classes
 
 LAST = "ablations"  # the group that is listed only when all is asked for
 FEW = 1000  # pictures; with fewer a model of others' is the better beginning
@@ -67,7 +68,7 @@ def speed_here() -> tuple[str, float]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         kind, speed = json.loads(path.read_bytes())[key]
         return str(kind), float(speed)
-    from limner.api.fitting import measured_speed
+    from limner.api.costs import measured_speed
 
     found = measured_speed()
     with contextlib.suppress(OSError):  # it is measured again, then
@@ -118,13 +119,34 @@ def advise(data: str | Source, labels: LabelsAsked = "classes", here: bool = Fal
             f"few: {facts.num:,} pictures get further from a model of anything alike:",
             f"  limner train --init MODEL {place}",
         ]
-    picks: list[str] = []
-    if here:
-        from limner.api.fitting import fitted
-        from limner.api.screen import table
-
-        picks = table(fitted("photos", name, assignments=changes, fresh=True)[1])
+    picks = _picks(name, facts, changes) if here else []
     return Advice(f"limner train photos {place}", _reasons(facts, labels), picks, others)
+
+
+def _picks(data: str, facts: Pictures, changes: list[str]) -> list[str]:
+    """What `photos` picks here, how to change it, and how long it takes."""
+    from limner.api.costs import cost_of
+    from limner.api.fitting import machine_of
+
+    machine = machine_of("auto")
+    config, choices = presets.fit("photos", facts, machine, [*settings_of(data), *changes])
+    kind, speed = speed_here()
+    hours = cost_of(config).petaflops * 1e15 / speed / 3600
+    time = f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} days"
+    rows = [
+        *choices,
+        Choice("time here", f"about {time}", f"{config.kimg:g} kimg on a {kind}", "--kimg N"),
+    ]
+    return [f"  {line}" for line in lines_of(rows)]
+
+
+def lines_of(choices: Sequence[Choice]) -> list[str]:
+    """Choices as a table: what, its value and why, the option that changes it."""
+    rows = [(c.what, f"{c.value}{f' ({c.why})' if c.why else ''}", c.change) for c in choices]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    return [
+        f"  {what:<{widths[0]}}  {value:<{widths[1]}}  {to}".rstrip() for what, value, to in rows
+    ]
 
 
 def _reasons(facts: Pictures, labels: str) -> list[str]:

@@ -1,26 +1,36 @@
-"""What a config costs: memory and operations, counted on networks without memory, never run."""
+"""What a config costs: memory and operations, counted on networks without memory and never run;
+and how many of these this machine does in a second."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from limner import presets
 from limner.api.sizes import Sizes, sizes_of
+from limner.core import distributed
+from limner.core.facts import Kind, Machine
 from limner.core.growth import GrowthSchedule
 from limner.core.protocols import NetworkConfig, z_dim_of
 from limner.core.undrawn import without_memory
+from limner.data import Batch
 from limner.engine import RunConfig, Update
 from limner.engine.controllers import Growth
+from limner.engine.trainer import Trainer
 from limner.objectives import GradientPenalty
-from limner.presets.costs import Cost
+from limner.presets.costs import COSTS, Cost
+from limner.presets.fitted import USUAL_PICTURES
 
 NUM_FEW, NUM_MANY = 2, 4  # images; what grows between them belongs to the images
 NUM_TIMES = 200  # at which a growing pair is looked at
+MOST_TIMED = 16  # steps
+TIMED_ON_A_CPU = 8  # images a step, where only the speed is asked for
 BACKWARD = 2  # forwards that a backward costs: one to the inputs, one to the weights
 
 
@@ -78,8 +88,8 @@ def _operations(
     side, total = sizes.image_shape[1], config.kimg * 1000
     pairs: dict[int, Pair] = {}
     summed = 0.0
-    for time in range(NUM_TIMES):
-        nimg = round((time + 0.5) / NUM_TIMES * total)
+    for part in range(NUM_TIMES):
+        nimg = round((part + 0.5) / NUM_TIMES * total)
         at = schedule.resolution(schedule.lod(nimg, side), side)
         if at not in pairs:
             pairs[at] = _pair(config, sizes, at)
@@ -189,3 +199,37 @@ def _saved() -> Iterator[dict[int, int]]:
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         yield found
+
+
+# --- the speed of this machine ---------------------------------------------------
+
+
+def seconds_a_step(config: RunConfig, num_classes: int, device: torch.device) -> float:
+    """How long a step takes on average, measured on noise over a whole round of lazy updates."""
+    num = min(max(update.every for update in config.updates), MOST_TIMED)
+    side = config.data.resolution
+    shape = (config.data.channels or 3, side, side)
+    images = torch.randint(256, (config.batch_size, *shape), dtype=torch.uint8)
+    places = torch.zeros(config.batch_size, dtype=torch.int64)
+    batch = Batch(images, places, places)
+    counts = [1] * num_classes or None
+    trainer = Trainer(config, shape, num_classes, lambda: batch, device, label_counts=counts)
+    trainer.step()
+    began = time.perf_counter()
+    for _ in range(num):
+        trainer.step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - began) / num
+
+
+def measured_speed() -> tuple[str, float]:
+    """This machine's kind of device, and its operations a second in steps of `photos` on noise."""
+    device = distributed.local_device("auto")
+    machine = Machine(cast(Kind, device.type))
+    config, _ = presets.fit("photos", USUAL_PICTURES, machine)
+    assert config.kimg is not None
+    an_image = COSTS[f"photos on {machine.kind}"].petaflops * 1e15 / (config.kimg * 1000)
+    if machine.kind == "cpu":
+        config = config.replace(batch_size=TIMED_ON_A_CPU)
+    return device.type, an_image * config.batch_size / seconds_a_step(config, 0, device)

@@ -1,27 +1,18 @@
 """Presets that fit themselves to the pictures and to the machine."""
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
-
-import torch
 
 from limner import presets
 from limner.api.configs import composed
 from limner.checkpoints import RunDirectory, list_states
 from limner.core import distributed
 from limner.core.facts import Kind, Machine, Pictures
-from limner.data import Batch
 from limner.data.facts import facts_of, settings_of
 from limner.engine import RunConfig
-from limner.engine.trainer import Trainer
-from limner.presets.costs import COSTS
-from limner.presets.fitted import USUAL_PICTURES, Choice
-
-MOST_TIMED = 16  # steps
-TIMED_ON_A_CPU = 8  # images a step, where only the speed is asked for
+from limner.presets.fitted import Choice
 
 
 def fitted(
@@ -51,13 +42,10 @@ def fitted(
     Raises:
         LimnerError: the pictures cannot be read, there is no such device, or a wrong assignment.
     """
-    directory = RunDirectory(run or Path("runs") / name)
-    if not fresh and list_states(directory.checkpoints) and directory.config.exists():
-        begun = directory.config_as(RunConfig, import_modules=True)
-        if begun.name == name:
-            return composed(name, assignments, steps, kimg, seed, begun), []
-    place = distributed.local_device(device)
-    machine = Machine(cast(Kind, place.type), int(os.environ.get("WORLD_SIZE", "1")))
+    own = None if fresh else begun(RunDirectory(run or Path("runs") / name), name)
+    if own is not None:
+        return composed(name, assignments, steps, kimg, seed, own), []
+    machine = machine_of(device)
     pictures = facts_of(data)
     config, choices = presets.fit(name, pictures, machine, [*settings_of(data), *assignments])
     config = composed(name, (), steps, kimg, seed, config)
@@ -70,31 +58,15 @@ def _basis(pictures: Pictures, machine: Machine) -> str:
     return f"{pictures.num:,} pictures ({side}, {classes}), on {machine.num} x {machine.kind}"
 
 
-def seconds_a_step(config: RunConfig, num_classes: int, device: torch.device) -> float:
-    """How long a step takes on average, measured on noise over a whole round of lazy updates."""
-    num = min(max(update.every for update in config.updates), MOST_TIMED)
-    shape = (config.data.channels or 3, *config.data.size)
-    images = torch.randint(256, (config.batch_size, *shape), dtype=torch.uint8)
-    places = torch.zeros(config.batch_size, dtype=torch.int64)
-    batch = Batch(images, places, places)
-    counts = [1] * num_classes or None
-    trainer = Trainer(config, shape, num_classes, lambda: batch, device, label_counts=counts)
-    trainer.step()
-    began = time.perf_counter()
-    for _ in range(num):
-        trainer.step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return (time.perf_counter() - began) / num
+def begun(run: RunDirectory, name: str) -> RunConfig | None:
+    """The config of a run of that name that has a checkpoint already; None where there is none."""
+    if not list_states(run.checkpoints) or not run.config.exists():
+        return None
+    config = run.config_as(RunConfig, import_modules=True)
+    return config if config.name == name else None
 
 
-def measured_speed() -> tuple[str, float]:
-    """This machine's kind of device, and its operations a second in steps of `photos` on noise."""
-    device = distributed.local_device("auto")
-    machine = Machine(cast(Kind, device.type))
-    config, _ = presets.fit("photos", USUAL_PICTURES, machine)
-    assert config.kimg is not None
-    an_image = COSTS[f"photos on {machine.kind}"].petaflops * 1e15 / (config.kimg * 1000)
-    if machine.kind == "cpu":
-        config = config.replace(batch_size=TIMED_ON_A_CPU)
-    return device.type, an_image * config.batch_size / seconds_a_step(config, 0, device)
+def machine_of(device: str) -> Machine:
+    """What trains there: its kind, and how many processes there are."""
+    place = distributed.local_device(device)
+    return Machine(cast(Kind, place.type), int(os.environ.get("WORLD_SIZE", "1")))

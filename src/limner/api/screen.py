@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
+from limner.api.choosing import lines_of
 from limner.api.sizes import num_parameters
 from limner.core import distributed
 from limner.core.errors import ConfigError
@@ -68,7 +69,7 @@ def opening(
     """
     for line in told(data):
         yield "data", line
-    for line in table(_settings(config, data, networks, choices)):
+    for line in lines_of(_settings(config, data, networks, choices)):
         yield "setting", line
 
 
@@ -115,16 +116,6 @@ def _length(config: RunConfig, num_pictures: int) -> Choice:
     if config.kimg is None:
         return Choice("length", f"{config.steps:,} steps", epochs, "--steps N")
     return Choice("length", f"{config.kimg:g} thousand images shown", epochs, "--kimg N")
-
-
-def table(rows: Sequence[Choice]) -> list[str]:
-    """Lines of what, value with its reason, and what changes it."""
-    texts = [(c.what, f"{c.value}{f' ({c.why})' if c.why else ''}", c.change) for c in rows]
-    first, second = (max(len(text[column]) for text in texts) for column in (0, 1))
-    return [
-        f"  {what:<{first}}  {value:<{min(second, 60)}}  {change}".rstrip()
-        for what, value, change in texts
-    ]
 
 
 def time_lines(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from limner.api.choosing import Listed, advise, compared, listed, listed_one
 from limner.api.configs import list_presets, preset_config
 from limner.cli.parsing import parse
 from limner.core.errors import LimnerError
 
 if TYPE_CHECKING:
     from limner.api import Sizes
+    from limner.api.choosing import Listed
 
 EXAMPLE = "limner presets --for photos/"
 HEADINGS = ("", "px", "labels", "weights", "memory", "time here")
@@ -60,6 +60,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _list(everything: bool, as_json: bool) -> int:
+    from limner.api.choosing import listed
+
     rows, kind = listed(everything)
     if as_json:
         print(json.dumps({"device": kind, "presets": [_plain(row) for row in rows]}))
@@ -88,7 +90,7 @@ def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([f"{first:<{widths[0]}}", *aligned]).rstrip()
 
 
-def _figures(row: Listed) -> tuple[str, ...]:
+def _figures(row: "Listed") -> tuple[str, ...]:
     cost = row.cost
     if cost is None or row.seconds is None:
         return ("",) * (len(HEADINGS) - 1)
@@ -101,26 +103,31 @@ def _figures(row: Listed) -> tuple[str, ...]:
     )
 
 
-def _plain(row: Listed) -> dict[str, Any]:
+def _plain(row: "Listed") -> dict[str, Any]:
     cost = {} if row.cost is None else row.cost._asdict()
     told = {"name": row.name, "group": row.group, "summary": row.summary, **cost}
     return {**told, "seconds_here": row.seconds}
 
 
 def rough_time(seconds: float) -> str:
-    """ "~7 min", "~12 h", "~30 days" or "~4 years": two figures at most."""
+    """ "~7 min", "~1.6 h", "~30 days" or "~4 years": two figures at most."""
     units = ((5400, 60, "min"), (48 * 3600, 3600, "h"), (730 * 86_400, 86_400, "days"))
     size, unit = next(((s, u) for limit, s, u in units if seconds < limit), (365 * 86_400, "years"))
-    return f"~{max(float(f'{seconds / size:.2g}'), 1):,.0f} {unit}"
+    value = max(float(f"{seconds / size:.2g}"), 1)
+    return f"~{value:,.0f} {unit}" if value >= 10 else f"~{value:g} {unit}"
 
 
 def _advise(data: str, as_json: bool) -> int:
+    from limner.api.choosing import advise
+
     advice = advise(data, here=True)
     print(json.dumps(advice._asdict()) if as_json else "\n".join(advice.lines()))
     return 0
 
 
 def _compare(first: str, second: str, as_json: bool) -> int:
+    from limner.api.choosing import compared
+
     found = compared(first, second)
     if as_json:
         entries = [{"key": key, first: old, second: new} for key, old, new in found]
@@ -178,6 +185,8 @@ def sizes_text(sizes: "Sizes") -> list[str]:
 
 def _cost_text(name: str) -> list[str]:
     """What its whole training takes here, where that was counted."""
+    from limner.api.choosing import listed_one
+
     row, kind = listed_one(name)
     if row.cost is None or row.seconds is None:
         return []

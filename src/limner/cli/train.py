@@ -30,8 +30,9 @@ class Train:
     Ctrl-C or SIGTERM saves at the next step and exits with 130 or 143; a second one exits at once.
     """
 
-    preset: tyro.conf.Positional[str]
-    """Preset (see `limner presets`), CONFIG.json, or FILE.py:FUNCTION returning a RunConfig."""
+    preset: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[PRESET]")] = None
+    """Preset (see `limner presets`), CONFIG.json, or FILE.py:FUNCTION returning a RunConfig; may be
+    left out with --init, whose recipe is taken then."""
 
     data: str | None = None
     """Built-in name, prepared directory, or any source: folder, zip, npz, HDF5, CIFAR folder. Only
@@ -86,14 +87,27 @@ class Train:
 def main(argv: Sequence[str]) -> int:
     """Train as the options say; 0, or 128 + the signal that stopped the run."""
     options = parse(Train, argv, "train", EXAMPLE)
-    check_config(options.preset)
+    if options.preset is not None:
+        check_config(options.preset)
     try:
-        options = dataclasses.replace(options, data=named_data(options.preset, options.data))
+        options = dataclasses.replace(options, data=_data_of(options))
     except ConfigError as error:
         print(f"limner train: {error}", file=sys.stderr)
         return 2
-    with plain_signals(), early_lock(options.run, options.preset, options.set) as lock:
+    place = options.run or (None if options.preset else Path("runs/finetuned"))
+    with plain_signals(), early_lock(place, options.preset or "", options.set) as lock:
         return run(options, lock)
+
+
+def _data_of(options: Train) -> str:
+    if options.preset is not None:
+        return str(named_data(options.preset, options.data))
+    if options.init is None:
+        raise ConfigError(
+            "which preset? `limner presets` lists them, and photos is for your own pictures; "
+            "--init MODEL alone fine-tunes a model"
+        )
+    return str(named_data(f"--init {options.init}", options.data))
 
 
 def run(options: Train, lock: RunLock | None) -> int:
@@ -135,12 +149,18 @@ def compose(options: Train, run: Path | None) -> "tuple[RunConfig, list[Choice]]
     for name in options.module:
         load_module(name)
     changes = (options.set, options.steps, options.kimg, options.seed)
+    assert options.data is not None  # see `main`
+    if options.preset is None:
+        from limner.api.finetuning import finetuned
+
+        assert options.init is not None
+        words = (options.init, options.data, run)
+        return finetuned(*words, *changes, device=options.device, fresh=options.fresh)
     if not is_fitted(options.preset):
         return composed(options.preset, *changes), []
 
     from limner.api.fitting import fitted
 
-    assert options.data is not None  # see `main`
     words = (options.preset, options.data, run)
     return fitted(*words, *changes, device=options.device, fresh=options.fresh)
 

@@ -15,6 +15,7 @@ class Pictures:
         side: pixels that the short side of nine in ten has at least.
         class_counts: pictures of each class; () without classes.
         is_final: whether `side` is decided: they are prepared, or somebody said so.
+        is_gray: whether all that were looked at have one channel.
         mirrors: whether a mirrored picture could be one of them; not so with digits.
     """
 
@@ -22,6 +23,7 @@ class Pictures:
     side: int
     class_counts: tuple[int, ...] = ()
     is_final: bool = False
+    is_gray: bool = False
     mirrors: bool = True
 
     def power_of_two(self, smallest: int, largest: int) -> int:

@@ -30,8 +30,14 @@ def facts_of(data: str | os.PathLike[str] | Source) -> Pictures:
     if not isinstance(found, PreparedData):
         return _facts_of_source(found)
     counts = () if found.label_rows is not None else tuple(found.class_counts.tolist())
-    mirrors = found.info["source"]["kind"] not in HANDED
-    return Pictures(len(found), min(found.image_shape[1:]), counts, is_final=True, mirrors=mirrors)
+    return Pictures(
+        num=len(found),
+        side=min(found.image_shape[1:]),
+        class_counts=counts,
+        is_final=True,
+        is_gray=found.image_shape[0] == 1,
+        mirrors=found.info["source"]["kind"] not in HANDED,
+    )
 
 
 def settings_of(data: str | os.PathLike[str]) -> list[str]:
@@ -48,14 +54,16 @@ def _facts_of_source(source: Source) -> Pictures:
     listing = source.listing("classes")
     counts: Counter[int] = Counter()
     sides: list[int] = []
-    stride, num = 1, 0
+    stride, num, all_gray = 1, 0, True
     for num, item in enumerate(listing.items, 1):
         if not isinstance(item.label, np.ndarray) and item.label is not None:
             counts[int(item.label)] += 1
         if num % stride:
             continue
         try:
-            sides.append(_short_side(item.open()))
+            picture = item.open()
+            sides.append(_short_side(picture))
+            all_gray &= _is_gray(picture)
         except DataError:
             raise
         except DECODE_ERRORS:
@@ -65,9 +73,19 @@ def _facts_of_source(source: Source) -> Pictures:
     if not sides:
         raise DataError(f"{source.path}: no picture could be read; limner data report says more")
     side = int(np.quantile(sides, SMALL_ONES, method="lower"))
-    mirrors = tag_of(type(source)) not in HANDED
-    of_classes = tuple(counts[i] for i in range(len(listing.class_names)))
-    return Pictures(num, side, of_classes, mirrors=mirrors)
+    return Pictures(
+        num=num,
+        side=side,
+        class_counts=tuple(counts[i] for i in range(len(listing.class_names))),
+        is_gray=all_gray,
+        mirrors=tag_of(type(source)) not in HANDED,
+    )
+
+
+def _is_gray(picture: Image.Image | np.ndarray) -> bool:
+    if isinstance(picture, np.ndarray):
+        return picture.ndim == 2 or picture.shape[2] == 1
+    return picture.mode[0] in "1LIF"
 
 
 def _short_side(picture: Image.Image | np.ndarray) -> int:

@@ -92,6 +92,16 @@ PRESETS: dict[str, Preset] = {
 
 # Those made for built-in data; every other needs pictures that the user names.
 BUILT_IN_DATA = dict.fromkeys(("digits", "digits-tiny", "pggan-digits"), "digits")
+# By the kind of a model's generator, the preset whose recipe fine-tuning takes.
+FAMILIES = {
+    "DcganGenerator": "dcgan-celeba64",
+    "SnganGenerator": "sngan-cifar10-mmgen",
+    "SaganGenerator": "sagan-cifar10-mmgen",
+    "BigGanGenerator": "biggan-ladder-batch256",
+    "BigGanDeepGenerator": "biggan-deep-imagenet128",
+    "PgganGenerator": "pggan-v2-1gpu",
+    "StyleGan2Generator": "stylegan2-auto",
+}
 FITTED = {name: preset for name, preset in PRESETS.items() if isinstance(preset, Fitted)}
 
 

@@ -116,8 +116,16 @@ def test_classes_by_index_range_name_and_all():
     assert parse_classes("tench, Tinca tinca", 3, names) == [2]
 
 
-def test_a_number_is_an_index_even_where_names_are_numbers():
-    assert parse_classes("1", 3, ["1", "2", "3"]) == [1]
+def test_a_number_is_never_another_numbers_class():
+    """Folders called 1 to 3, or the classes of labels 5, 900: index 1 is called otherwise."""
+    assert parse_classes("1", 3, ["1", "2", "3"]) == [0]
+    assert parse_classes("1-3", 3, ["1", "2", "3"]) == [0, 1, 2]
+    assert parse_classes("900,5", 2, ["5", "900"]) == [1, 0]
+    assert parse_classes("7", 2, ["07", "8"]) == [0]
+    assert parse_classes("10", 12, [str(i) for i in range(12)]) == [10]
+    assert parse_classes("1", 2, ["7", "cat"]) == [1]
+    with pytest.raises(LimnerError, match="class 0: no class is called so; these are: 1, 2, 3"):
+        parse_classes("0", 3, ["1", "2", "3"])
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,9 @@ def prepare_data(
         return _told(prepared, out, on_refused)
     if out.exists():
         raise LimnerError(f"--out {out}: exists already; remove it or give another place")
-    if options.format == "tfrecord" and isinstance(options.resolution, int):
-        level_of(options.resolution, "--resolution")  # before the work, not after it
+    if options.format == "tfrecord" and options.resolution is not None:
+        for side in DataConfig(resolution=options.resolution).size:
+            level_of(side, "--resolution")  # before the work, not after it
     place = temporary_name(out)
     try:
         if is_prepared(path := Path(source).expanduser()):

@@ -67,8 +67,8 @@ class Prepare:
     channels: int | None = None
     """1 gray, 3 color, 4 color with transparency; by default 1 if every picture is gray, else 3."""
 
-    value_range: tuple[float, float] | None = None
-    """Values that become black and white in pictures of more than 8 bits, such as 0 4095."""
+    value_range: Annotated[str | None, tyro.conf.arg(metavar="LOW,HIGH")] = None
+    """Values that become black and white in pictures of more than 8 bits, as 0,4095."""
 
     labels: str = "classes"
     """classes (or folders): the source's classes; used: those that have pictures; none: one
@@ -144,6 +144,7 @@ def prepare(argv: Sequence[str]) -> int:
     settings: dict[str, Any] = {name: getattr(options, name) for name in names}
     settings["labels"], settings["label_file"] = labels_of(options.labels)
     settings["resolution"] = resolution_of(options.resolution)
+    settings["value_range"] = range_of(options.value_range)
     asked = PrepareOptions(**settings)
     with Counter("preparing", quiet=options.json) as counter:
         writing = counter.then("writing")
@@ -207,6 +208,17 @@ def resolution_of(text: str | None) -> int | tuple[int, int] | None:
     if match is None:
         raise LimnerError(f"--resolution '{text}': give a side, as 64, or height x width, as 48x80")
     return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
+def range_of(text: str | None) -> tuple[float, float] | None:
+    """The setting behind --value-range: two numbers, the second the larger."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.strip("[] ").split(","))
+    except ValueError:
+        raise LimnerError(f"--value-range '{text}': give two numbers, as 0,4095") from None
+    return low, high
 
 
 def describe(facts: "PreparedFacts") -> str:

@@ -68,15 +68,22 @@ class GrowthSchedule(Config, frozen=True, kw_only=True):
     def initial_lod(self, full: int) -> int:
         """Doublings from the initial resolution to the full one; 0 if there is nothing to grow.
         Raises ConfigError where doubling never makes the full one of it."""
-        doublings = max(full // self.initial_resolution, 1).bit_length() - 1
-        if full > self.initial_resolution and self.initial_resolution << doublings != full:
+        if not self.reaches(full):
             odd = full // (full & -full)
             possible = [odd << k for k in range((full & -full).bit_length())]
             raise ConfigError(
                 f"initial_resolution: {self.initial_resolution} does not become {full} by "
                 f"doubling; give one of {', '.join(map(str, possible))}"
             )
-        return doublings
+        return self._doublings(full)
+
+    def reaches(self, full: int) -> bool:
+        """Whether doublings make the full resolution of the initial one, or none is needed."""
+        initial = self.initial_resolution
+        return full <= initial or initial << self._doublings(full) == full
+
+    def _doublings(self, full: int) -> int:
+        return max(full // self.initial_resolution, 1).bit_length() - 1
 
     def lod(self, nimg: int, full: int) -> float:
         """The level of detail after `nimg` real images, between 0 and `initial_lod(full)`."""

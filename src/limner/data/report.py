@@ -106,10 +106,9 @@ def told(data: PreparedData) -> list[str]:
     made = _report_of(known(data))
     channels, height, width = data.image_shape
     origin = data.info["source"]
-    refused = f", {made.num_refused:,} refused" if made.num_refused else ""
     lines = [
         f"data {origin['name']} ({origin['kind']}): {made.num_images:,} pictures, "
-        f"{_classes_of(data)}{refused}; as {channels}x{height}x{width}",
+        f"{_classes_of(data)}, {made.num_refused:,} refused; as {channels}x{height}x{width}",
         "  " + _sizes_text(made.sizes),
     ]
     if made.skipped:

@@ -54,10 +54,10 @@ def write_tfrecords(
     _, height, width = data.image_shape
     if height != width:
         raise DataError(
-            f"{data.directory}: pictures of {height}x{width}; PGGAN's TFRecords hold squares: give "
-            "--resolution one number"
+            f"{out}: pictures of {height}x{width}, and PGGAN's TFRecords hold squares; give "
+            "--resolution one number, a power of two"
         )
-    level = level_of(height, str(data.directory))
+    level = level_of(height, str(out))
     order = order_of(len(data), shuffle)
     with whole_directory(out) as temporary:
         paths = [

@@ -131,7 +131,7 @@ class ValueRange:
             low, high = seen.range
             held = f"{seen.num} pictures {kind} hold {seen.smallest:g} to {seen.largest:g}"
             if seen.num_beyond:
-                text = f"{held}: {seen.num_beyond} of them are cut to value_range {low:g} {high:g}"
+                text = f"{held}: {seen.num_beyond} of them are cut to value_range {low:g},{high:g}"
                 warnings.append(Finding("value_range", text))
             if seen.largest < (low + high) / 2:
                 text = (
@@ -142,7 +142,7 @@ class ValueRange:
                 warnings.append(Finding("value_range", text))
             elif self.given is None and kind != SIXTEEN:
                 text = f"{held}: {low:g} to {high:g} become black to white"
-                notes.append(f"{text}; --value-range LOW HIGH (data.value_range) changes that")
+                notes.append(f"{text}; --value-range LOW,HIGH (data.value_range) changes that")
         return notes, warnings
 
 
@@ -159,4 +159,6 @@ def _next_white(low: float, largest: float) -> float:
 
 
 def _asked(low: float, high: float) -> str:
-    return f"--value-range {low:g} {high:g} (data.value_range=[{low:g},{high:g}])"
+    low_text, high_text = (str(int(v) if v == int(v) else v) for v in (low, high))
+    space = "=" if low < 0 else " "
+    return f"--value-range{space}{low_text},{high_text} (data.value_range=[{low_text},{high_text}])"

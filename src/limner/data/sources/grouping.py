@@ -69,13 +69,13 @@ def group_by_folder(names: list[str], root: str = "") -> Grouping:
         deeper = f"{root}{next(iter(folders))}/"
         if any("/" in name[len(deeper) :] for name in names):
             return group_by_folder(names, deeper)
-    if len(folders) <= 1:
-        return unlabelled(names, *_single(folders))
-    if _are_shards(inner):
+    if folders and _are_shards(inner):
         grouping = unlabelled(names)
         text = f"the folders {examples(sorted(folders))} number the pictures and are no classes"
-        grouping.notes.append(text)
+        grouping.notes += [text] if len(folders) > 1 else []
         return grouping
+    if len(folders) <= 1:
+        return unlabelled(names, *_single(folders))
     part = _training_part(folders)
     if part is not None:
         return _of_part(names, root, part, folders - {part})

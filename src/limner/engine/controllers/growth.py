@@ -85,10 +85,18 @@ class Growth(Config, Controller, frozen=True, kw_only=True):
 
     def _resolution(self, trainer: TrainerView, memory: Memory) -> int:
         # The networks hold their lod in single precision, which may round it over an edge.
-        return self.schedule.resolution(float(memory["lod"]), _full(trainer))
+        return self.schedule.resolution(float(memory["lod"]), self._full(trainer))
 
     def _lod(self, trainer: TrainerView) -> float:
-        return self.schedule.lod(trainer.progress.nimg, _full(trainer))
+        return self.schedule.lod(trainer.progress.nimg, self._full(trainer))
+
+    def _full(self, trainer: TrainerView) -> int:
+        """The larger side. Of a rectangle that the schedule does not reach so (40 of 24x40 from
+        4), the power of two below, so that its levels count as those of squares: 5, 10 as 4, 8."""
+        short, full = sorted(trainer.image_shape[1:])
+        if short == full or self.schedule.reaches(full):
+            return full
+        return 1 << (full.bit_length() - 1)
 
     def _set(self, trainer: TrainerView, lod: float) -> None:
         for network in (*trainer.networks.values(), trainer.generator_ema):
@@ -109,14 +117,10 @@ class Growth(Config, Controller, frozen=True, kw_only=True):
                     "smaller base"
                 ) from None
         trainer.batch_size = self.schedule.batch_size(
-            self.schedule.resolution(lod, _full(trainer)),
+            self.schedule.resolution(lod, self._full(trainer)),
             usual=trainer.config.batch_size,
             num_processes=distributed.world_size(),
         )
-
-
-def _full(trainer: TrainerView) -> int:
-    return max(trainer.image_shape[1:])
 
 
 def _levels(lod: float) -> tuple[int, int]:

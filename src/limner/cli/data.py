@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
-
-from limner.cli.parsing import parse
+from limner.cli.parsing import Arg, parse
 from limner.cli.progress import Counter
 from limner.core.config import nearest
 from limner.core.errors import LimnerError
@@ -31,8 +29,8 @@ examples:
   limner data prepare --help
 """
 
-ReadAs = Annotated[str | None, tyro.conf.arg(metavar="NAME|JSON")]
-SourceArgument = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
+ReadAs = Annotated[str | None, Arg(metavar="NAME|JSON")]
+SourceArgument = Annotated[str, Arg("SOURCE", positional=True)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,10 +5,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from limner.api.configs import list_presets, preset_config
-from limner.cli.parsing import parse
+from limner.cli.parsing import Arg, parse
 
 if TYPE_CHECKING:
     from limner.api import Sizes
@@ -23,7 +21,7 @@ class Presets:
     With --json one preset is printed as the CONFIG.json that `limner train` takes.
     """
 
-    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[NAME]")] = None
+    name: Annotated[str | None, Arg("NAME", positional=True)] = None
     """Preset to show; without it all are listed."""
 
     json: bool = False

@@ -11,17 +11,13 @@ from torch import Tensor, nn
 
 from limner.checkpoints import ModelConfig, ModelRecord, check_fit, check_standing, fill, find_model
 from limner.core import distributed
+from limner.core.chosen import numbered_class, parse_classes
 from limner.core.config import tag_of
 from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
 from limner.core.protocols import NetworkConfig, NoiseMode, z_dim_of
 from limner.sampling.generate import generate_batches, styles_of
-from limner.sampling.latents import (
-    TruncationMode,
-    check_classes,
-    latents_from_seeds,
-    parse_classes,
-)
+from limner.sampling.latents import TruncationMode, latents_from_seeds
 from limner.sampling.looks import Look, Space, has_styles, look_for, words_of
 from limner.sampling.plans import (
     Classes,
@@ -197,21 +193,21 @@ class Model:
         return z.repeat(len(indices), 1), labels, repeated
 
     def class_indices(self, classes: Classes) -> list[int]:
-        """Indices for a class, several, names, or a text such as "3,7" or "all"."""
+        """Indices for a class, several, names, or a text such as "3,7" or "all"; a number is an
+        index, but where classes are called by numbers it is such a name."""
         if isinstance(classes, str):
             return parse_classes(classes, self.num_classes, self.class_names)
         given = [classes] if isinstance(classes, (int, np.integer)) else list(classes)
         if not given:
             raise LimnerError("classes is empty; name at least one, or leave it out")
+        if self.num_classes == 0:
+            raise LimnerError(f"classes {given}: this model has no classes; leave them out")
         indices: list[int] = []
         for item in given:
             if isinstance(item, str):
                 indices.extend(parse_classes(item, self.num_classes, self.class_names))
             else:
-                indices.append(int(item))
-        if self.num_classes == 0:
-            raise LimnerError(f"classes {given}: this model has no classes; leave them out")
-        check_classes(indices, self.num_classes)
+                indices.append(numbered_class(int(item), self.num_classes, self.class_names))
         return indices
 
     def _styles_alone(self, look: Look, *others: object) -> None:

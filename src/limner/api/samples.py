@@ -12,6 +12,7 @@ from limner.api.arrays import read_array
 from limner.api.notebooks import counter
 from limner.core.errors import LimnerError
 from limner.core.grids import grid_size
+from limner.core.outputs import kind_of_output
 from limner.core.protocols import NoiseMode
 from limner.data.prepare import Progress
 from limner.sampling import (
@@ -29,7 +30,6 @@ from limner.sampling.plans import Classes, Seeds
 from limner.sampling.writing import drawn, write_folder, write_npz
 
 Given = np.ndarray | torch.Tensor | str | Path
-Kind = Literal["png", "npz", "folder"]
 
 MOST_SHEET_PIXELS = 89_000_000  # beyond it Pillow warns, or refuses, when the file is opened
 MOST_COLUMNS = 20
@@ -42,13 +42,13 @@ class SampleOptions:
     """Which images are made, and how they lie in the file.
 
     Attributes:
-        num, seeds, classes, truncation, truncation_mode, truncation_cutoff, noise: see
-            `Model.sample`.
+        num, seed, seeds, classes, truncation, truncation_mode, truncation_cutoff, noise: see
+            `Model.sample`; `seed` alone is that one image.
         z, y, styles: as for `Model.sample`, or an .npy or .npz file that holds them.
         standing: standing statistics that the model accumulates first, and keeps; a text is
             "PASSES" or "PASSESxBATCH".
         grid: "sheet" lays out even one image; "1080p", "4k" or "COLUMNSxROWS" shows so many side
-            by side without gaps, with `classes` a class a row. Only for a PNG.
+            by side without gaps, with `classes` a class a row. Only for pictures.
         npz_layout: see NpzWriter; "float" is "limner" with floats.
         batch_size: images a forward pass.
 
@@ -72,10 +72,13 @@ class SampleOptions:
     grid: str | None = None
     npz_layout: Literal["limner", "float", "biggan-pytorch"] = "limner"
     batch_size: int = 64
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise LimnerError(f"--batch-size {self.batch_size}: give 1 or more")
+        if self.seed is not None and self.seeds is not None:
+            raise LimnerError("give either --seed or --seeds, not both")
         if isinstance(self.standing, str):
             StandingPlan.parse(self.standing)
         if not self.is_wall:
@@ -101,8 +104,8 @@ def save_samples(
     """Make images and write them, as `limner sample` does; what was written, in its order.
 
     Args:
-        out: FILE.png (one image, or several as a sheet), FILE.npz, or a folder (a name without
-            suffix) that gets CLASS/seed-00000007.png and so on.
+        out: FILE.png, .jpg or .webp (one image, or several as a sheet), FILE.npz, or a folder (a
+            name without suffix) that gets CLASS/seed-00000007.png and so on.
         progress: called with (images made, their number).
 
     Raises:
@@ -114,7 +117,7 @@ def save_samples(
         [0, 1, 2, 3, 4]
     """
     options, progress = options or SampleOptions(), progress or counter("sampling")
-    kind = kind_of_output(out, options)
+    kind = kind_of_output(out, options.grid, options.npz_layout)
     loaded = model if isinstance(model, Model) else load(model)
     plan = plan_of(loaded, options)
     if options.standing is not None:
@@ -128,47 +131,19 @@ def save_samples(
         layout = "limner" if options.npz_layout == "float" else options.npz_layout
         write_npz(loaded, plan, Path(out), layout, floats, options.batch_size, progress)
     else:
-        _write_png(loaded, plan, Path(out), options, progress)
+        _write_picture(loaded, plan, Path(out), options, progress)
     return plan
-
-
-def kind_of_output(out: str | Path, options: SampleOptions) -> Kind:
-    """What `out` asks for; a folder's name has no suffix, or is a text that ends in /.
-
-    Raises:
-        LimnerError: a suffix that is not written, or options that do not fit it.
-    """
-    path = Path(out)
-    suffix = path.suffix.lower()
-    if path.is_dir() or str(out).endswith("/") or not suffix:
-        if path.exists() and not path.is_dir():
-            raise LimnerError(f"--out {path}: it is a file; give a folder, FILE.png or FILE.npz")
-        kind = "folder"
-    elif suffix == ".png":
-        kind = "png"
-    elif suffix == ".npz":
-        kind = "npz"
-    else:
-        raise LimnerError(
-            f"--out {path}: '{suffix}' is not written; give FILE.png, FILE.npz or a folder "
-            "(a folder's name has no suffix, or ends in /)"
-        )
-    if options.grid and kind != "png":
-        raise LimnerError(f"--grid makes a sheet, but --out is {path}; give FILE.png")
-    if options.npz_layout != "limner" and kind != "npz":
-        is_float = options.npz_layout == "float"
-        words = "--float stores numbers" if is_float else "--npz-layout is that of an .npz"
-        raise LimnerError(f"{words}, but --out is {path}; give FILE.npz")
-    return kind
 
 
 def plan_of(model: Model, options: SampleOptions) -> SamplePlan:
     """Which images the options ask for."""
     looks = {name: getattr(options, name) for name in LOOKS}
     if not options.is_wall:
+        alone = options.num is None and options.y is None
         return model.plan(
             num=options.num,
-            seeds=options.seeds,
+            seeds=options.seed if alone and options.seed is not None else options.seeds,
+            seed=options.seed or 0,
             classes=options.classes,
             z=_array(options.z, "z"),
             y=_array(options.y, "y"),
@@ -177,7 +152,7 @@ def plan_of(model: Model, options: SampleOptions) -> SamplePlan:
         )
     _, height, width = model.image_shape
     columns, rows = grid_size(options.grid or "", height, width)
-    plan = model.plan(num=columns * rows, **looks)
+    plan = model.plan(num=columns * rows, seed=options.seed or 0, **looks)
     if options.classes is None:
         return plan
     classes = torch.tensor(model.class_indices(options.classes))
@@ -192,7 +167,7 @@ def _array(given: Given | None, key: str) -> np.ndarray | torch.Tensor | None:
 # --- one picture -------------------------------------------------------------
 
 
-def _write_png(
+def _write_picture(
     model: Model, plan: SamplePlan, out: Path, options: SampleOptions, progress: Progress
 ) -> None:
     _, height, width = model.image_shape
@@ -209,7 +184,7 @@ def _write_png(
     own = ("seed", "label", "class_name")  # of the first image alone
     text = {key: value for key, value in model.describe(plan, 0).items() if key not in own}
     if plan.seeds is not None:
-        text["seeds"] = _as_text(options.seeds) or f"0-{len(set(plan.seeds)) - 1}"
+        text["seeds"] = _as_text(options.seeds) or f"{min(plan.seeds)}-{max(plan.seeds)}"
     if options.classes is not None:
         text["classes"] = _as_text(options.classes)
     if options.standing is not None:
@@ -232,6 +207,8 @@ def _sheet(
         return wall(images, grid_size(options.grid or "", *model.image_shape[1:])[0])
     if options.classes is not None:
         classes = model.class_indices(options.classes)
+        if len(classes) == 1:
+            return sheet(images)
         if len(classes) <= MOST_COLUMNS:
             return class_sheet(images, classes, model.class_names)
         num_seeds = len(images) // len(classes)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from limner import presets
 from limner.checkpoints.lock import RunLock, run_lock
+from limner.checkpoints.run_directory import RunDirectory
 
 
 @contextlib.contextmanager
@@ -30,6 +31,18 @@ def early_lock(
         return
     with run_lock(run) as lock:
         yield lock
+
+
+def own_data(spec: str) -> str | None:
+    """The pictures that a run ("RUN", "RUN@best-fid", "RUN:raw") learns from: as prepared, where
+    that is still there, else as the user named them. None for what is no run."""
+    path = spec if Path(spec).is_dir() else spec.removesuffix(":raw").partition("@")[0]
+    run = RunDirectory(path)
+    if not run.data.exists():
+        return None
+    known = run.read_data("path", "name")
+    is_there = (Path(known["path"]) / "dataset.json").is_file()
+    return known["path"] if is_there else known["name"]
 
 
 def default_run(preset: str, assignments: Sequence[str] = ()) -> Path | None:

@@ -7,7 +7,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from torch import nn
 
 from limner.api.begun import check_same_run, set_aside
 from limner.api.configs import named_data
+from limner.api.early import check_origin
+from limner.api.labels import with_classes
 from limner.api.notebooks import TrainingCell, in_notebook
 from limner.api.scoring import evaluation_sampler
 from limner.api.screen import tell
@@ -32,7 +34,7 @@ from limner.checkpoints import (
 )
 from limner.core import distributed
 from limner.core.config import decode, differences, encode, to_json
-from limner.core.errors import CheckpointError, ConfigError
+from limner.core.errors import ConfigError
 from limner.core.files import read_json, write_atomically
 from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
 from limner.data.prepare import Progress
@@ -216,6 +218,10 @@ class _Training:
         self.run, self.device, self.options = run, device, options
         self.main = distributed.rank() == 0
         self.name = str(data)
+        if config.metrics:
+            tell = partial(options.on_event, "note") if self.main else lambda line: None
+            metrics = with_classes(config.metrics, data, config.data, None, tell)
+            config = config.replace(metrics=tuple(metrics))
         self.data = self._open(data, config.data)
         self.config = resolved(config, self.data)
         self._sheets = RunSheets(self.config, self.data)
@@ -313,12 +319,9 @@ class _Training:
         return fit.trainer.progress.step
 
     def _branch(self, fit: Fit, spec: str) -> None:
+        check_origin(spec)
         path, _, selector = spec.partition("@")
         source = RunDirectory(path)
-        if not source.exists():
-            raise CheckpointError(
-                f"{path}: no run here; --from takes RUN, RUN@best-fid or RUN@step-N"
-            )
         checkpoint = source.select(selector, fit.book.warn)
         before = source.config_as(RunConfig, import_modules=True)
         same = (before.optim, before.controllers) == (self.config.optim, self.config.controllers)

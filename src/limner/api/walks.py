@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from limner.core.errors import LimnerError
+from limner.core.outputs import MOVING, check_walk_output
 from limner.core.protocols import NoiseMode
 from limner.sampling import (
     Model,
@@ -21,7 +22,6 @@ from limner.sampling.latents import TruncationMode
 from limner.sampling.looks import Space, words_of
 from limner.sampling.walks import Along
 
-MOVING = (".gif", ".webp", ".mp4")
 MOST_COLUMNS = 20
 
 
@@ -63,12 +63,9 @@ class WalkOptions:
 
 def check_walk(out: str | Path, options: WalkOptions) -> None:
     """Refuse another suffix, or rows that move or have an end, before a model is loaded."""
-    suffix = Path(out).suffix.lower()
-    if suffix != ".png" and suffix not in MOVING:
-        raise LimnerError(
-            f"--out {out}: '{suffix}' is not written; give FILE.png, .gif, .webp or .mp4"
-        )
-    if options.rows is not None and (suffix in MOVING or options.to is not None):
+    check_walk_output(out)
+    moves = Path(out).suffix.lower() in MOVING
+    if options.rows is not None and (moves or options.to is not None):
         raise LimnerError(
             "--rows makes a sheet of walks from --from on: give FILE.png, and leave --to out"
         )
@@ -80,7 +77,7 @@ def save_walk(
     """Walk and write the images, as `limner interpolate` does; the number of those of the walk.
 
     Args:
-        out: FILE.png (a sheet), or FILE.gif, FILE.webp or FILE.mp4, which go there and back.
+        out: FILE.png or .jpg (a sheet); or FILE.gif, .webp or .mp4, which go there and back.
 
     Raises:
         LimnerError: see `check_walk` and `interpolate`; MissingExtra: .mp4 without PyAV.

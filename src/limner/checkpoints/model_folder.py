@@ -8,7 +8,6 @@ norm statistics of the generator for several truncations, one row each.
 import dataclasses
 import itertools
 import math
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from limner.checkpoints.manifest import sha256_of_bytes
+from limner.checkpoints.model_place import CONFIG_NAME, WEIGHTS_NAME, is_model, model_place
 from limner.checkpoints.protocol import (
     TEMPORARY,
     protocol_point,
@@ -36,8 +36,6 @@ from limner.core.files import make_directory, read_json, sync_directory, write_p
 from limner.core.protocols import NetworkConfig
 
 MODEL_FORMAT_VERSION = 1
-CONFIG_NAME = "config.json"
-WEIGHTS_NAME = "model.safetensors"
 MAX_SIZE, MAX_CLASSES = 2**16, 2**20  # beyond, a file is damaged or means harm
 MAX_TRUNCATIONS = 4096
 NETWORKS = ("generator", "generator_raw", "discriminator")
@@ -139,7 +137,7 @@ def write_model(folder: str | Path, record: ModelRecord) -> Path:
     folder = Path(folder)
     existing = settled(folder)
     is_empty = existing.is_dir() and not any(existing.iterdir())
-    if existing.exists() and not is_empty and not _is_model(existing):
+    if existing.exists() and not is_empty and not is_model(existing):
         raise CheckpointError(f"{folder}: it exists and is not a model folder; give another path")
     check_standing(record, "standing statistics")
     weights = _packed(record)
@@ -162,10 +160,6 @@ def write_model(folder: str | Path, record: ModelRecord) -> Path:
         line = write_problem(error, folder, len(weights))
         raise DiskError(f"{line}; the model was not written, an earlier one is untouched") from None
     return folder
-
-
-def _is_model(folder: Path) -> bool:
-    return (folder / CONFIG_NAME).is_file() and (folder / WEIGHTS_NAME).is_file()
 
 
 def _carry_over(old: Path, new: Path) -> None:
@@ -344,9 +338,6 @@ def _state_dict(tree: Mapping[str, Any], key: str) -> dict[str, Tensor] | None:
     return dict(state)
 
 
-_SPEC = re.compile(r"(?P<path>.+?)(?:@(?P<selector>[^@/\\:]+))?(?P<raw>:raw)?")
-
-
 def find_model(spec: str | Path, import_modules: bool = False) -> ModelRecord:
     """The model that a user names: a model folder, or a run with what to take of it.
 
@@ -358,20 +349,16 @@ def find_model(spec: str | Path, import_modules: bool = False) -> ModelRecord:
     Raises:
         CheckpointError: there is no such thing; says what was looked for.
     """
-    text = str(spec)
-    match = _SPEC.fullmatch(text)
-    path, selector, raw = Path(text), "", False
-    if match is not None and not settled(path).exists():
-        path = Path(match["path"])
-        selector, raw = match["selector"] or "", bool(match["raw"])
-    if not settled(path).is_dir():
-        raise CheckpointError(f"{path}: no such run directory or model folder")
-    record = _find_in(path, selector, import_modules)
-    if not raw:
+    place = model_place(spec)
+    if place.run is None:
+        record = read_model(place.path, import_modules)
+    else:
+        record = _from_run(place.run, place.selector, import_modules)
+    if not place.raw:
         return record
     if record.generator_raw is None:
         raise CheckpointError(
-            f"{path}: it has no moving average, so ':raw' says nothing; leave it out"
+            f"{place.path}: it has no moving average, so ':raw' says nothing; leave it out"
         )
     return dataclasses.replace(  # the standing statistics are those of the moving average
         record,
@@ -380,24 +367,6 @@ def find_model(spec: str | Path, import_modules: bool = False) -> ModelRecord:
         generator_raw=None,
         standing=None,
         file_sha256="",
-    )
-
-
-def _find_in(path: Path, selector: str, import_modules: bool) -> ModelRecord:
-    run = RunDirectory(path)
-    if _is_model(settled(path)):
-        if selector:
-            raise CheckpointError(
-                f"{path}: a model folder has no checkpoints; leave '@{selector}' out"
-            )
-        return read_model(path, import_modules)
-    if run.checkpoints.is_dir() and run.config.is_file():
-        return _from_run(run, selector, import_modules)
-    if _is_model(settled(run.model)) and not selector:
-        return read_model(run.model, import_modules)
-    raise CheckpointError(
-        f"{path}: neither a model folder ({CONFIG_NAME} and {WEIGHTS_NAME}) nor a run directory "
-        "(config.json and checkpoints)"
     )
 
 

@@ -250,30 +250,36 @@ class RunDirectory:
         Raises:
             CheckpointError: there is none such; lists what exists.
         """
+        path = self.named(selector)
+        if path is None:
+            path = newest_verified(self.checkpoints, warn or _warn)
+            assert path is not None
+            return path
+        verify_state(path)
+        return path
+
+    def named(self, selector: str) -> Path | None:
+        """The checkpoint that a selector names, not verified; None for "", the newest that is
+        whole. Errors as `select`."""
         states = dict(list_states(self.checkpoints))
         if not states:
             raise CheckpointError(
                 f"{self.path}: no checkpoints here; train first, or check the path"
             )
         if selector == "":
-            path = newest_verified(self.checkpoints, warn or _warn)
-            assert path is not None
-            return path
+            return None
         kind, _, name = selector.partition("-")
         if kind == "step" and name.isdecimal():
             if int(name) not in states:
                 raise CheckpointError(
                     f"{self.path}: no checkpoint of step {int(name)}; there are {_listed(states)}"
                 )
-            path = states[int(name)]
-        elif kind == "best" and name:
-            path = states[self._best_step(name, states)]
-        else:
-            raise CheckpointError(
-                f"{self.path}: '{selector}' selects nothing; write step-N or best-METRIC"
-            )
-        verify_state(path)
-        return path
+            return states[int(name)]
+        if kind == "best" and name:
+            return states[self._best_step(name, states)]
+        raise CheckpointError(
+            f"{self.path}: '{selector}' selects nothing; write step-N or best-METRIC"
+        )
 
     def _best_step(self, metric: str, states: dict[int, Path]) -> int:
         families = self.families()

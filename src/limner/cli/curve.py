@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
+from limner.api.early import check_features, check_metrics, check_model, check_there
 from limner.cli import scores
 from limner.cli.loading import load_model, warnings_as_lines
-from limner.cli.parsing import parse
-from limner.cli.progress import Counter
+from limner.cli.parsing import Arg, parse
 from limner.core.errors import LimnerError
+from limner.core.outputs import named_after
 
 if TYPE_CHECKING:
     from limner.api import Result
     from limner.api.curve import Curve
 
-EXAMPLE = "limner curve runs/digits --data digits --truncations 0.25:2:0.25 --out curve/"
+EXAMPLE = "limner curve runs/digits --truncations 0.25:2:0.25 --out curve/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,32 +28,34 @@ class CurveCommand:
     With the scores comes the share of saturated pixels (beyond +-0.99).
     """
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    model: Annotated[str, Arg("MODEL", positional=True)]
     """Run, RUN@best-fid, RUN@step-N, RUN:raw (weights without averaging), or a model folder."""
 
-    data: str
-    """The real pictures: built-in name, prepared directory, or any source that train takes."""
+    data: Annotated[str | None, Arg("DATA")] = None
+    """The real pictures: built-in name, prepared directory, or any source that train takes; by
+    default those that the run learned from."""
 
-    out: Path
-    """Folder of the three files."""
+    out: Annotated[Path | None, Arg("FOLDER")] = None
+    """Folder of the three files. By default RUN-curve here."""
 
-    truncations: str = "0.05:1.0:0.05"
+    truncations: Annotated[str, Arg("A:B:STEP")] = "0.05:1.0:0.05"
     """FIRST:LAST:STEP, the last included, or numbers: 0.04,0.5,1,2."""
 
-    truncation_mode: Literal["resample", "scale", "statistics", "w"] | None = None
-    """Draw values beyond it again; multiply all by it; that with stored statistics; or, by default
-    where the model has styles, take styles at this share of the way from their mean."""
+    truncation_mode: Annotated[
+        Literal["resample", "scale", "statistics", "w"] | None, Arg("MODE")
+    ] = None
+    """As in sample."""
 
-    truncation_cutoff: int | None = None
+    truncation_cutoff: Annotated[int | None, Arg(rare=True)] = None
     """In the mode w: of the styles of so many first layers only."""
 
-    standing: str | None = None
+    standing: Annotated[str | None, Arg("PASSES")] = None
     """Accumulate standing statistics for each point: PASSES or PASSESxBATCH, for example 16x64."""
 
     standing_at: float | None = None
     """Accumulate them once, at this truncation, for all points."""
 
-    metrics: str = "fid,is"
+    metrics: Annotated[str, Arg("A,B")] = "fid,is"
     """Names as in limner evaluate, but ppl."""
 
     num: int | None = None
@@ -65,10 +66,10 @@ class CurveCommand:
     seed: int = 0
     """First seed of the latents, and seed of the choice of pictures."""
 
-    device: str = "auto"
+    device: Annotated[str, Arg("DEVICE")] = "auto"
     """auto, cpu, cuda or mps."""
 
-    module: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    module: Annotated[tuple[str, ...], Arg("MODULE", rare=True)] = ()
     """Module or FILE.py with classes of your own that the model names; may be repeated."""
 
     json: bool = False
@@ -78,11 +79,18 @@ class CurveCommand:
 def main(argv: Sequence[str]) -> int:
     """Measure and write; 0."""
     options = parse(CurveCommand, argv, "curve", EXAMPLE)
-    if options.out.exists() and not options.out.is_dir():
-        raise LimnerError(f"--out {options.out}: it is a file; give a folder")
+    out = options.out or named_after(options.model, "curve")
+    if out.exists() and not out.is_dir():
+        raise LimnerError(f"--out {out}: it is a file; give a folder")
+    check_metrics(options.metrics)
+    check_features(options.features)
+    check_model(options.model)
+    data = scores.data_or_own(options.data, options.model)
+    check_there(data)
 
     from limner.api import StandingPlan, recipe_of
     from limner.api.curve import CurveOptions, parse_truncations, truncation_curve, write_curve
+    from limner.cli.progress import Counter
 
     asked = CurveOptions(
         truncations=parse_truncations(options.truncations),
@@ -99,16 +107,16 @@ def main(argv: Sequence[str]) -> int:
     recipe = recipe_of(options.model)
     with warnings_as_lines("curve"):
         with Counter("measuring", quiet=options.json, unit="truncations") as counter:
-            curve = truncation_curve(model, options.data, asked, recipe, counter)
+            curve = truncation_curve(model, data, asked, recipe, counter)
         paths: dict[str, Path] = {}
         try:
-            paths = write_curve(curve, options.out, f"{options.model} against {options.data}")
+            paths = write_curve(curve, out, f"{options.model} against {data}")
         finally:  # the points are told even where a file cannot be written
-            _tell(options, curve, paths)
+            _tell(options, curve, out, paths)
     return 0
 
 
-def _tell(options: CurveCommand, curve: "Curve", paths: dict[str, Path]) -> None:
+def _tell(options: CurveCommand, curve: "Curve", out: Path, paths: dict[str, Path]) -> None:
     from limner.api.curve import figures
 
     lines = scores.say_notes(curve.first, "curve")
@@ -118,7 +126,7 @@ def _tell(options: CurveCommand, curve: "Curve", paths: dict[str, Path]) -> None
     else:
         _show(figures(curve), curve.first)
         if paths:
-            print(f"{len(curve.points)} points: {options.out}")
+            print(f"{len(curve.points)} points: {out}")
 
 
 def _show(columns: dict[str, list[float]], first: "list[Result]") -> None:

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
-
-from limner.cli.parsing import parse
+from limner.cli.parsing import Arg, parse
 from limner.cli.progress import Counter
 from limner.core.config import nearest
 from limner.core.errors import LimnerError
@@ -32,8 +30,8 @@ examples:
   limner data prepare --help
 """
 
-ReadAs = Annotated[str | None, tyro.conf.arg(metavar="NAME|JSON")]
-SourceArgument = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
+ReadAs = Annotated[str | None, Arg(metavar="NAME|JSON")]
+SourceArgument = Annotated[str, Arg("SOURCE", positional=True)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Prepare:
     out: Path
     """Directory to make, or FILE.hdf5 or FILE.zip with --format."""
 
-    resolution: Annotated[str | None, tyro.conf.arg(metavar="N|HxW")] = None
+    resolution: Annotated[str | None, Arg("N|HxW")] = None
     """Side in pixels of squares, or height x width as 48x80; may be left out where all pictures
     have one size."""
 
@@ -67,7 +65,7 @@ class Prepare:
     channels: int | None = None
     """1 gray, 3 color, 4 color with transparency; by default 1 if every picture is gray, else 3."""
 
-    value_range: Annotated[str | None, tyro.conf.arg(metavar="LOW,HIGH")] = None
+    value_range: Annotated[str | None, Arg("LOW,HIGH")] = None
     """Values that become black and white in pictures of more than 8 bits, as 0,4095."""
 
     labels: str = "classes"

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -29,6 +30,11 @@ class Display(Live):
         self._task: TaskID | None = None
         self._last_plain = 0.0
         self._preparing: TaskID | None = None
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Plain lines."""
+        for line in lines:
+            self._say(line)
 
     def on_prepare(self, done: int, total: int | None) -> None:
         """Pictures prepared so far."""

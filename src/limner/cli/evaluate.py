@@ -2,23 +2,23 @@
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
+from limner.api.early import check_features, check_metrics, check_model, check_there
 from limner.cli import scores
 from limner.cli.loading import warnings_as_lines
-from limner.cli.parsing import parse
-from limner.cli.progress import Counter
+from limner.cli.parsing import Arg, parse
 from limner.core.errors import LimnerError
+from limner.core.outputs import check_still
 
 if TYPE_CHECKING:
     from limner.api.judging import Asked, Outcome
 
-EXAMPLE = "limner evaluate runs/digits --data digits --metrics fid,prdc --json"
+EXAMPLE = "limner evaluate runs/digits --metrics fid,prdc --json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,16 +29,15 @@ class Evaluate:
     Under torchrun the processes share the work.
     """
 
-    model: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="MODEL|DIR|NPZ")] = (
-        None
-    )
+    model: Annotated[str | None, Arg("MODEL|DIR|NPZ", positional=True)] = None
     """Run, RUN@best-fid, model folder; or images: a folder, zip, FILE.npz, prepared directory.
     Left out only where --write-statistics is all that is asked for."""
 
-    data: str | None = None
-    """The real pictures: built-in name, prepared directory, or any source that train takes."""
+    data: Annotated[str | None, Arg("DATA")] = None
+    """The real pictures: built-in name, prepared directory, or any source that train takes; by
+    default those that the run learned from."""
 
-    metrics: str = "fid,kid,prdc"
+    metrics: Annotated[str, Arg("A,B")] = "fid,kid,prdc"
     """Names from fid, kid, is, prdc, copies, swd, msssim, ppl, modes, modes-kl, and, for classes,
     accuracy, cas, cas-network, intra-fid; or module:Class of your own (docs/scores.md)."""
 
@@ -51,28 +50,29 @@ class Evaluate:
     seed: int = 0
     """First seed of the latents, and seed of the choice of pictures."""
 
-    standing: str | None = None
+    standing: Annotated[str | None, Arg("PASSES")] = None
     """Accumulate standing statistics of the model first: PASSES or PASSESxBATCH."""
 
     all: bool = False
     """Score every checkpoint of the run, and say which is best."""
 
-    statistics: Path | None = None
+    statistics: Annotated[Path | None, Arg("FILE")] = None
     """FILE.npz of mu and sigma in the place of the pictures, for fid; then --data is not needed."""
 
-    write_statistics: Path | None = None
+    write_statistics: Annotated[Path | None, Arg("FILE")] = None
     """Write mu and sigma of the pictures' features to FILE.npz, as other programs read them."""
 
-    neighbours: Path | None = None
-    """Write FILE.png: generated images, each with the pictures that are nearest by features."""
+    neighbours: Annotated[Path | None, Arg("FILE")] = None
+    """Write FILE.png, .jpg or .webp: generated images, each with the pictures nearest by
+    features."""
 
-    plot: Path | None = None
-    """Write FILE.png: figures beside their floors, or with --all along the steps."""
+    plot: Annotated[Path | None, Arg("FILE")] = None
+    """Write FILE.png, .jpg or .webp: figures beside their floors, or with --all along the steps."""
 
-    device: str = "auto"
+    device: Annotated[str, Arg("DEVICE")] = "auto"
     """auto, cpu, cuda or mps."""
 
-    module: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    module: Annotated[tuple[str, ...], Arg("MODULE", rare=True)] = ()
     """Module or FILE.py with classes of your own that model or scores name; may be repeated."""
 
     json: bool = False
@@ -82,18 +82,19 @@ class Evaluate:
 def main(argv: Sequence[str]) -> int:
     """Score and show; 0."""
     options = parse(Evaluate, argv, "evaluate", EXAMPLE)
-    if options.data is None and options.statistics is None:
-        print(
-            "limner evaluate: give real pictures to compare with: --data, or their --statistics",
-            file=sys.stderr,
-        )
-        return 2
-    names = _checked(options)
+    place = None
+    if options.model is not None and not _is_pictures(options.model):
+        place = check_model(options.model)
+    if options.data is None and options.statistics is None and options.model is not None:
+        own = scores.data_or_own(None, options.model)
+        options = dataclasses.replace(options, data=own)
+    _check(options)
 
     from limner.api import StandingPlan
     from limner.api.judging import Asked
     from limner.core import distributed
 
+    names = _names(options, None if place is None else place.classes()[0])
     standing = None if options.standing is None else StandingPlan.parse(options.standing)
     device = distributed.local_device(options.device)
     asked = Asked(
@@ -122,8 +123,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _checked(options: Evaluate) -> list[str]:
-    """The metrics' names; what cannot be right is refused before anything is loaded."""
+def _check(options: Evaluate) -> None:
+    """Refuse what cannot be right before torch is imported, and anything loaded."""
     if options.num is not None and options.num < 2:
         raise LimnerError(f"--num {options.num}: scores need at least 2 images")
     if options.model is None and (options.write_statistics is None or options.data is None):
@@ -132,18 +133,35 @@ def _checked(options: Evaluate) -> list[str]:
         )
     if options.all and (options.model is None or "@" in options.model or ":" in options.model):
         raise LimnerError("--all takes a run directory, and scores each of its checkpoints")
-    for name, path, suffix in (
-        ("--neighbours", options.neighbours, ".png"),
-        ("--plot", options.plot, ".png"),
-        ("--write-statistics", options.write_statistics, ".npz"),
-    ):
-        if path is not None and path.suffix.lower() != suffix:
-            raise LimnerError(f"{name} {path}: give FILE{suffix}")
-    return scores.metric_names(options.metrics, options.module)
+    check_still("--neighbours", options.neighbours)
+    check_still("--plot", options.plot)
+    written = options.write_statistics
+    if written is not None and written.suffix.lower() != ".npz":
+        raise LimnerError(f"--write-statistics {written}: give FILE.npz")
+    check_metrics(options.metrics)
+    check_features(options.features)
+    if options.data is not None:
+        check_there(options.data)
+
+
+def _names(options: Evaluate, model_classes: int | None) -> list[str]:
+    """The metrics, without those that need classes where there are none."""
+    from limner.api.labels import with_classes
+
+    def tell(line: str) -> None:
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(f"limner evaluate: note: {line}", file=sys.stderr)
+
+    asked = scores.metric_names(options.metrics, options.module)
+    names = with_classes(asked, options.data, None, model_classes, tell)
+    if asked and not names:
+        raise LimnerError(f"--metrics {options.metrics}: none can be had; give others, such as fid")
+    return names
 
 
 def _outcome(options: Evaluate, asked: "Asked", quiet: bool) -> "Outcome":
     from limner.api.judging import Outcome, judge_of_data, score_images, score_models
+    from limner.cli.progress import Counter
 
     def stage(verb: str) -> Counter:
         return Counter(verb, quiet=quiet)

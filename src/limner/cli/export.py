@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from limner.api.exporting import EXPORTERS, export
-from limner.cli.parsing import parse
+from limner.cli.parsing import Arg, parse
+from limner.core.outputs import named_after
 
 EXAMPLE = "limner export runs/cifar --format biggan-pytorch --out weights/cifar"
 
@@ -22,17 +21,18 @@ class Export:
     can go on there.
     """
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    model: Annotated[str, Arg("MODEL", positional=True)]
     """Run (RUN, RUN@best-fid, RUN@step-400), or model folder."""
 
-    out: Path
-    """Folder to write; files of the same names in it are replaced."""
+    out: Annotated[Path | None, Arg("FOLDER")] = None
+    """Folder to write; files of the same names in it are replaced. By default RUN-FORMAT here."""
 
     format: Annotated[
         str,
-        tyro.conf.arg(
+        Arg(
+            "FORMAT",
             help=f"The other program's files: {', '.join(EXPORTERS)}; or an exporter of your own, "
-            "FILE.py:CLASS or MODULE:CLASS."
+            "FILE.py:CLASS or MODULE:CLASS.",
         ),
     ] = next(iter(EXPORTERS))
 
@@ -43,9 +43,10 @@ class Export:
 def main(argv: Sequence[str]) -> int:
     """Export and name the files; 0."""
     options = parse(Export, argv, "export", EXAMPLE)
-    files = [str(path) for path in export(options.model, options.format, options.out)]
+    out = options.out or named_after(options.model, options.format.rpartition(":")[2])
+    files = [str(path) for path in export(options.model, options.format, out)]
     if options.json:
-        print(json.dumps({"out": str(options.out), "format": options.format, "files": files}))
+        print(json.dumps({"out": str(out), "format": options.format, "files": files}))
     else:
         print("\n".join(files))
     return 0

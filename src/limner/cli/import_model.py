@@ -1,20 +1,21 @@
 """`limner import`: turn a checkpoint of another system into a model folder, or a run."""
 
 import dataclasses
+import inspect
 import json
+import re
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
+import msgspec
 
 from limner.api.importing import IMPORTERS, import_model, import_run, importer_named
-from limner.cli.parsing import parse
-from limner.core.config import encode
+from limner.cli.parsing import Arg, parse
 from limner.core.errors import ConfigError, LimnerError
 
 EXAMPLE = "limner import biggan-pytorch weights/cifar --suffix best0 --out models/cifar"
-OWN = "importer"  # the field that holds the importer with its options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,15 +27,16 @@ class Import:
     """
 
     format: Annotated[
-        tyro.conf.Positional[str],
-        tyro.conf.arg(
-            metavar="FORMAT",
+        str,
+        Arg(
+            "FORMAT",
+            positional=True,
             help=f"The checkpoint's system: {', '.join(IMPORTERS)}; or an importer of your own, "
             "FILE.py:CLASS or MODULE:CLASS. `limner import FORMAT --help` shows its options.",
         ),
     ]
 
-    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
+    source: Annotated[Path, Arg("SOURCE", positional=True)]
     """The checkpoint: a file, or a folder of them."""
 
     out: Path | None = None
@@ -46,9 +48,7 @@ class Import:
     data: str | None = None
     """The pictures that the run goes on with, as for `limner train`."""
 
-    set: Annotated[
-        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")
-    ] = ()
+    set: Annotated[tuple[str, ...], Arg("KEY=VALUE")] = ()
     """What the files do not say, or say wrongly: an option of the format, or one of its program's
     flags (SN_eps=1e-6); may be repeated."""
 
@@ -61,8 +61,9 @@ def main(argv: Sequence[str]) -> int:
     options: Any = parse(options_of(argv), argv, "import", EXAMPLE)
     if (options.out is None) == (options.run is None):
         raise LimnerError("give either --out MODEL or --run RUN")
-    own = getattr(options, OWN, None)
-    settings = {} if own is None else encode(own)
+    names = {field.name for field in dataclasses.fields(Import)}
+    own = (field.name for field in dataclasses.fields(options) if field.name not in names)
+    settings = {name: getattr(options, name) for name in own}
     settings |= dict(_assignment(text) for text in options.set)
     what = (options.format, options.source)
     if options.run is None:
@@ -89,10 +90,27 @@ def options_of(argv: Sequence[str]) -> type[Import]:
     if not named or named[0].startswith("-"):
         return Import
     importer: Any = importer_named(named[0])[1]
-    fields = [(OWN, tyro.conf.OmitArgPrefixes[importer])]
+    texts = _attributes(importer.__doc__ or "")
+    typed = [field for field in msgspec.structs.fields(importer) if not _is_object(field.type)]
+    fields = [
+        (field.name, Annotated[field.type, Arg(help=texts.get(field.name, ""))], field.default)
+        for field in typed
+    ]
     kind = dataclasses.make_dataclass("Import", fields, bases=(Import,), frozen=True, kw_only=True)
     kind.__doc__ = Import.__doc__
     return kind
+
+
+def _is_object(annotation: Any) -> bool:
+    """Whether values have names of their own, which --set gives."""
+    return typing.get_origin(annotation) is dict
+
+
+def _attributes(text: str) -> dict[str, str]:
+    """name -> text under "Attributes:" of a docstring."""
+    _, _, listed = inspect.cleandoc(text).partition("Attributes:\n")
+    found = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", listed, re.MULTILINE)
+    return {name: f"{words[0].upper()}{words[1:]}" for name, words in found}
 
 
 def _assignment(text: str) -> tuple[str, Any]:

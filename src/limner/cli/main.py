@@ -5,8 +5,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-from limner.core.config import nearest
-from limner.core.errors import LimnerError
+from limner.core.errors import LimnerError, nearest
 
 # name -> (module with `main(argv) -> exit code`, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -26,9 +25,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 EXAMPLES = """examples:
   limner train digits --run runs/digits
-  limner train dcgan-celeba64 --data photos/ --run runs/photos
+  limner train photos --data photos/ --run runs/photos
   limner sample runs/digits --num 64 --grid --out sheet.png
-  limner evaluate runs/digits --data digits --metrics fid,prdc
+  limner evaluate runs/digits --metrics fid,prdc
   limner COMMAND --help
 """
 

@@ -5,10 +5,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from limner.api.configs import list_presets, preset_config
-from limner.cli.parsing import parse
+from limner.cli.parsing import Arg, parse
 from limner.core.errors import LimnerError
 
 if TYPE_CHECKING:
@@ -27,13 +25,13 @@ class Presets:
     With --json one preset is printed as the CONFIG.json that `limner train` takes.
     """
 
-    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[NAME]")] = None
+    name: Annotated[str | None, Arg("NAME", positional=True)] = None
     """Preset to show; without it they are listed."""
 
-    for_: Annotated[str | None, tyro.conf.arg(name="for", metavar="DATA")] = None
+    for_: Annotated[str | None, Arg("DATA", name="for")] = None
     """Print the command that trains on these pictures, with its reasons."""
 
-    diff: Annotated[str | None, tyro.conf.arg(metavar="PRESET|RUN")] = None
+    diff: Annotated[str | None, Arg("PRESET|RUN")] = None
     """Show in which keys another preset, CONFIG.json or run differs from NAME."""
 
     all: bool = False

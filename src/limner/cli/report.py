@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
-from limner.cli.parsing import parse
+from limner.cli.parsing import Arg, parse
 from limner.core.errors import CheckpointError, LimnerError
 
 EXAMPLE = "limner report runs/digits"
@@ -20,10 +18,10 @@ class Report:
     Training writes it at its end; this makes it at any time, also while the run goes on.
     """
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    run: Annotated[Path, Arg("RUN", positional=True)]
     """Run directory."""
 
-    out: Path | None = None
+    out: Annotated[Path | None, Arg("FILE")] = None
     """FILE.html; RUN/report.html by default."""
 
 

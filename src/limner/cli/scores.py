@@ -5,7 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
+from limner.api.early import check_metrics
+from limner.api.starting import own_data
+from limner.cli.parsing import Arg
+from limner.core.errors import LimnerError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,11 +17,12 @@ if TYPE_CHECKING:
 
 Features = Annotated[
     str | None,
-    tyro.conf.arg(
+    Arg(
+        "NAME|FILE",
         help="Feature extractor: inception, inception-torchvision, inception-bfloat16, "
         "effnet-lite0, classifier, random-conv, pixels, timm:NAME, torchvision:NAME, a file of "
         "weights or .onnx, or module:Class of your own; by default what fits the pictures "
-        "(docs/scores.md)."
+        "(docs/scores.md).",
     ),
 ]
 
@@ -27,16 +31,24 @@ def metric_names(text: str, modules: Sequence[str]) -> list[str]:
     """The names of "fid,prdc", among them those of the modules that the user named."""
     from limner.api import find_metric
     from limner.core.config import load_module
-    from limner.core.errors import LimnerError
 
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise LimnerError("--metrics is empty; give for example fid,prdc")
+    names = check_metrics(text)
     for module in modules:
         load_module(module)
     for name in names:
         find_metric(name)
     return names
+
+
+def data_or_own(data: str | None, model: str) -> str:
+    """--data, or the pictures that a run learned from."""
+    own = data or own_data(model)
+    if own is None:
+        raise LimnerError(
+            f"{model}: no run, whose pictures would be known; give real ones to compare with, "
+            "--data DATA"
+        )
+    return own
 
 
 def say_notes(results: "list[Result]", command: str, more: Iterable[str] = ()) -> list[str]:

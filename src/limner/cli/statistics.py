@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
+from limner.api.early import check_model
 from limner.cli.loading import warnings_as_lines
-from limner.cli.parsing import parse
+from limner.cli.parsing import Arg, parse
 from limner.core.config import load_module
+from limner.core.outputs import named_after
 
 EXAMPLE = "limner statistics runs/photos --truncations 0.02:1:0.02 --out photos-model"
 
@@ -23,13 +23,13 @@ class StatisticsCommand:
     sample --truncation-mode statistics. Without, they replace the running statistics.
     """
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    model: Annotated[str, Arg("MODEL", positional=True)]
     """Run, RUN@best-fid, RUN@step-N, RUN:raw (weights without averaging), or a model folder."""
 
-    out: Path
-    """Model folder to write."""
+    out: Annotated[Path | None, Arg("FOLDER")] = None
+    """Model folder to write. By default RUN-statistics here."""
 
-    truncations: str | None = None
+    truncations: Annotated[str | None, Arg("A:B:STEP")] = None
     """FIRST:LAST:STEP, the last included, or numbers: 0.04,0.5,1."""
 
     passes: int = 16
@@ -41,10 +41,10 @@ class StatisticsCommand:
     seed: int = 0
     """Of latents and labels."""
 
-    device: str = "auto"
+    device: Annotated[str, Arg("DEVICE")] = "auto"
     """auto, cpu, cuda or mps."""
 
-    module: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    module: Annotated[tuple[str, ...], Arg("MODULE", rare=True)] = ()
     """Module or FILE.py with classes of your own that the model names; may be repeated."""
 
     json: bool = False
@@ -54,17 +54,19 @@ class StatisticsCommand:
 def main(argv: Sequence[str]) -> int:
     """Accumulate and write; 0."""
     options = parse(StatisticsCommand, argv, "statistics", EXAMPLE)
+    check_model(options.model)
 
     from limner.api import StandingPlan, store_statistics
     from limner.api.curve import parse_truncations
 
     truncations = parse_truncations(options.truncations) if options.truncations else []
+    out = options.out or named_after(options.model, "statistics")
     plan = StandingPlan(options.passes, options.batch_size, options.seed)
     for name in options.module:
         load_module(name)
     with warnings_as_lines("statistics"):
-        store_statistics(options.model, options.out, plan, truncations, options.device)
-    facts = {"out": str(options.out), "truncations": truncations, "standing": str(plan)}
+        store_statistics(options.model, out, plan, truncations, options.device)
+    facts = {"out": str(out), "truncations": truncations, "standing": str(plan)}
     sets = f"{len(truncations)} sets of statistics" if truncations else "standing statistics"
-    print(json.dumps(facts) if options.json else f"{sets}: {options.out}")
+    print(json.dumps(facts) if options.json else f"{sets}: {out}")
     return 0

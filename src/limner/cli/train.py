@@ -1,26 +1,28 @@
 """`limner train`: compose a config, train or resume it, say where the results are."""
 
 import dataclasses
+import difflib
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
-from limner.api.configs import check_config, composed, is_fitted, named_data
-from limner.api.starting import RunLock, early_lock
-from limner.cli.parsing import parse
+from limner.api.configs import check_config, composed, is_fitted, load_config, named_data
+from limner.api.early import check_model, check_origin, check_there
+from limner.api.starting import RunLock, default_run, early_lock, own_data
+from limner.cli.parsing import Arg, parse
 from limner.cli.starting import plain_signals
-from limner.core.config import load_module
-from limner.core.errors import ConfigError
+from limner.core.config import encode, load_module
+from limner.core.errors import ConfigError, LimnerError
 
 if TYPE_CHECKING:
     from limner.api import RunConfig, TrainedRun
     from limner.api.fitting import Choice
 
-EXAMPLE = "limner train digits --run runs/digits --set optim.g.lr=5e-4"
+MOST_KEYS = 3  # of the config, named for an unknown option
+
+EXAMPLE = "limner train photos --data photos/ --run runs/photos"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,97 +32,136 @@ class Train:
     Ctrl-C or SIGTERM saves at the next step and exits with 130 or 143; a second one exits at once.
     """
 
-    preset: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[PRESET]")] = None
+    preset: Annotated[str | None, Arg("PRESET", positional=True)] = None
     """Preset (see `limner presets`), CONFIG.json, or FILE.py:FUNCTION returning a RunConfig; may be
     left out with --init, whose recipe is taken then."""
 
-    data: str | None = None
-    """Built-in name, prepared directory, or any source: folder, zip, npz, HDF5, CIFAR folder. Only
-    presets of the built-in digits need none."""
+    data: Annotated[str | None, Arg("DATA")] = None
+    """The pictures: a folder, zip, npz, HDF5, CIFAR folder, prepared directory or another source.
+    The digits presets have their own."""
 
-    run: Path | None = None
+    run: Annotated[Path | None, Arg("FOLDER")] = None
     """Run directory; runs/NAME by default."""
 
-    set: Annotated[
-        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")
-    ] = ()
-    """Override a key of the config, for example optim.g.lr=2e-4; may be repeated."""
+    set: Annotated[tuple[str, ...], Arg("KEY=VALUE")] = ()
+    """Change a key of the config, for example optim.g.lr=2e-4; may be repeated."""
+
+    batch_size: int | None = None
+    """Real images a step: the key batch_size."""
+
+    resolution: Annotated[str | None, Arg("N|HxW")] = None
+    """Size of the images in pixels: the key data.resolution."""
+
+    lr: float | None = None
+    """Learning rate of the generator, and in the preset's ratio of the discriminator: the keys
+    optim.g.lr and optim.d.lr."""
 
     steps: int | None = None
-    """Length as passes over the update list."""
+    """Length as passes over the list of updates: the key steps."""
 
     kimg: float | None = None
-    """Length as thousands of real images shown."""
+    """Length as thousands of real images shown: the key kimg."""
+
+    epochs: float | None = None
+    """Length as how often all pictures are shown: the key kimg, by their number."""
 
     seed: int | None = None
-    """Seed of weights, order and noise."""
+    """Seed of weights, order and noise: the key seed."""
 
-    device: str = "auto"
+    gpus: int | None = None
+    """Start so many processes that share the work, one a GPU (with --device cpu: on the CPU)."""
+
+    device: Annotated[str, Arg("DEVICE")] = "auto"
     """auto, cpu, cuda or mps."""
 
-    workers: int = 0
-    """Loader processes; the result does not depend on it."""
-
-    worker_timeout: float = 60.0
-    """Seconds without a batch after which one of them counts as hung, and is replaced."""
-
-    on_divergence: Literal["stop", "rollback"] = "stop"
-    """What follows a number that is not finite: an error, or (at most twice) the newest
-    checkpoint again with another seed and half the learning rates."""
-
-    init: str | None = None
+    init: Annotated[str | None, Arg("MODEL")] = None
     """Model whose weights the run starts from; with other classes, what is theirs is made anew."""
 
-    from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    from_: Annotated[str | None, Arg("RUN", name="from")] = None
     """Continue another run's whole state here: RUN, RUN@best-fid or RUN@step-N."""
 
     fresh: bool = False
     """Start over; what --run holds is moved aside to RUN.replaced-TIME."""
 
-    module: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    workers: Annotated[int, Arg(rare=True)] = 0
+    """Loader processes; the result does not depend on it."""
+
+    worker_timeout: Annotated[float, Arg("SECONDS", rare=True)] = 60.0
+    """Seconds without a batch after which one of them counts as hung, and is replaced."""
+
+    on_divergence: Annotated[Literal["stop", "rollback"], Arg(rare=True)] = "stop"
+    """What follows a number that is not finite: an error, or (at most twice) the newest
+    checkpoint again with another seed and half the learning rates."""
+
+    module: Annotated[tuple[str, ...], Arg("MODULE", rare=True)] = ()
     """Module or FILE.py with classes of your own that the config names; may be repeated."""
 
-    json: bool = False
+    json: Annotated[bool, Arg(rare=True)] = False
     """Print the result as one JSON object on stdout."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Train as the options say; 0, or 128 + the signal that stopped the run."""
-    options = parse(Train, argv, "train", EXAMPLE)
+    options = parse(Train, argv, "train", EXAMPLE, lambda option: key_hint(option, argv))
     if options.preset is not None:
         check_config(options.preset)
+    if options.gpus is not None:
+        from limner.api.launching import is_launched, launch
+
+        if not is_launched():
+            return launch(options.gpus, options.device, ["train", *argv])
     try:
-        options = dataclasses.replace(options, data=_data_of(options))
+        data = data_of(options)
     except ConfigError as error:
         print(f"limner train: {error}", file=sys.stderr)
         return 2
-    place = options.run or (None if options.preset else Path("runs/finetuned"))
-    with plain_signals(), early_lock(place, options.preset or "", options.set) as lock:
-        return run(options, lock)
+    check_there(data)
+    if options.init is not None:
+        check_model(options.init)
+    if options.from_ is not None:
+        check_origin(options.from_)
+    with plain_signals(), early_lock(_place(options), options.preset or "", options.set) as lock:
+        return run(options, data, lock)
 
 
-def _data_of(options: Train) -> str:
-    if options.preset is not None:
-        return str(named_data(options.preset, options.data))
-    if options.init is None:
+def _place(options: Train) -> Path | None:
+    """The run directory, where it is known before the config is."""
+    if options.preset is None:
+        return options.run or Path("runs/finetuned")
+    return options.run
+
+
+def data_of(options: Train) -> str:
+    """--data, else the pictures of the run that goes on, else those that the preset has itself.
+
+    Raises:
+        ConfigError: none are named.
+    """
+    if options.preset is None and options.init is None:
         raise ConfigError(
             "which preset? `limner presets` lists them, and photos is for your own pictures; "
             "--init MODEL alone fine-tunes a model"
         )
-    return str(named_data(f"--init {options.init}", options.data))
+    if options.data is not None:
+        return options.data
+    run = _place(options) or default_run(options.preset or "", options.set)
+    if run is not None and not options.fresh and (known := own_data(str(run))):
+        return known
+    return str(named_data(options.preset or f"--init {options.init}", None))
 
 
-def run(options: Train, lock: RunLock | None) -> int:
+def run(options: Train, data: str, lock: RunLock | None) -> int:
     """`main` with the signals answered, and the run directory held where it can be by then."""
-    config, choices = compose(options, lock.run if lock else options.run)
+    config, choices, lines = compose(options, data, lock.run if lock else options.run)
 
     from limner.api import TrainOptions, train
     from limner.cli.display import Display
 
     with Display(config, quiet=options.json) as display:
+        display.say(lines)
         result = train(
             config,
-            options.data,
+            data,
             lock.run if lock else options.run,
             TrainOptions(
                 device=options.device,
@@ -144,25 +185,50 @@ def run(options: Train, lock: RunLock | None) -> int:
     return 128 + result.outcome.signal if result.outcome.signal else 0
 
 
-def compose(options: Train, run: Path | None) -> "tuple[RunConfig, list[Choice]]":
-    """The config that the options ask for, and what its preset picked by itself."""
+def compose(
+    options: Train, data: str, run: Path | None
+) -> "tuple[RunConfig, list[Choice], list[str]]":
+    """The config that the options ask for, what its preset picked by itself, and what the
+    shorthands came to."""
     for name in options.module:
         load_module(name)
-    changes = (options.set, options.steps, options.kimg, options.seed)
-    assert options.data is not None  # see `main`
+
+    from limner.api.shorthands import Shorthands
+
+    short = Shorthands(options.batch_size, options.resolution, options.lr, options.epochs)
+    kimg = short.kimg(data, options.steps, options.kimg)
+    changes = ([*short.before(), *options.set], options.steps, kimg, options.seed)
+    choices: list[Choice] = []
     if options.preset is None:
         from limner.api.finetuning import finetuned
 
-        assert options.init is not None
-        words = (options.init, options.data, run)
-        return finetuned(*words, *changes, device=options.device, fresh=options.fresh)
-    if not is_fitted(options.preset):
-        return composed(options.preset, *changes), []
+        words = (str(options.init), data, run)
+        config, choices = finetuned(*words, *changes, device=options.device, fresh=options.fresh)
+    elif is_fitted(options.preset):
+        from limner.api.fitting import fitted
 
-    from limner.api.fitting import fitted
+        words = (options.preset, data, run)
+        config, choices = fitted(*words, *changes, device=options.device, fresh=options.fresh)
+    else:
+        config = composed(options.preset, *changes)
+    config = short.with_rates(config, options.set)
+    return config, choices, short.said
 
-    words = (options.preset, options.data, run)
-    return fitted(*words, *changes, device=options.device, fresh=options.fresh)
+
+def key_hint(option: str, argv: Sequence[str]) -> str:
+    """The answer to an unknown option that is near a key of the config, else ""."""
+    from limner.cli.presets import leaves
+
+    try:
+        known = dict(leaves(encode(load_config(argv[0]))))
+    except LimnerError:
+        return ""
+    word = option.removeprefix("--").replace("-", "_")
+    lasts = {key.rpartition(".")[2] for key in known}
+    near = [word] if word in lasts else difflib.get_close_matches(word, lasts, n=1, cutoff=0.75)
+    keys = [key for key in known if key == word or key.rpartition(".")[2] in near][:MOST_KEYS]
+    lines = [f"--set {key}=VALUE (now {json.dumps(known[key])})" for key in keys]
+    return f"no option {option}; of the config's keys: {' or '.join(lines)}" if keys else ""
 
 
 def describe(result: "TrainedRun") -> str:

@@ -1,17 +1,17 @@
 """`limner video`: drifting through a model's latents, or how a run's samples changed."""
 
 import dataclasses
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
+from limner.api.early import check_model
 from limner.cli.loading import load_model
-from limner.cli.parsing import parse
-from limner.cli.progress import Counter
+from limner.cli.parsing import Arg, parse
 from limner.core.errors import LimnerError
+from limner.core.outputs import named_after
 
 EXAMPLE = "limner video runs/digits --out drift.mp4 --grid 4x3 --seconds 20"
 
@@ -20,11 +20,12 @@ EXAMPLE = "limner video runs/digits --out drift.mp4 --grid 4x3 --seconds 20"
 class Video:
     """A loop of smoothly drifting samples, or with --training a run's sample sheets over time."""
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL|RUN")]
+    model: Annotated[str, Arg("MODEL|RUN", positional=True)]
     """Run, RUN@best-fid, model folder; with --training a run directory."""
 
-    out: Path
-    """FILE.mp4 (H.264, needs the extra video), FILE.gif, FILE.webp or animated FILE.png."""
+    out: Annotated[Path | None, Arg("FILE")] = None
+    """FILE.mp4 (H.264, needs the extra video), FILE.gif, FILE.webp or animated FILE.png. By default
+    RUN-drift.mp4 here (or .gif, without the extra); with --training RUN-training."""
 
     training: bool = False
     """The run's sample sheets over time, with step, time, kimg and lod."""
@@ -35,49 +36,49 @@ class Video:
     fps: float = 30.0
     """Frames a second; at most 50 for FILE.gif."""
 
-    bitrate: float = 16.0
+    bitrate: Annotated[float, Arg(rare=True)] = 16.0
     """Millions of bits a second of FILE.mp4."""
 
-    time_warp: float = 1.5
+    time_warp: Annotated[float, Arg(rare=True)] = 1.5
     """With --training: above 1 shows the beginning more slowly."""
 
     smoothing: float = 1.0
     """Seconds over which latents are smoothed; more is slower."""
 
-    grid: str = "1x1"
+    grid: Annotated[str, Arg("SIZE")] = "1x1"
     """COLUMNSxROWS, 1080p or 4k."""
 
-    shrink: int = 1
+    shrink: Annotated[int, Arg(rare=True)] = 1
     """Divide each picture's side by this."""
 
-    zoom: int = 1
+    zoom: Annotated[int, Arg(rare=True)] = 1
     """Multiply each picture's side by this."""
 
     seed: int = 1000
     """Of the drifting latents."""
 
-    classes: str | None = None
-    """Classes of the cells, one after the other; all by default."""
+    classes: Annotated[str | None, Arg("A,B")] = None
+    """Classes of the cells by index or name, one after the other; all by default."""
 
     truncation: float | None = None
     """Multiply the latents by this; or take styles at this share of the way from their mean."""
 
-    truncation_cutoff: int | None = None
+    truncation_cutoff: Annotated[int | None, Arg(rare=True)] = None
     """Of the styles of so many first layers only."""
 
     noise: Literal["const", "random", "none"] | None = None
     """Of a model with styles: one for all, by default; each cell's own; none."""
 
-    space: Literal["z", "w"] | None = None
+    space: Annotated[Literal["z", "w"] | None, Arg(rare=True)] = None
     """Drift through latents (z), or on curves through styles (w, the default where there are)."""
 
-    batch_size: int = 64
+    batch_size: Annotated[int, Arg(rare=True)] = 64
     """Images a forward pass."""
 
-    device: str = "auto"
+    device: Annotated[str, Arg("DEVICE")] = "auto"
     """auto, cpu, cuda or mps."""
 
-    module: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    module: Annotated[tuple[str, ...], Arg("MODULE", rare=True)] = ()
     """Module or FILE.py with classes of your own that the model names; may be repeated."""
 
     json: bool = False
@@ -91,16 +92,27 @@ def main(argv: Sequence[str]) -> int:
         raise LimnerError(f"--seconds {options.seconds:g}: give a number above 0")
     if options.bitrate <= 0:
         raise LimnerError(f"--bitrate {options.bitrate:g}: give a number above 0")
-    num = (_training if options.training else _drift)(options)
-    facts = {"out": str(options.out), "num_frames": num, "seconds": num / options.fps}
-    print(json.dumps(facts) if options.json else f"{num} frames: {options.out}")
+    out = options.out or default_out(options)
+    if not options.training:
+        check_model(options.model, options.classes)
+    num = (_training if options.training else _drift)(options, out)
+    facts = {"out": str(out), "num_frames": num, "seconds": num / options.fps}
+    print(json.dumps(facts) if options.json else f"{num} frames: {out}")
     return 0
 
 
-def _drift(options: Video) -> int:
-    from limner.api.videos import Drift, check_video, save_drift
+def default_out(options: Video) -> Path:
+    """A free name for the film."""
+    suffix = ".gif" if importlib.util.find_spec("av") is None else ".mp4"
+    kind = "training" if options.training else "drift"
+    return named_after(options.model, f"{kind}{suffix}")
 
-    check_video(options.out, options.fps)  # before the model is loaded
+
+def _drift(options: Video, out: Path) -> int:
+    from limner.api.videos import Drift, check_video, save_drift
+    from limner.cli.progress import Counter
+
+    check_video(out, options.fps)  # before the model is loaded
     model = load_model(options.model, options.device, options.module, "video")
     drift = Drift(
         seconds=60.0 if options.seconds is None else options.seconds,
@@ -118,16 +130,17 @@ def _drift(options: Video) -> int:
         batch_size=options.batch_size,
     )
     with Counter("drawing", quiet=options.json, unit="frames") as counter:
-        return save_drift(model, options.out, drift, round(options.bitrate * 1e6), counter)
+        return save_drift(model, out, drift, round(options.bitrate * 1e6), counter)
 
 
-def _training(options: Video) -> int:
+def _training(options: Video, out: Path) -> int:
     from limner.api.videos import save_training_video
+    from limner.cli.progress import Counter
 
     with Counter("drawing", quiet=options.json, unit="frames") as counter:
         return save_training_video(
             options.model,
-            options.out,
+            out,
             20.0 if options.seconds is None else options.seconds,
             options.fps,
             options.time_warp,

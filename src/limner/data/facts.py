@@ -9,10 +9,11 @@ from PIL import Image
 from limner.core.errors import DataError
 from limner.core.facts import Pictures
 from limner.core.parts import tag_of
+from limner.data.config import DataConfig
 from limner.data.opening import changes_to
 from limner.data.pictures import DECODE_ERRORS
 from limner.data.prepared import PreparedData
-from limner.data.sources import Source
+from limner.data.sources import Source, find_source
 from limner.data.survey import resolved
 
 NUM_OPENED = 200  # pictures whose size is looked at, at most
@@ -48,6 +49,22 @@ def settings_of(data: str | os.PathLike[str]) -> list[str]:
         return []
     made = found.info["settings"]
     return [change for name in made for change in changes_to(name, made[name])]
+
+
+def num_classes_of(data: str | os.PathLike[str], config: DataConfig | None = None) -> int:
+    """How many classes data has, by its listing alone; 0 where labels are rows of numbers.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if config is not None and config.source is not None:
+        found = find_source(data, config.source)
+    else:
+        found = resolved(data)
+    if isinstance(found, PreparedData):
+        return 0 if found.label_rows is not None else found.num_classes
+    labels = "classes" if config is None else config.prepared_labels
+    return len(found.listing(labels).class_names)
 
 
 def _facts_of_source(source: Source) -> Pictures:

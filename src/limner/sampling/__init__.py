@@ -1,5 +1,6 @@
 """From seeds to pictures: latents, truncation, generation, loaded models, sheets, animations."""
 
+from limner.core.chosen import parse_classes, parse_seeds
 from limner.sampling.animate import (
     interpolate,
     interpolation_rows,
@@ -10,7 +11,7 @@ from limner.sampling.archives import NpzWriter
 from limner.sampling.drifting import Drift, smoothed_noise
 from limner.sampling.fixed import FixedSamples, TrainingSheets
 from limner.sampling.generate import generate, generate_batches
-from limner.sampling.latents import latents_from_seeds, parse_classes, parse_seeds
+from limner.sampling.latents import latents_from_seeds
 from limner.sampling.model import Model, load
 from limner.sampling.plans import SamplePlan
 from limner.sampling.progress_video import progress_frames, snapshots

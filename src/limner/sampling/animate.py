@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from limner.core.chosen import check_classes, parse_classes
 from limner.core.errors import LimnerError
 from limner.sampling.generate import styles_of
-from limner.sampling.latents import check_classes, parse_classes
 from limner.sampling.model import Model
 from limner.sampling.plans import SamplePlan
 from limner.sampling.sheets import sheet

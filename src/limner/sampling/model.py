@@ -11,18 +11,14 @@ from torch import Tensor, nn
 
 from limner.checkpoints import ModelConfig, ModelRecord, check_fit, check_standing, fill, find_model
 from limner.core import distributed
+from limner.core.chosen import numbered_class, parse_classes
 from limner.core.config import tag_of
 from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
 from limner.core.protocols import NetworkConfig, NoiseMode, z_dim_of
 from limner.core.undrawn import undrawn, without_memory
 from limner.sampling.generate import generate_batches, styles_of
-from limner.sampling.latents import (
-    TruncationMode,
-    latents_from_seeds,
-    numbered_class,
-    parse_classes,
-)
+from limner.sampling.latents import TruncationMode, latents_from_seeds
 from limner.sampling.looks import Look, Space, has_styles, look_for, words_of
 from limner.sampling.plans import (
     Classes,

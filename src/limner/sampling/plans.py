@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limner.core.chosen import check_classes, parse_seeds
 from limner.core.errors import LimnerError
-from limner.sampling.latents import check_classes, parse_seeds
 from limner.sampling.looks import USUAL, Look
 
 Seeds = str | int | Sequence[int]

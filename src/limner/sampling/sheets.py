@@ -1,5 +1,6 @@
-"""Sheets of pictures, and PNG files that say where they come from."""
+"""Sheets of pictures, and files of pictures that say where they come from."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -11,10 +12,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from limner.core.errors import LimnerError
 from limner.core.files import write_atomically
+from limner.core.outputs import STILLS
 
 SMALLEST_SIDE = 64  # a picture with a shorter side is enlarged by a whole factor up to about this
 LARGEST_SHEET = 4096  # but not beyond this width or height of the sheet
 MOST_MARGIN = 160  # pixels left of the rows for their headings
+MOST_WEBP = 16_383  # pixels of a side
+DESCRIPTION = 0x010E  # the EXIF field ImageDescription
 PAPER = (255, 255, 255)
 INK = (70, 70, 70)
 
@@ -170,23 +174,37 @@ def _write(paper: Image.Image, text: str, box: tuple[int, int, int, int], size: 
 def save_png(
     image: Image.Image | np.ndarray, path: Path, text: Mapping[str, str] | None = None
 ) -> None:
-    """Write a PNG, whole or not at all, with text chunks that any image program can show.
+    """Write a picture, whole or not at all, with text that image programs can show: a PNG, or a
+    JPEG or a WebP without loss where the name ends so.
 
     Args:
-        image: a picture, or uint8 [H, W, C] with 1 to 4 channels; a LimnerError with others.
+        image: a picture, or uint8 [H, W, C] with 1 to 4 channels; a LimnerError with others, and
+            where the format does not hold such a picture.
         path: its folder is made.
-        text: keyword -> value; see Model.describe.
+        text: keyword -> value, see Model.describe; in the chunks of a PNG, else all of it as JSON
+            in the EXIF field ImageDescription.
 
     Examples:
         >>> model = limner.load("runs/digits")
         >>> limner.save_png(model.sample(seeds=7, classes=3)[0], "three.png", {"seed": "7"})
     """
     picture = image if isinstance(image, Image.Image) else _picture(image)
-    chunks = PngInfo()
-    for key, value in (text or {}).items():
-        chunks.add_text(key, value)
+    form = STILLS.get(Path(path).suffix.lower(), "PNG")
+    if form == "JPEG" and picture.mode not in ("L", "RGB"):
+        raise LimnerError(f"{path}: a JPEG has no transparency; give FILE.png or FILE.webp")
+    if form == "WEBP" and max(picture.size) > MOST_WEBP:
+        raise LimnerError(f"{path}: a WebP has at most {MOST_WEBP} pixels a side; give FILE.png")
     buffer = BytesIO()
-    picture.save(buffer, "PNG", pnginfo=chunks)
+    if form == "PNG":
+        chunks = PngInfo()
+        for key, value in (text or {}).items():
+            chunks.add_text(key, value)
+        picture.save(buffer, form, pnginfo=chunks)
+    else:
+        exif = Image.Exif()
+        if text:
+            exif[DESCRIPTION] = json.dumps(dict(text), ensure_ascii=False)
+        picture.save(buffer, form, exif=exif, quality=95, lossless=True)
     write_atomically(Path(path), buffer.getvalue())
 
 

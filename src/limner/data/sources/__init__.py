@@ -1,10 +1,10 @@
 """The sources of pictures that limner reads, tried in this order; one line each."""
 
 import os
-from pathlib import Path
 
 from limner.core.errors import DataError
 from limner.core.parts import table
+from limner.core.understood import UNDERSTOOD, check_there
 from limner.data.sources.archive import ImageZip
 from limner.data.sources.arrays import ArrayFile
 from limner.data.sources.base import Item, Labels, LabelsAsked, Listing, Source
@@ -46,13 +46,6 @@ SOURCES = table(
     ImageFolder,
 )
 
-UNDERSTOOD = (
-    "limner reads: a folder of pictures (flat or one folder per class), a zip of pictures, an .npz "
-    "with 'images' and 'labels', HDF5 files of BigGAN-PyTorch and PGGAN, the folders of CIFAR "
-    "(python), MNIST, SVHN and LSUN, TFRecords of PGGAN, a prepared directory, and the built-in "
-    + ", ".join(f"'{name}'" for name in BUILT_IN)
-)
-
 
 def find_source(data: str | os.PathLike[str] | Source, given: Source | None = None) -> Source:
     """The source behind a data argument: a built-in name, a path, or a source itself.
@@ -70,10 +63,7 @@ def find_source(data: str | os.PathLike[str] | Source, given: Source | None = No
         return given.replace(path=str(data))  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(data, str) and data in BUILT_IN:
         return BUILT_IN[data]()
-    path = Path(data).expanduser()
-    if not path.exists():
-        hint = "a broken symbolic link" if path.is_symlink() else "no such file or folder"
-        raise DataError(f"{path}: {hint}; {UNDERSTOOD}")
+    path = check_there(data)
     for source in SOURCES.values():
         if source.reads(path):
             return source(path=str(path))  # pyright: ignore[reportCallIssue]

@@ -99,7 +99,7 @@ def test_the_shorthands_are_told_and_saved(limner, tmp_path):
         ("--num-evaluate 3", "--set num_evaluate=VALUE (now "),
         ("--beta", "--set optim.g.betas=VALUE (now "),
         ("--batchsize 3", "no option --batchsize; nearest is '--batch-size'"),
-        ("--steps", "--steps needs a value: N"),
+        ("--steps", "--steps needs a value"),
         ("--steps few", "--steps few: give a whole number"),
         ("--fresh=yes", "--fresh takes no value"),
         ("again", "'again' is one word too many"),

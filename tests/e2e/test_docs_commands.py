@@ -62,9 +62,9 @@ def parsed(words: list[str], monkeypatch: pytest.MonkeyPatch):
     def stop(*given, **named):
         raise Parsed(parse(*given, **named))
 
-    parse = parsing.tyro.cli
+    parse = parsing._options
     with monkeypatch.context() as patch:
-        patch.setattr(parsing.tyro, "cli", stop)
+        patch.setattr(parsing, "_options", stop)
         with pytest.raises(Parsed) as caught:
             main(words)
     return caught.value.args[0]

@@ -87,7 +87,7 @@ def parse(
         print(parser.format_help().strip())
         raise SystemExit(0)
     try:
-        return kind(**_values(parser, fields, argv, hint))
+        return _options(kind, parser, fields, argv, hint)
     except _WrongUsageError as error:
         _refuse(command, str(error), example)
 
@@ -182,10 +182,13 @@ def _add(group: "argparse._ArgumentGroup", field: Field, text: str) -> None:
         group.add_argument(field.option, **options)
 
 
-def _values(
-    parser: _Parser, fields: list[Field], argv: Sequence[str], hint: Callable[[str], str]
-) -> dict[str, Any]:
-    """Of the fields that were typed."""
+def _options(
+    kind: type[Options],
+    parser: _Parser,
+    fields: list[Field],
+    argv: Sequence[str],
+    hint: Callable[[str], str],
+) -> Options:
     known = {field.option: field for field in fields}
     found, unknown = parser.parse_known_args([_with_hyphens(word) for word in argv])
     for word in unknown:
@@ -193,7 +196,7 @@ def _values(
             raise _WrongUsageError(_unknown(word.partition("=")[0], known, hint))
         raise _WrongUsageError(f"'{word}' is one word too many")
     typed = {name: value for name, value in vars(found).items() if value is not None}
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in typed.items()}
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in typed.items()})
 
 
 def _with_hyphens(word: str) -> str:

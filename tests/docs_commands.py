@@ -26,7 +26,7 @@ ABSENT = (
     "inception",  # its weights
 )
 STYLED = {"--truncation-cutoff", "--noise", "--space"}  # of models with styles alone
-SHORT = {"--num": "16", "--seconds": "0.2", "--standing": "2x8", "--rows": "2"}
+SHORT = {"--num": "16", "--seconds": "0.2", "--standing": "2x8", "--rows": "2", "--workers": "0"}
 TINY = ("digits", "digits-tiny", "photos")  # presets that train here; others are composed alone
 COMMANDS = {
     *("train", "sample", "interpolate", "video", "evaluate", "curve", "statistics", "data"),
@@ -95,14 +95,14 @@ def _short_training(words: list[str]) -> list[str]:
 
 
 def commands_of(text: str) -> list[Command]:
-    """The `limner` lines of a page's blocks, without what launches them (torchrun, srun)."""
+    """The `limner` lines of a page's blocks, without what launches them (torchrun, srun) and without
+    comments: after a #, or after two blanks."""
     return [made for line in block_lines(text) if (made := _command(line))]
 
 
 def block_lines(text: str) -> list[str]:
-    """Lines of shell blocks, fenced as sh or indented by four blanks, without comments: after a #,
-    or after two blanks."""
-    fenced = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    """Lines of shell blocks: fenced as sh or bash, or indented by four blanks."""
+    fenced = re.findall(r"^```(?:sh|bash)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     indented = [line[4:] for line in prose(text).splitlines() if line.startswith("    ")]
     joined = "\n".join([*fenced, *indented]).replace("\\\n", " ")
     return [line.strip() for line in joined.splitlines() if line.strip()]

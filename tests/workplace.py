@@ -8,11 +8,14 @@ from PIL import Image
 
 from limner.checkpoints import ModelConfig, ModelRecord, write_model
 from limner.cli.main import main
+from limner.core.config import override
 from limner.models import DcganGenerator, StyleGan2Generator
+from limner.presets.handwritten import digits
 from published import PLANTED, hub_files, weight_folder
 
 NUM_PICTURES = 24
-SETTINGS = ("generator.width=4", "discriminator.width=4", "batch_size=4", "metrics=[]")
+NARROW = ("generator.width=4", "discriminator.width=4")
+SETTINGS = (*NARROW, "batch_size=4", "metrics=[]")
 RECIPES = """from limner.presets import digits_tiny
 
 
@@ -48,8 +51,8 @@ def furnish_all(folder: Path, tiny_run: Path) -> Path:
         pictures(folder / "cifar" / f"class{number}", (8, 8))
         pictures(folder / "mine" / f"class{number}", (24, 20))
     generator = StyleGan2Generator(z_dim=8, w_dim=8, num_mapping=2, channel_base=128, channel_max=8)
-    config = ModelConfig(generator=generator, image_shape=(3, 16, 16))
-    state = generator.build((3, 16, 16), 0).state_dict()
+    config = ModelConfig(generator=generator, image_shape=(3, 32, 32))  # of 8 layers
+    state = generator.build((3, 32, 32), 0).state_dict()
     write_model(folder / "models" / "styles", ModelRecord(config, state))
     (folder / "recipes.py").write_text(RECIPES)
     arrays = DcganGenerator(width=4, z_dim=8).build((3, 8, 8), 0).state_dict()
@@ -57,6 +60,11 @@ def furnish_all(folder: Path, tiny_run: Path) -> Path:
     shutil.copy(folder / "runs" / "digits" / "config.json", folder / "my-run.json")
     _old_checkpoints(folder)
     return folder
+
+
+def narrow_digits():
+    """The preset digits with thin networks, for two steps."""
+    return override(digits(), ("steps=2", "metrics=[]", *NARROW))
 
 
 def _old_checkpoints(folder: Path) -> None:

@@ -22,7 +22,6 @@ from limner.api.configs import composed
 from limner.checkpoints import list_states
 from limner.cli import parsing
 from limner.cli.main import COMMANDS, main
-from limner.presets.variants import Variant
 from workplace import furnish_all
 
 OWN_TEST = {"first-gan.md"}  # tests/e2e/test_first_gan.py
@@ -34,7 +33,6 @@ WITH_COMMANDS = [
     if page.name not in OWN_TEST
     and (commands_of(text) or (python_blocks(text) and page.name not in PYTHON_ELSEWHERE))
 ]
-SHORT_DIGITS = Variant("digits-tiny", "short", ("steps=2", "metrics=[]", "data.filter=box"))
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +42,11 @@ def furnished(tiny_run, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def workplace(furnished, tmp_path, monkeypatch) -> Path:
-    """A copy for one page; the preset digits is there the tiny one."""
+    """A copy for one page; the preset digits is narrow and short there."""
     place = tmp_path / "workplace"
     shutil.copytree(furnished, place)
     monkeypatch.chdir(place)
-    monkeypatch.setitem(presets.PRESETS, "digits", SHORT_DIGITS)
+    monkeypatch.setitem(presets.PRESETS, "digits", "workplace:narrow_digits")
     return place
 
 

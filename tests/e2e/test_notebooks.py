@@ -63,7 +63,7 @@ def test_old_checkpoint(folder: Path):
 
 def test_own_loss(folder: Path):
     outputs = executed("own_loss", folder)
-    assert any("finished at step 120" in text for text in shown(outputs, "text/plain"))
+    assert any("finished at step 80" in text for text in shown(outputs, "text/plain"))
     (frame,) = [text for text in shown(outputs, "text/html") if "loss_d" in text and "<td>" in text]
-    assert "120" in frame
+    assert "80" in frame
     assert (folder / "runs/soft-hinge/model/model.safetensors").exists()

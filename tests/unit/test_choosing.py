@@ -112,7 +112,6 @@ def test_the_command_for_a_folder_is_quoted_and_says_why(tmp_path, monkeypatch):
     ],
 )
 def test_a_prepared_directory_is_taken_as_it_is(tmp_path, monkeypatch, settings):
-    monkeypatch.setattr("limner.api.fitting._estimate", lambda *_: "")
     folder = shots(tmp_path / "shots", {"cats": 6, "dogs": 5})
     prepare(folder, tmp_path / "prepared", DataConfig(**settings))
     for name in presets.FITTED:
@@ -121,8 +120,7 @@ def test_a_prepared_directory_is_taken_as_it_is(tmp_path, monkeypatch, settings)
         assert len(open_data(tmp_path / "prepared", config.data)) == 11
 
 
-def test_digits_are_not_mirrored(monkeypatch):
-    monkeypatch.setattr("limner.api.fitting._estimate", lambda *_: "")
+def test_digits_are_not_mirrored():
     assert not fitted("photos", "digits", device="cpu")[0].data.flip
 
 

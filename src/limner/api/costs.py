@@ -207,8 +207,7 @@ def _saved() -> Iterator[dict[int, int]]:
 def seconds_a_step(config: RunConfig, num_classes: int, device: torch.device) -> float:
     """How long a step takes on average, measured on noise over a whole round of lazy updates."""
     num = min(max(update.every for update in config.updates), MOST_TIMED)
-    side = config.data.resolution
-    shape = (config.data.channels or 3, side, side)
+    shape = (config.data.channels or 3, *config.data.size)
     images = torch.randint(256, (config.batch_size, *shape), dtype=torch.uint8)
     places = torch.zeros(config.batch_size, dtype=torch.int64)
     batch = Batch(images, places, places)

@@ -139,7 +139,7 @@ def _grown(config: RunConfig, intervals: Intervals) -> RunConfig:
     """Of a recipe that grows, what it does at the full size; without growth there are no ticks."""
     for part in config.controllers:
         if isinstance(part, Growth):
-            side, optim = config.data.resolution, config.optim
+            side, optim = max(config.data.size), config.optim
             rate = part.schedule.learning_rate
             return config.replace(
                 controllers=tuple(other for other in config.controllers if other is not part),

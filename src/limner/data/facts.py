@@ -63,7 +63,7 @@ def num_classes_of(data: str | os.PathLike[str], config: DataConfig | None = Non
         found = resolved(data)
     if isinstance(found, PreparedData):
         return 0 if found.label_rows is not None else found.num_classes
-    labels = "classes" if config is None else config.prepared_labels
+    labels = "classes" if config is None else config.listed
     return len(found.listing(labels).class_names)
 
 

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from limner.api.carrying import TrainedRun, TrainOptions
     from limner.api.configs import list_presets, load_config
     from limner.api.exporting import export
     from limner.api.importing import import_model
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from limner.api.sizes import Sizes, sizes_of
     from limner.api.standing import store_statistics
     from limner.api.tables import Scores
-    from limner.api.training import TrainedRun, TrainOptions, resolved, train
+    from limner.api.training import resolved, train
     from limner.api.videos import save_drift, save_training_video
     from limner.api.walks import WalkOptions, save_walk
     from limner.engine import RunConfig
@@ -35,7 +36,8 @@ _HOMES = {
     "limner.api.sizes": ("Sizes", "sizes_of"),
     "limner.api.standing": ("store_statistics",),
     "limner.api.tables": ("Scores",),
-    "limner.api.training": ("TrainOptions", "TrainedRun", "resolved", "train"),
+    "limner.api.carrying": ("TrainOptions", "TrainedRun"),
+    "limner.api.training": ("resolved", "train"),
     "limner.api.videos": ("save_drift", "save_training_video"),
     "limner.api.walks": ("WalkOptions", "save_walk"),
     "limner.engine": ("RunConfig",),

@@ -13,7 +13,7 @@ from limner.data.prepare import Progress
 if TYPE_CHECKING:
     from PIL import Image
 
-    from limner.api.training import TrainedRun, TrainOptions
+    from limner.api.carrying import TrainedRun, TrainOptions
     from limner.engine import RunConfig
 
 SECONDS = 0.5  # between two changes of what is shown

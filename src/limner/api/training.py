@@ -5,8 +5,7 @@ import dataclasses
 import importlib.util
 import json
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from limner.api.begun import check_same_run, set_aside
+from limner.api.carrying import Notice, TrainedRun, TrainOptions
 from limner.api.configs import named_data
 from limner.api.early import check_origin
 from limner.api.labels import with_classes
@@ -36,95 +36,14 @@ from limner.core import distributed
 from limner.core.config import decode, differences, encode, to_json
 from limner.core.errors import ConfigError
 from limner.core.files import read_json, write_atomically
-from limner.data import WORKER_TIMEOUT, DataConfig, PreparedData, open_data
-from limner.data.prepare import Progress
+from limner.data import DataConfig, PreparedData, open_data
 from limner.engine.config import RunConfig
 from limner.engine.naming import Names
-from limner.presets.fitted import Choice
-from limner.running.fit import Fit, Outcome
+from limner.running.fit import Fit
 from limner.running.hooks import Hooks
-from limner.running.rollback import OnDivergence, newest_for_all
+from limner.running.rollback import newest_for_all
 from limner.running.trackers import TensorBoard
 from limner.sampling import StandingPlan
-
-Notice = Callable[[str, str], None]
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """How a run is carried out; none of it changes what is learned (up to rounding, the device).
-
-    Attributes:
-        device: "auto", "cpu", "cuda", "mps".
-        on_divergence: "stop" at a number that is not finite, or "rollback" to the newest
-            checkpoint, at most twice, with another seed and half the learning rates.
-        worker_timeout: seconds without a batch after which one of them counts as hung, and is
-            replaced.
-        fresh: start over; what the run directory holds is moved aside, not deleted.
-        origin: "RUN@best-fid" to continue with that run's whole state.
-        init: a model whose weights the new run starts from.
-        lock: of the run directory, where the caller holds it already (through the whole call).
-        choices: what the config's preset picked by itself, for the lines before the first step.
-        on_glance: called every few seconds with what a display shows, see `Hooks`.
-        on_prepare: called with (pictures prepared, their number or None).
-        on_step, on_log, on_scores, on_event, on_sample: called with (step, images shown), a record
-            of log.jsonl, one of scores.jsonl, (event, message), and (step, sheet of samples).
-
-    Examples:
-        >>> options = limner.TrainOptions(device="cpu", fresh=True)
-        >>> options.on_divergence
-        'stop'
-    """
-
-    device: str = "auto"
-    num_workers: int = 0
-    on_divergence: OnDivergence = "stop"
-    worker_timeout: float = WORKER_TIMEOUT
-    fresh: bool = False
-    origin: str | None = None
-    init: str | None = None
-    lock: RunLock | None = None
-    choices: Sequence[Choice] = ()
-    on_step: Callable[[int, int], None] = field(default=lambda step, nimg: None)
-    on_log: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
-    on_glance: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
-    on_scores: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
-    on_event: Notice = field(default=lambda event, message: None)
-    on_sample: Callable[[int, Image.Image], None] = field(default=lambda step, sheet: None)
-    on_prepare: Progress | None = None
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """Where a run is and how the call ended.
-
-    Attributes:
-        began_at: the step at which this call began.
-        sheet, report, model: the newest sample sheet, the page, the model folder; None where
-            there is none yet.
-        verdict: what the newest scores say, in one sentence; None without any.
-
-    Examples:
-        >>> config = limner.presets.digits_tiny().replace(steps=1, metrics=())
-        >>> run = limner.train(config, data="digits", run="runs/one-step")
-        >>> run.outcome.step, run.was_finished
-        (1, False)
-        >>> limner.load(run.path).num_classes
-        10
-    """
-
-    path: Path
-    outcome: Outcome
-    began_at: int
-    sheet: Path | None
-    report: Path | None
-    model: Path | None
-    verdict: str | None
-
-    @property
-    def was_finished(self) -> bool:
-        """Whether there was nothing left to train."""
-        return not self.outcome.signal and self.began_at == self.outcome.step
 
 
 def train(

@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_own_photographs(folder: Path):
     outputs = executed("own_photographs", folder)
     html = shown(outputs, "text/html")
-    assert any("finished at step 30" in text for text in shown(outputs, "text/plain"))
+    assert any("finished at step 60" in text for text in shown(outputs, "text/plain"))
     assert any("data:image/jpeg" in text for text in html)
     assert any("recall" in text for text in html)
     assert len(shown(outputs, "image/png")) == 2  # the report's sheet, and samples
@@ -63,7 +63,7 @@ def test_old_checkpoint(folder: Path):
 
 def test_own_loss(folder: Path):
     outputs = executed("own_loss", folder)
-    assert any("finished at step 80" in text for text in shown(outputs, "text/plain"))
+    assert any("finished at step 150" in text for text in shown(outputs, "text/plain"))
     (frame,) = [text for text in shown(outputs, "text/html") if "loss_d" in text and "<td>" in text]
-    assert "80" in frame
+    assert "140" in frame
     assert (folder / "runs/soft-hinge/model/model.safetensors").exists()

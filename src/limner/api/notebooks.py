@@ -105,8 +105,8 @@ class TrainingCell:
         self._lines.append(f"step {record['step']:,}: {', '.join(figures)}")
 
     def on_event(self, event: str, message: str) -> None:
-        """Resumed, warnings and notes; saves are too many to show."""
-        if event != "saved":
+        """Resumed, warnings and notes; saves are too many to show, the end stands above."""
+        if event not in ("saved", "finished"):
             self._lines.append(f"{event}: {message}")
 
     def on_sample(self, step: int, picture: "Image.Image") -> None:

@@ -125,7 +125,7 @@ def test_the_list_has_groups_and_for_each_preset_what_it_costs(limner, speed):
     lines = limner("presets").out.splitlines()
     heading, photos = (" ".join(line.split()) for line in lines[:2])
     assert heading == "start here px labels weights memory time here"
-    assert photos == "photos 64 if given 0.5 M 0.1 GiB ~1.6 h"
+    assert photos == "photos 64 if given 0.488 M 106 MiB ~1.6 h"
     shown = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
     kept_back = presets.GROUPS["ablations"]
     assert shown == [name for name in presets.PRESETS if name not in kept_back]

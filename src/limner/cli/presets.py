@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from limner.api.choosing import Listed
 
 EXAMPLE = "limner presets --for photos/"
+YEAR, MOST_YEARS = 365 * 86_400, 20
 HEADINGS = ("", "px", "labels", "weights", "memory", "time here")
 
 
@@ -95,8 +96,8 @@ def _figures(row: "Listed") -> tuple[str, ...]:
     return (
         str(cost.side),
         cost.labels,
-        f"{cost.num_parameters / 1e6:.1f} M",
-        f"{cost.memory:.1f} GiB",
+        f"{float(f'{cost.num_parameters / 1e6:.3g}'):,g} M",
+        memory_text(cost.memory),
         rough_time(row.seconds),
     )
 
@@ -107,10 +108,18 @@ def _plain(row: "Listed") -> dict[str, Any]:
     return {**told, "seconds_here": row.seconds}
 
 
+def memory_text(gib: float) -> str:
+    """ "57 MiB", "4.9 GiB"."""
+    return f"{gib * 1024:,.0f} MiB" if gib < 1 else f"{gib:,.1f} GiB"
+
+
 def rough_time(seconds: float) -> str:
-    """ "~7 min", "~1.6 h", "~30 days" or "~4 years": two figures at most."""
-    units = ((5400, 60, "min"), (48 * 3600, 3600, "h"), (730 * 86_400, 86_400, "days"))
-    size, unit = next(((s, u) for limit, s, u in units if seconds < limit), (365 * 86_400, "years"))
+    """ "~7 min", "~1.6 h", "~30 days" or "~4 years": two figures at most, and no more than are of
+    use."""
+    if seconds > MOST_YEARS * YEAR:
+        return f"> {MOST_YEARS} years"
+    units = ((5400, 60, "min"), (48 * 3600, 3600, "h"), (2 * YEAR, 86_400, "days"))
+    size, unit = next(((s, u) for limit, s, u in units if seconds < limit), (YEAR, "years"))
     value = max(float(f"{seconds / size:.2g}"), 1)
     return f"~{value:,.0f} {unit}" if value >= 10 else f"~{value:g} {unit}"
 
@@ -189,7 +198,7 @@ def _cost_text(name: str) -> list[str]:
     if row.cost is None or row.seconds is None:
         return []
     return [
-        f"{'with them:':<15}{row.cost.memory:>11,.1f} GiB on one device",
+        f"{'with them:':<15}{memory_text(row.cost.memory):>15} on one device",
         f"{'time:':<15}{rough_time(row.seconds):>15} for all of it: rough, by the speed of "
         f"`photos` on this {kind}",
     ]

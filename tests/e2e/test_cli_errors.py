@@ -11,7 +11,7 @@ from PIL import Image
 USER_ERRORS = [
     ("train digitz", "no preset 'digitz'; nearest is 'digits'"),
     ("train {tmp}/none.json", "none.json: no such file"),
-    ("train {tmp}/file.json", "not valid JSON"),
+    ("train {tmp}/file.json --data digits", "not valid JSON"),
     ("train digits --set optim.g.lrr=1", "optim.g.lrr: unknown key; nearest is 'lr'"),
     ("train digits --steps 3 --kimg 2", "either --steps or --kimg"),
     ("train digits-tiny --steps 1 --run {tmp}/r --set metrics=fud", "metrics"),

@@ -61,9 +61,9 @@ def test_the_centre_is_that_of_the_reference(tmp_path: Path, size: tuple[int, in
     top, left = int(round((height - side) / 2.0)), int(round((width - side) / 2.0))  # noqa: RUF046
     picture = Image.fromarray(marked(width, height))
     expected = picture.crop((left, top, left + side, top + side))
-    assert (fitted(picture, side, 3, "crop", "bilinear") == np.asarray(expected)).all()
+    assert (fitted(picture, (side, side), 3, "crop", "bilinear") == np.asarray(expected)).all()
     smaller = np.asarray(expected.resize((5, 5), Image.Resampling.BILINEAR))
-    assert (fitted(picture, 5, 3, "crop", "bilinear") == smaller).all()
+    assert (fitted(picture, (5, 5), 3, "crop", "bilinear") == smaller).all()
     data = kept(tmp_path, size)
     assert (data.images[0] == np.asarray(expected)).all()
 
@@ -126,12 +126,12 @@ def test_sizes_are_mixed_and_channels_may_come_late(tmp_path: Path):
 def test_a_picture_that_would_be_gigabytes(tmp_path: Path):
     ribbon = Image.new("L", (MAX_PIXELS // 100, 2))
     with pytest.raises(UnreadablePictureError, match="pixels long at its own aspect"):
-        fitted(ribbon, 64, 1, "keep", "box")
+        fitted(ribbon, (64, 64), 1, "keep", "box")
 
 
 def test_arrays_of_other_channels_keep_their_aspect():
     pixels = np.arange(4 * 8 * 5, dtype=np.uint8).reshape(4, 8, 5)
-    assert (fitted(pixels, 4, 5, "keep", "box") == pixels).all()
+    assert (fitted(pixels, (4, 4), 5, "keep", "box") == pixels).all()
 
 
 # --- pad and crop -----------------------------------------------------------

@@ -127,7 +127,7 @@ def test_any_base_and_number_of_channels(shape, base):
         ((16, 24), r"base of both networks to \[4, 6\]"),
         ((2, 2), "nearest is 4x4"),
         ((20, 10), r"nearest is 16x16; .* base of both networks to \[10, 5\]"),
-        ((31, 32), "nearest is 32x32; set data.resolution to one of them$"),
+        ((31, 32), "nearest is 32x32; set data.resolution to one of them, such as 32$"),
     ],
 )
 def test_sizes_out_of_reach_name_the_nearest(size, message):

@@ -68,7 +68,7 @@ def test_a_model_with_classes_is_scored_against_pictures_without(limner, tiny_ru
     answer = limner("evaluate", tiny_run, "--data", places / "gray", *words, "--json")
     assert answer.code == 0
     assert [entry["metric"] for entry in json.loads(answer.out)["results"]] == ["fid"]
-    assert "metric 'accuracy' needs data with classes; it is left out" in answer.err
+    assert "left out: accuracy, which need classes, and the pictures have none" in answer.err
 
 
 def test_against_other_classes_labels_are_not_used_and_a_line_says_so(limner, tiny_run, places):

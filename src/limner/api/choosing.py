@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import shlex
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +23,6 @@ from limner.presets.costs import COSTS, Cost
 from limner.presets.fitted import SMALL_CLASS, Choice, has_classes
 
 LAST = "ablations"  # the group that is listed only when all is asked for
-A_DAY = 86_400.0  # seconds
 FEW = 1000  # pictures; with fewer a model of others' is the better beginning
 
 
@@ -62,25 +60,28 @@ def _row(name: str, group: str, kind: str, speed: float) -> Listed:
 
 
 def speed_here() -> tuple[str, float]:
-    """This machine's kind of device, and its operations a second in a training like `photos`, the
-    best that was measured, once a day; `cache_directory()/speed.json` keeps it."""
+    """This machine's kind of device, and its operations a second in a training like `photos`;
+    measured once while it is not busy, and then found in `cache_directory()/speed.json`."""
     machine = (platform.node(), os.cpu_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     key = f"{' '.join(map(str, machine))} torch {version('torch')}"
     path = cache_directory() / "speed.json"
-    kind, speed, when = "", 0.0, 0.0
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        saved = json.loads(path.read_bytes())[key]
-        kind, speed, when = str(saved[0]), float(saved[1]), float(saved[2])
-        if 0 <= time.time() - when < A_DAY:
-            return kind, speed
+        kind, speed = json.loads(path.read_bytes())[key]
+        return str(kind), float(speed)
     from limner.api.costs import measured_speed
 
-    now, measured = measured_speed()
-    found = (now, max(measured, speed) if now == kind else measured)  # it was busy then
+    found = measured_speed()
     with contextlib.suppress(OSError):  # it is measured again, then
+        if is_busy():
+            return found
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps({key: [*found, time.time()]}))
+        write_atomically(path, json.dumps({key: found}))
     return found
+
+
+def is_busy() -> bool:
+    """Whether others want the processors as well."""
+    return getattr(os, "getloadavg", lambda: (0.0,))()[0] > 2 * (os.cpu_count() or 1)
 
 
 # --- for given pictures ------------------------------------------------------

@@ -1,6 +1,7 @@
 """What a config costs: memory and operations, counted on networks without memory and never run;
 and how many of these this machine does in a second."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,8 +31,8 @@ from limner.presets.fitted import USUAL_PICTURES
 NUM_FEW, NUM_MANY = 2, 4  # images; what grows between them belongs to the images
 NUM_TIMES = 200  # at which a growing pair is looked at
 MOST_TIMED = 16  # steps
-NUM_ROUNDS = 3
-TIMED_ON_A_CPU = 4  # images a step, where only the speed is asked for
+PATIENCE = 3.0  # seconds
+TIMED_ON_A_CPU = 8  # images a step, where only the speed is asked for
 BACKWARD = 2  # forwards that a backward costs: one to the inputs, one to the weights
 
 
@@ -206,10 +207,10 @@ def _saved() -> Iterator[dict[int, int]]:
 
 
 def seconds_a_step(
-    config: RunConfig, num_classes: int, device: torch.device, rounds: int = 1
+    config: RunConfig, num_classes: int, device: torch.device, patience: float = math.inf
 ) -> float:
-    """How long a step takes on average, measured on noise over a whole round of lazy updates; of
-    several the best, for other work only adds."""
+    """How long a step takes on average, measured on noise over a whole round of lazy updates, or as
+    many seconds of it."""
     num = min(max(update.every for update in config.updates), MOST_TIMED)
     shape = (config.data.channels or 3, *config.data.size)
     images = torch.randint(256, (config.batch_size, *shape), dtype=torch.uint8)
@@ -218,15 +219,13 @@ def seconds_a_step(
     counts = [1] * num_classes or None
     trainer = Trainer(config, shape, num_classes, lambda: batch, device, label_counts=counts)
     trainer.step()
-    found = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        for _ in range(num):
-            trainer.step()
+    began, done = time.perf_counter(), 0
+    while done < num and (not done or time.perf_counter() - began < patience):
+        trainer.step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        found.append((time.perf_counter() - began) / num)
-    return min(found)
+        done += 1
+    return (time.perf_counter() - began) / done
 
 
 def measured_speed() -> tuple[str, float]:
@@ -238,4 +237,4 @@ def measured_speed() -> tuple[str, float]:
     an_image = COSTS[f"photos on {machine.kind}"].petaflops * 1e15 / (config.kimg * 1000)
     if machine.kind == "cpu":
         config = config.replace(batch_size=TIMED_ON_A_CPU)
-    return device.type, an_image * config.batch_size / seconds_a_step(config, 0, device, NUM_ROUNDS)
+    return device.type, an_image * config.batch_size / seconds_a_step(config, 0, device, PATIENCE)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from limner.checkpoints import RunDirectory, load_state
+from limner.checkpoints import RunDirectory, load_state, read_model
 from limner.cli.main import main
 from published import weight_folder
 
@@ -51,6 +51,29 @@ def test_to_a_model_and_back(folder, tmp_path, capsys):
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     assert main(["export", str(tmp_path / "m"), "--out", str(back)]) == 0
     assert capsys.readouterr().out.splitlines()[0] == str(back / "G.pth")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "wrapper"),
+    [("module.", ""), ("_orig_mod.", ""), ("module._orig_mod.", "state_dict"), ("netG.", ""),
+     ("", "state_dict")],
+)  # fmt: skip
+def test_what_training_puts_around_weights_is_taken_off_and_told(
+    folder, tmp_path, capsys, prefix, wrapper
+):
+    """shared/cases/module-prefix."""
+    answer(capsys, "import", "biggan-pytorch", folder, "--out", tmp_path / "plain", "--json")
+    for name in ("G", "D"):
+        state = torch.load(folder / f"{name}.pth", weights_only=True)
+        state = {prefix + key: value for key, value in state.items()}
+        torch.save({wrapper: state} if wrapper else state, folder / f"{name}.pth")
+    words = ("import", "biggan-pytorch", folder, "--out", tmp_path / "m", "--json")
+    assert main([str(word) for word in words]) == 0
+    told = capsys.readouterr().err
+    assert (f"G.pth: '{prefix}' is taken off all names" in told) == bool(prefix)
+    first, second = (read_model(tmp_path / name) for name in ("plain", "m"))
+    for key, value in first.generator.items():
+        assert torch.equal(value, second.generator[key]), key
 
 
 def test_to_a_run_that_trains_on_and_back(folder, tmp_path, pictures, capsys):

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from limner.api.importing import IMPORTERS, import_model, import_run, importer_named
+from limner.cli.loading import warnings_as_lines
 from limner.cli.parsing import Arg, parse
 from limner.core.errors import ConfigError, LimnerError
 
@@ -66,12 +67,13 @@ def main(argv: Sequence[str]) -> int:
     settings = {name: getattr(options, name) for name in own}
     settings |= dict(_assignment(text) for text in options.set)
     what = (options.format, options.source)
-    if options.run is None:
-        place, record = options.out, import_model(*what, options.out, settings)
-    elif options.data is None:
-        raise LimnerError("--run: give the pictures that training goes on with, --data DATA")
-    else:
-        place, record = options.run, import_run(*what, options.run, options.data, settings)
+    with warnings_as_lines("import"):
+        if options.run is None:
+            place, record = options.out, import_model(*what, options.out, settings)
+        elif options.data is None:
+            raise LimnerError("--run: give the pictures that training goes on with, --data DATA")
+        else:
+            place, record = options.run, import_run(*what, options.run, options.data, settings)
     config = record.config
     facts = {
         "out": str(place),

@@ -26,6 +26,7 @@ from limner.formats.file_kinds import CUT_ZIP, GZIP, HDF5, NPZ, kind_of
 from limner.formats.npy import npz_member
 from limner.formats.tensorflow_bundle import INDEX_SUFFIX, TensorflowBundle
 from limner.formats.torch_files import read_torch
+from limner.formats.weights import unwrapped
 from limner.formats.zips import opened as opened_zip
 from limner.formats.zips import overlapping
 
@@ -280,7 +281,7 @@ def _npz(path: Path) -> Iterator[Variables]:
 
 @contextlib.contextmanager
 def _torch(path: Path) -> Iterator[Variables]:
-    tree = read_torch(path, WANTED)
+    tree = unwrapped(read_torch(path, WANTED), path)
     if not isinstance(tree, dict) or not all(isinstance(t, Tensor) for t in tree.values()):
         raise CheckpointError(f"{path}: holds other things than tensors by name")
     shapes = {str(name): tuple(tensor.shape) for name, tensor in tree.items()}

@@ -1,5 +1,7 @@
 """Tables of a network's weights in other programs' files, and putting them into a network."""
 
+import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from limner.core.errors import LimnerError
 from limner.formats.torch_files import read_torch
 
 WRAPPERS = ("state_dict", "model", "state_dict_ema")  # what training scripts save weights under
+PREFIXES = ("module", "_orig_mod")  # what DataParallel and torch.compile put before each name
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -28,14 +31,39 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise LimnerError(f"{path}: not readable as safetensors ({error})") from None
     else:
         tree = read_torch(path)
-    for wrapper in WRAPPERS:
-        if isinstance(tree, dict) and isinstance(tree.get(wrapper), dict):
-            tree = tree[wrapper]
+    tree = unwrapped(tree, path)
     tensors = tree if isinstance(tree, dict) else {}
     found = {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
     if not found:
         raise LimnerError(f"{path}: no table of weights (a state_dict) in it")
     return found
+
+
+def unwrapped(tree: Any, path: Path, keep: Collection[str] | None = None) -> Any:
+    """A table of weights without what training scripts put around it: {"state_dict": ...}, and the
+    words that all names begin with, of which a warning tells.
+
+    Args:
+        keep: words that belong to the names, also where all begin with one; None takes only
+            PREFIXES off.
+    """
+    for wrapper in WRAPPERS:
+        if isinstance(tree, dict) and isinstance(tree.get(wrapper), dict):
+            tree = tree[wrapper]
+    taken = ""
+    while isinstance(tree, dict):
+        parts = [str(name).partition(".") for name in tree]
+        words = {first for first, dot, rest in parts if dot and rest} or {""}
+        if len(words) > 1 or not all(dot for _, dot, _ in parts) or words <= {"", *(keep or ())}:
+            break
+        (word,) = words
+        if keep is None and word not in PREFIXES:
+            break
+        tree = {name.partition(".")[2]: value for name, value in tree.items()}
+        taken += f"{word}."
+    if taken:
+        warnings.warn(f"{path}: '{taken}' is taken off all names of its weights", stacklevel=2)
+    return tree
 
 
 def load_weights(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

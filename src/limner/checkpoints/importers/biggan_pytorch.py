@@ -34,6 +34,7 @@ from limner.core.errors import CheckpointError, ConfigError
 from limner.core.files import sha256_of
 from limner.core.undrawn import without_memory
 from limner.formats.torch_files import read_torch
+from limner.formats.weights import unwrapped
 
 ROLES: dict[Role, str] = {"generator": "G", "discriminator": "D"}
 COUNTERS = ("itr", "epoch", "save_num", "save_best_num")
@@ -241,7 +242,7 @@ def _single(tensor: Tensor, where: str, key: str) -> Tensor:
 
 
 def _state_dict(file: Path) -> State:
-    state = read_torch(file)
+    state = unwrapped(read_torch(file), file, keep=())
     if not isinstance(state, dict) or not state:
         raise CheckpointError(f"{file}: holds no state dict")
     for key, value in state.items():

@@ -19,6 +19,7 @@ from limner.core.errors import CheckpointError, ConfigError, RefusedFile
 from limner.core.files import sha256_of
 from limner.formats.pickles import Record, shown
 from limner.formats.torch_files import read_torch
+from limner.formats.weights import unwrapped
 from limner.models.dcgan import BOTTOM, DcganDiscriminator, DcganGenerator
 
 LEAKY_SLOPE = 0.01  # the default of the layer that MMGeneration builds; the paper has 0.2
@@ -89,7 +90,7 @@ def _state_dict(path: Path) -> Mapping[str, Any]:
             f"{error}; it holds more than tensors and plain values: save its state_dict alone with "
             "the program that made it"
         ) from None
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    state = unwrapped(loaded, path, keep=RENAMED)
     if not isinstance(state, dict) or not state:
         raise CheckpointError(f"{path}: holds no state_dict; give {WANTED}")
     return state

@@ -21,6 +21,7 @@ from limner.core.config import Config
 from limner.core.errors import CheckpointError
 from limner.core.files import sha256_of
 from limner.formats.torch_files import read_torch
+from limner.formats.weights import unwrapped
 
 WEIGHTS_NAME, CONFIG_NAME = "pytorch_model.bin", "config.json"
 MAX_CONFIG_BYTES, MAX_BLOCKS, MAX_CHANNELS = 2**20, 64, 2**16
@@ -46,6 +47,7 @@ class HuggingfaceBiggan(Config, Importer, frozen=True):
         weights_path, config_path = _files(source)
         shape = read_shape(config_path)
         tree = read_torch(weights_path, f"the {WEIGHTS_NAME} of pytorch-pretrained-BigGAN")
+        tree = unwrapped(tree, weights_path, keep=())
         if not isinstance(tree, dict) or not all(isinstance(t, Tensor) for t in tree.values()):
             raise CheckpointError(f"{weights_path}: holds other things than tensors by name")
         record, computed = record_from(tree, shape, self.statistics_rule, str(weights_path))

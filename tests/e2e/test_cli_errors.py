@@ -72,17 +72,20 @@ USER_ERRORS = [
     ("data prepare {tmp}/mixed --out {tmp}/p", "give --resolution"),
     (
         "data prepare {tmp}/pictures --out {tmp}/p --resolution 0",
-        "give a side, as 64, or height x width, as 48x80",
+        "--resolution '0': give a side, as 64, or height x width, as 48x80",
     ),
     ("data prepare {tmp}/pictures --out {tmp}/mixed", "exists already"),
     ("data prepare {tmp}/pictures --out {tmp}/p --keep-aspect --format zip", "holds squares"),
     ("data prepare {tmp}/pictures --out {tmp}/p --keep-aspect --fit pad", "leave --fit pad out"),
     ("data prepare {tmp}/pictures --out {tmp}/p --format hdf5 --chunk 0", "give 1 or more"),
     ("data prepare {tmp}/pictures --out {tmp}/mixed --format zip", "exists already"),
-    ("data prepare {tmp}/pictures --out {tmp}/p --labels l.csv", "l.csv: cannot be read"),
+    (
+        "data prepare {tmp}/pictures --out {tmp}/p --labels l.csv",
+        "l.csv: cannot be read (No such file",
+    ),
     (
         "data prepare {tmp}/pictures --out {tmp}/p --labels yes",
-        "is unknown; give classes, folders, used, none, or a file",
+        "give classes, folders, used, none, or a file",
     ),
     ("data report {tmp}/none", "no such file or folder"),
     ("data report {tmp}/pictures --out {tmp}/a.pdf", "give FILE.png"),

@@ -70,7 +70,7 @@ def test_a_single_subfolder_is_not_a_class(tmp_path: Path):
     ]
     data = prepare(tmp_path, tmp_path.parent / "out", DataConfig(resolution=4))
     assert data.num_classes == 0
-    assert data.info["warnings"] == [finding._asdict() for finding in listing.warnings]
+    assert data.info["warnings"][0] == listing.warnings[0]._asdict()
 
 
 def test_pictures_beside_class_folders_are_refused(tmp_path: Path):
@@ -253,7 +253,7 @@ def test_npz_without_labels(tmp_path: Path):
     ("arrays", "message"),
     [
         ({"pictures": ROWS}, "no pictures in it"),
-        ({"images": ROWS / 255.0}, "float64"),
+        ({"images": ROWS > 99}, "bool"),
         ({"images": ROWS[0, 0]}, "shape"),
         ({"images": np.asfortranarray(ROWS)}, "Fortran"),
         ({"images": np.zeros((2, 8, 8, 9), np.uint8)}, "channels"),

@@ -18,6 +18,7 @@ from limner.data.prepare import Progress
 from limner.data.prepared import is_prepared
 from limner.data.sources import Listing, find_source
 from limner.data.sources.arrays import ArrayFile
+from limner.data.sources.hdf5 import Hdf5File
 from limner.formats.npy import read_npy_header
 from limner.formats.zips import opened, problems_as
 
@@ -62,6 +63,7 @@ def read_pictures(
         single = data.num_classes and data.label_rows is None
         labels = data.labels[picked].tolist() if single else None
         return Pictures(data.images[picked], labels, data.class_names)
+    _check_numbers(path)
     listing = _listing(path)
     total = listing.num_items
     if total is None:
@@ -81,6 +83,20 @@ def _listing(path: Path) -> Listing:
     source = find_source(str(path))
     mixed = isinstance(source, ArrayFile) and _has_mixed_classes(path)
     return source.listing("none" if mixed else "classes")  # mixed classes are no label
+
+
+def _check_numbers(path: Path) -> None:
+    """Refuse arrays that would have to be scaled."""
+    source = find_source(str(path))
+    if not isinstance(source, (ArrayFile, Hdf5File)):
+        return
+    first = next(iter(source.listing("none").items), None)
+    values = None if first is None else first.open()
+    if isinstance(values, np.ndarray) and values.dtype != np.uint8:
+        raise LimnerError(
+            f"{path}: values of {values.dtype}; images are scored as they are: store them as uint8 "
+            "0..255"
+        )
 
 
 def _has_mixed_classes(path: Path) -> bool:

@@ -20,6 +20,7 @@ from limner.core.protocols import z_dim_of
 from limner.core.streams import stream
 from limner.data import DataConfig, PreparedData, open_alike
 from limner.data.prepare import Progress
+from limner.data.report import MIXED_ASPECTS
 from limner.data.sources import Labels
 from limner.sampling import (
     Model,
@@ -220,6 +221,14 @@ def pictures_for(
         warnings.warn(
             f"{data}: pictures from {smallest} pixels a side on were enlarged to {side}, "
             "so images are compared with blurred ones",
+            stacklevel=2,
+        )
+    aspect = image_shape[2] / image_shape[1]
+    narrow, wide = prepared.info["sizes"]["aspects"] or (aspect, aspect)
+    if recipe is None and aspect != 1 and max(wide / aspect, aspect / narrow) > MIXED_ASPECTS:
+        warnings.warn(
+            f"{data}: pictures are cut to the images' {image_shape[1]}x{image_shape[2]}; scores "
+            "say most of pictures of one shape",
             stacklevel=2,
         )
     return prepared

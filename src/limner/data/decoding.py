@@ -24,14 +24,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from limner.core.errors import DataError
-from limner.data.findings import Finding
+from limner.data.findings import Finding, plural
 from limner.data.pictures import DECODE_ERRORS, UnreadablePictureError, as_image
 from limner.data.sources.base import Item
 from limner.data.values import SIXTEEN, STRIP_PIXELS, Range, ValueRange, extremes_of, kind_of_values
 
 RGBA = 4
 SAMPLE_FORMAT, SIGNED = 339, 2  # TIFF's
-FRAMES, FRAME_TOTAL, ALPHA, BANDS, OPAQUE = "frames", "frame total", "alpha", "bands", "opaque"
+FRAMES, FRAME_TOTAL, ALPHA, OPAQUE = "frames", "frame total", "alpha", "opaque"
+BANDS, MORE_BANDS = "bands", "more bands"
 CONVERTED = ("CMYK", "LAB", "HSV", "YCbCr")
 KEEP = "--channels 4 (data.channels=4) keeps the fourth channel"
 
@@ -98,24 +99,29 @@ class Decoder:
         notes, found = self.values.findings()
         texts = {
             FRAMES: (
-                "files hold several frames or pages",
-                f"({self._counts[FRAME_TOTAL]} in all): the first of each is taken; save the "
-                "others as files of their own to use them",
+                "several frames or pages", "file", ": the first of each is taken; save the others "
+                "as files of their own to use them",
             ),
-            ALPHA: ("pictures are transparent in places", f": these are laid on white; {KEEP}"),
-            BANDS: ("pictures have bands beside the colors", f": they are left out; {KEEP}"),
+            ALPHA: ("transparency", "picture", f": laid on white; {KEEP}"),
+            BANDS: ("bands beside the colors", "picture", f": left out; {KEEP}"),
+            MORE_BANDS: (
+                "bands that fit no channels of a file", "picture", ": left out; store the pictures "
+                "in an .npz as images [N, H, W, C] to use all",
+            ),
             OPAQUE: (
-                "pictures have no fourth channel",
-                ": 255 is put there; --channels 3 (data.channels=3) leaves it out of all",
+                "no fourth channel", "picture", ": 255 is put there; --channels 3 "
+                "(data.channels=3) leaves it out of all",
             ),
-        }
-        for kind, (what, done) in texts.items():
+        }  # fmt: skip
+        for kind, (what, noun, done) in texts.items():
             if num := self._counts[kind]:
-                text = f"{num} {what}, such as {self._first[kind]}{'' if done[0] == ':' else ' '}"
+                more = f", {self._counts[FRAME_TOTAL]} in all" if kind == FRAMES else ""
+                text = f"{what} in {plural(num, noun)}{more}, such as {self._first[kind]}"
                 found.append(Finding(kind, text + done))
         for mode in CONVERTED:
             if num := self._counts[mode]:
-                notes.append(f"{num} {mode} pictures became RGB; color profiles are not applied")
+                which = plural(num, f"{mode} picture")
+                notes.append(f"{which} became RGB; color profiles are not applied")
         return notes, found
 
     # --- files -------------------------------------------------------------
@@ -129,12 +135,12 @@ class Decoder:
             assert isinstance(again, Image.Image)
             picture = again
         layout = _layout(picture)
-        has_bands = layout.startswith(("RGBX", "LX"))
-        if has_bands and self.channels == RGBA and layout.rstrip("LBN;16") == "RGBX":
-            _relabel(picture, layout.replace("RGBX", "RGBA"), "RGBA")
+        if layout.startswith("RGBX") and self.channels == RGBA:
+            _relabel(picture, layout.replace("RGBX", "RGBA", 1), "RGBA")
+            self._now.counts[MORE_BANDS] = "RGBXX" in layout
             return np.asarray(self._upright(picture, layout, item))
-        if has_bands:
-            self._now.counts[BANDS] = 1
+        self._now.counts[BANDS] = layout.startswith("RGBX")
+        self._now.counts[MORE_BANDS] = layout.startswith("LX")
         return self._colors(self._upright(picture, layout, item))
 
     def _upright(self, picture: Image.Image, layout: str, item: Item) -> Image.Image:
@@ -252,12 +258,13 @@ def _lower_bytes(item: Item, layout: str, mode: str) -> Image.Image:
     """The lower halves of colors of 16 bits, by reading them in the other order of bytes."""
     name, _, order = layout.partition(";16")
     picture = item.open()
-    if name not in ("RGB", "RGBA", "RGBX") or isinstance(picture, np.ndarray):
+    if not name.startswith("RGB") or isinstance(picture, np.ndarray):
         raise UnreadablePictureError(
             f"16 bits as {layout}, which no value range can be applied to; save it as RGB or gray"
         )
     other = {"B": "L", "L": "B"}.get(order, "B")
-    _relabel(picture, f"{name.replace('X', 'A' if mode == 'RGBA' else 'X')};16{other}", mode)
+    name = name.replace("RGBX", "RGBA", 1) if mode == "RGBA" else name
+    _relabel(picture, f"{name};16{other}", mode)
     return upright(picture)
 
 

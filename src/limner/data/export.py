@@ -81,10 +81,10 @@ def write_zip(
     as integers or rows of numbers (null without classes).
 
     Raises:
-        DataError: `out` exists, or the pictures have different sizes, or not 1 or 3 channels.
+        DataError: `out` exists, or the pictures have different sizes, or not 1, 3 or 4 channels.
         OSError: the disk refuses it; nothing stays.
     """
-    if data.image_shape[0] not in (1, 3):
+    if data.image_shape[0] not in (1, 3, 4):
         raise DataError(
             f"{data.directory}: pictures of {data.image_shape[0]} channels are no PNG; "
             "write another format"

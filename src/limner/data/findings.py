@@ -10,6 +10,11 @@ class Finding(NamedTuple):
     message: str
 
 
+def plural(num: int, noun: str) -> str:
+    """A number of things: "1 picture", "2 pictures"."""
+    return f"{num:,} {noun}{'' if num == 1 else 's'}"
+
+
 def examples(names: list[str], most: int = 3) -> str:
     """The first names of several, for a message."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

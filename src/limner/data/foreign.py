@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from limner.data.findings import Finding
+from limner.data.findings import Finding, plural
 
 OTHER = "no picture suffix"
 HEIC, RAW, VIDEO, JPEG_XL = "HEIC", "camera raw", "video", "JPEG XL"
@@ -69,6 +69,6 @@ def foreign_pictures(names: list[str]) -> list[Finding]:
         if kind == OTHER:
             continue
         first = next(name for name in names if kind_of_file(name) == kind)
-        text = f"{num} {kind} files are left out, such as {first}: limner does not read them; "
-        findings.append(Finding("foreign", text + remedy(kind)))
+        which = f"{plural(num, f'{kind} file')} left out, such as {first}"
+        findings.append(Finding("foreign", f"{which}: limner reads none; {remedy(kind)}"))
     return findings

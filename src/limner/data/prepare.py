@@ -31,6 +31,7 @@ from limner.data.prepared import (
     identity_of_content,
 )
 from limner.data.sources import Item, Listing, Source, find_source
+from limner.data.values import darkness
 
 Progress = Callable[[int, int | None], None]  # of (pictures done, their number or None)
 MAX_REFUSED_LISTED = 10_000
@@ -72,6 +73,7 @@ class _Accepted:
     labels: list[Label] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    brightest: int = 0
 
 
 def _write(
@@ -113,7 +115,7 @@ def _write(
             {"name": name, "count": count} for name, count in zip(classes, counts, strict=True)
         ],
         "settings": {**config.settings(), "channels": writer.channels},
-        **_origin(source, listing, accepted.refused, decode),
+        **_origin(source, listing, accepted, decode),
         "sizes": summary_of_sizes(accepted.sizes),
         "files": {name: sha256_of(directory / name) for name in files},
     }
@@ -141,6 +143,7 @@ def _write_images(
                 accepted.labels.append(item.label)
                 accepted.names.append(item.name)
                 accepted.sizes[size] += 1
+                accepted.brightest = max(accepted.brightest, int(pixels.max()))
             if progress is not None:
                 progress(number + 1, listing.num_items)
         writer.finish()
@@ -156,9 +159,11 @@ def _version(labels: np.ndarray, keeps: bool) -> int:
 
 
 def _origin(
-    source: Source, listing: Listing, refused: list[dict[str, str]], decode: Decoder
+    source: Source, listing: Listing, accepted: _Accepted, decode: Decoder
 ) -> dict[str, Any]:
     notes, warnings = decode.findings()
+    warnings += darkness(accepted.brightest, warnings)
+    refused = accepted.refused
     return {
         "source": {"kind": tag_of(type(source)), "name": _own_name(source)},
         "num_refused": len(refused),
@@ -205,7 +210,8 @@ def _nothing_accepted(source: Source, refused: list[dict[str, str]], listing: Li
     skipped = sum(listing.skipped.values())
     if skipped:
         message += f"; {skipped} files skipped ({', '.join(listing.skipped)})"
-    return message + "; limner data report SOURCE says more"
+    told = [finding.message for finding in listing.warnings]
+    return "; ".join([message, *told, "limner data report SOURCE says more"])
 
 
 def summary_of_sizes(sizes: Counter[tuple[int, int]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import statistics
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from limner.data.findings import Finding, examples
+from limner.data.findings import Finding, examples, plural
 from limner.data.labels import class_counts
 from limner.data.prepare import Progress
 from limner.data.prepared import PreparedData
@@ -240,7 +240,7 @@ def _refused(made: DataReport, _: Survey) -> list[Finding]:
     if not made.num_refused:
         return []
     name, reason = made.refused[0]
-    text = f"{made.num_refused} pictures cannot be used, such as {name}: {reason}"
+    text = f"{plural(made.num_refused, 'picture')} cannot be used, such as {name}: {reason}"
     return [Finding("refused", text)]
 
 

@@ -19,6 +19,7 @@ from limner.data.pictures import DECODE_ERRORS, is_gray
 from limner.data.prepare import Progress, reason_of, summary_of_sizes
 from limner.data.prepared import PreparedData, is_prepared
 from limner.data.sources import LabelsAsked, Source, find_source
+from limner.data.values import darkness
 
 # Of text: a built-in name, or the path of a source or prepared directory.
 Data = str | os.PathLike[str] | Source | PreparedData
@@ -69,7 +70,7 @@ def _survey_source(source: Source, labels: LabelsAsked, progress: Progress | Non
     seen = Survey(source.path, tag_of(type(source)), labels, listing.class_names)
     seen.refused, seen.skipped = list(listing.refused), listing.skipped
     sizes: Counter[tuple[int, int]] = Counter()
-    prints = _Prints()
+    prints, brightest = _Prints(), 0
     decode = Decoder(again=lambda: source.listing(listed).items)
     for number, item in enumerate(listing.items):
         try:
@@ -85,9 +86,11 @@ def _survey_source(source: Source, labels: LabelsAsked, progress: Progress | Non
             seen.gray.append(_gray(pixels))
             sizes[pixels.shape[1], pixels.shape[0]] += 1
             prints.add(pixels)
+            brightest = max(brightest, int(pixels.max()))
         if progress is not None:
             progress(number + 1, listing.num_items)
     notes, warnings = decode.findings()
+    warnings += darkness(brightest, warnings) if seen.names else []
     seen.notes, seen.warnings = listing.notes + notes, listing.warnings + warnings
     if labels == "used":
         labels_seen, seen.class_names = only_used(labels_seen, seen.class_names)

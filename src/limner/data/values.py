@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from limner.data.findings import Finding
+from limner.data.findings import Finding, plural
 from limner.data.pictures import UnreadablePictureError
 
 STRIP_PIXELS = 2**20  # what is computed in wider numbers goes strip by strip
+DARK = 64  # of 255
 SIXTEEN, INTEGERS, FLOATS = "of 16 bits", "of integers", "of floats"
 SIXTEEN_BITS = (0.0, 65535.0)
 # The ranges that numbers are known to come in, the first that holds all of a set.
@@ -76,7 +77,6 @@ class ValueRange:
         picture then counts alone)."""
         self.given = given
         self._extremes_of_set = extremes_of_set
-        self._known: dict[str, Range | None] = {}
         self._of_set: dict[str, Range | None] = {}
         self._seen: dict[str, _Seen] = {}
 
@@ -129,13 +129,14 @@ class ValueRange:
             warnings.append(Finding("value_range", text))
         for kind, seen in self._seen.items():
             low, high = seen.range
-            held = f"{seen.num} pictures {kind} hold {seen.smallest:g} to {seen.largest:g}"
+            where = f"{plural(seen.num, 'picture')} {kind}"
+            held = f"values {seen.smallest:g} to {seen.largest:g} in {where}"
             if seen.num_beyond:
                 text = f"{held}: {seen.num_beyond} of them are cut to value_range {low:g},{high:g}"
                 warnings.append(Finding("value_range", text))
             if seen.largest < (low + high) / 2:
                 text = (
-                    f"{held}, such as {seen.example}, and {low:g} to {high:g} become black to "
+                    f"{held}, such as {seen.example}, while {low:g} to {high:g} become black to "
                     f"white: they come out dark, in 1/{_share(seen)} of the range; "
                     f"{_asked(low, _next_white(low, seen.largest))} is one range for all of them"
                 )
@@ -144,6 +145,17 @@ class ValueRange:
                 text = f"{held}: {low:g} to {high:g} become black to white"
                 notes.append(f"{text}; --value-range LOW,HIGH (data.value_range) changes that")
         return notes, warnings
+
+
+def darkness(brightest: int, warnings: list[Finding]) -> list[Finding]:
+    """A warning of a set whose brightest value is far from white, where no range explains it."""
+    if brightest >= DARK or any(finding.kind == "value_range" for finding in warnings):
+        return []
+    text = (
+        f"the brightest value of all pictures is {brightest} of 255: they are nearly black; store "
+        "them over the whole range, or as floats from 0 to 1"
+    )
+    return [Finding("dark", text)]
 
 
 def _share(seen: _Seen) -> int:

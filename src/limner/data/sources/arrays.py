@@ -1,7 +1,7 @@
 """An .npz file of pictures and labels, read row by row."""
 
 import math
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from limner.core.config import Config
 from limner.core.errors import DataError, printable
 from limner.core.limits import MAX_PIXELS
+from limner.data.findings import Finding, examples
 from limner.data.labels import Label, finite
 from limner.data.sources.base import Item, Labels, Listing, Source
 from limner.data.sources.grouping import MAX_CLASSES, check_classes
@@ -21,9 +22,9 @@ MAX_CHANNELS = 4  # an axis of 1 or 3 is taken for the channels, else one up to 
 
 
 class ArrayFile(Config, Source, frozen=True):
-    """Arrays in an .npz: pictures uint8 [N, H, W], [N, H, W, C] or [N, C, H, W] under "images" or
-    "x" (also Keras' and MedMNIST's names), labels as integers [N] or one-hot rows under "labels" or
-    "y". Objects (pickles) inside are never read."""
+    """Arrays in an .npz: pictures uint8 (or other numbers, see `values`) [N, H, W], [N, H, W, C] or
+    [N, C, H, W] under "images" or "x" (also Keras' and MedMNIST's names), labels as integers [N] or
+    one-hot rows under "labels" or "y". Objects (pickles) inside are never read."""
 
     path: str = ""
 
@@ -49,23 +50,24 @@ class ArrayFile(Config, Source, frozen=True):
         label_key = first_of(LABEL_KEYS, keys) if labels == "classes" else None
         numbers = None if label_key is None else self._labels(label_key, shape[0])
         num_classes = 0 if numbers is None else int(numbers.max(initial=-1)) + 1
+        notes, warnings = told_of(keys, image_key, label_key, labels)
         return Listing(
             items=self._items(image_key, order, numbers),
             num_items=shape[0],
             class_names=[str(i) for i in range(num_classes)],
+            notes=notes,
+            warnings=warnings,
         )
 
     def _order(self, key: str, header: NpyHeader) -> tuple[int, ...]:
         """The axes' order that makes a row [H, W, C]."""
         where, shape = f"{self.path}: {key}", header.shape
-        if header.dtype != np.uint8:
-            raise DataError(f"{where}: values of {header.dtype}; store them as uint8 0..255")
         if len(shape) not in (3, 4) or header.is_fortran or 0 in shape:
             raise DataError(
                 f"{where}: shape {shape} {'(Fortran order) ' if header.is_fortran else ''}is not "
                 "[N, H, W], [N, H, W, C] or [N, C, H, W]"
             )
-        return order_of_axes(shape, where)
+        return order_of_axes(shape, header.dtype, where)
 
     def _items(
         self, key: str, order: tuple[int, ...], numbers: np.ndarray | None
@@ -93,10 +95,12 @@ class ArrayFile(Config, Source, frozen=True):
         return labels
 
 
-def order_of_axes(shape: tuple[int, ...], where: str) -> tuple[int, ...]:
+def order_of_axes(shape: tuple[int, ...], dtype: np.dtype, where: str) -> tuple[int, ...]:
     """The order that makes a row [H, W, C] of pictures [N, H, W], [N, H, W, C] or [N, C, H, W];
-    DataError where they are too large, or no axis can be the channels."""
-    if math.prod(shape[1:]) > MAX_PIXELS * MAX_CHANNELS:
+    DataError where they hold no numbers, are too large, or no axis can be the channels."""
+    if dtype.kind not in "uif":
+        raise DataError(f"{where}: values of {dtype}; store them as uint8 0..255")
+    if math.prod(shape[1:]) * dtype.itemsize > MAX_PIXELS * MAX_CHANNELS:
         raise DataError(f"{where}: pictures of {shape[1:]} are too large; shrink them first")
     if len(shape) == 3:
         return (0, 1)
@@ -106,6 +110,21 @@ def order_of_axes(shape: tuple[int, ...], where: str) -> tuple[int, ...]:
         if shape[1] in usual:
             return (1, 2, 0)
     raise DataError(f"{where}: no axis of shape {shape} can be the channels")
+
+
+def told_of(
+    held: Collection[str], image_name: str, label_name: str | None, labels: Labels
+) -> tuple[list[str], list[Finding]]:
+    """Of the arrays beside the pictures and labels: a note, or where there are no labels a warning
+    that they may be among these."""
+    others = sorted(name for name in held if name not in (image_name, label_name))
+    if not others or (labels == "none" and label_name is None):
+        return [], []
+    listed = printable(examples(others, 10)[:500])
+    if label_name is not None:
+        return [f"arrays that are not read: {listed}"], []
+    text = f"labels are read from 'labels' or 'y', and not from what else is there ({listed})"
+    return [], [Finding("labels_lost", text)]
 
 
 def class_numbers(

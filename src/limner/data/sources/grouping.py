@@ -85,8 +85,9 @@ def group_by_folder(names: list[str], root: str = "") -> Grouping:
 def _classes(names: list[str], root: str, folders: list[str]) -> Grouping:
     number = {folder: i for i, folder in enumerate(folders)}
     grouping = Grouping([], class_names=folders)
-    grouping.warnings += _split_folders(folders)
-    grouping.warnings += _nested([name[len(root) :].split("/") for name in names])
+    grouping.warnings += _split_folders(folders) or _nested(
+        [name[len(root) :].split("/") for name in names]
+    )
     for name in names:
         folder, slash, _ = name[len(root) :].partition("/")
         if slash:

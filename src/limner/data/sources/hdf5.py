@@ -21,6 +21,7 @@ from limner.data.sources.arrays import (
     label_rows,
     note_on_rows,
     order_of_axes,
+    told_of,
 )
 from limner.data.sources.base import Item, Labels, Listing, Source, with_beside
 from limner.data.sources.grouping import check_classes
@@ -39,12 +40,12 @@ HDF5_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryErr
 
 
 class Hdf5File(Config, Source, frozen=True):
-    """Datasets in an HDF5 file: pictures uint8 [N, C, H, W], [N, H, W, C] or [N, H, W] under "imgs"
-    (BigGAN-PyTorch's `ILSVRC128.hdf5`), "images" or "x", labels as integers [N] or one-hot rows
-    under "labels" or "y". Of PGGAN's layout the largest of data4x4, data8x8 ... and the labels of
-    NAME-labels.npy beside the file, where rows that are not one-hot (attributes) stay rows. Any
-    chunks and compression: what is compressed together is decompressed once. Links to other files
-    are not followed. Needs the extra "hdf5"."""
+    """Datasets in an HDF5 file: pictures uint8 (or other numbers, see `values`) [N, C, H, W],
+    [N, H, W, C] or [N, H, W] under "imgs" (BigGAN-PyTorch's `ILSVRC128.hdf5`), "images" or "x",
+    labels as integers [N] or one-hot rows under "labels" or "y". Of PGGAN's layout the largest of
+    data4x4, data8x8 ... and the labels of NAME-labels.npy beside the file, where rows that are not
+    one-hot (attributes) stay rows. Any chunks and compression: what is compressed together is
+    decompressed once. Links to other files are not followed. Needs the extra "hdf5"."""
 
     path: str = ""
 
@@ -83,11 +84,14 @@ class Hdf5File(Config, Source, frozen=True):
             notes.append(note_on_rows(self._label_file().name, num_classes))
         elif held_labels is not None:
             num_classes = int(held_labels.max(initial=-1)) + 1
+        levels = {name for name in held if LEVEL.fullmatch(name)} - {image_name}
+        told, warnings = told_of(set(held) - levels, image_name, label_name, labels)
         return Listing(
             items=self._items(image_name, order, held_labels),
             num_items=num_images,
             class_names=[str(i) for i in range(num_classes)],
-            notes=notes,
+            notes=notes + told,
+            warnings=[] if num_classes else warnings,
         )
 
     @contextmanager
@@ -145,11 +149,9 @@ class Hdf5File(Config, Source, frozen=True):
 
     def _order(self, images: Any, name: str) -> tuple[int, ...]:
         where, shape = f"{self.path}: {name}", images.shape
-        if images.dtype != np.uint8:
-            raise DataError(f"{where}: values of {images.dtype}; store them as uint8 0..255")
         if len(shape) not in (3, 4) or 0 in shape:
             raise DataError(f"{where}: shape {shape} is not [N, C, H, W], [N, H, W, C], [N, H, W]")
-        return order_of_axes(shape, where)
+        return order_of_axes(shape, images.dtype, where)
 
     def _labels(self, labels: Any, name: str, num_images: int) -> np.ndarray:
         where = f"{self.path}: {name}"

@@ -30,7 +30,7 @@ NAME_COLUMNS = (
     "filename", "file_name", "file", "image", "image_name", "img", "path", "filepath", "image_path",
     "name", "id", "image_id", "img_id",
 )  # fmt: skip
-LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "y")
+LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target")
 WITHOUT = "--labels none (data.labels=none) reads all without classes"
 
 
@@ -181,7 +181,8 @@ def labels_of_csv(text: bytes, where: str) -> Labelling | None:
         pairs = [(row[at], [float(row[i]) for i in columns]) for row in rows]
     except ValueError:
         raise DataError(
-            f"{where}: which of its columns ({examples(heading)}) is the label? call it label"
+            f"{where}: none of its columns ({examples(heading, 10)}) is called label; name the one "
+            "that is so"
         ) from None
     return Labelling(pairs, tuple(heading[i] for i in columns))
 
@@ -294,6 +295,7 @@ def _without_suffix(name: str) -> str:
 KEYS: tuple[tuple[Callable[[str], str], str], ...] = (
     (_as_it_stands, ""),
     (_folded, ""),
+    (lambda name: "/".join(_folded(name).split("/")[-2:]), "by their last folder"),
     (lambda name: _folded(name).rpartition("/")[2], "without their folders"),
     (_without_suffix, "without their suffix"),
     (lambda name: _without_suffix(name).rpartition("/")[2], "without folders and suffix"),

@@ -7,6 +7,7 @@ import numpy as np
 
 from limner.core.config import Config
 from limner.core.errors import DataError, printable
+from limner.data.findings import Finding, examples
 from limner.data.sources.arrays import (
     class_numbers,
     label_of,
@@ -61,6 +62,7 @@ class TfrecordSet(Config, Source, frozen=True):
             num_items=num_images,
             class_names=[str(number) for number in range(width)],
             notes=notes,
+            warnings=_unread_labels(file) if labels == "classes" and labels_path is None else [],
         )
 
     def identity(self) -> str:
@@ -104,13 +106,28 @@ def _num_records(file: Path) -> int | None:
     return None if size % length else size // length
 
 
-def _labels_beside(file: Path) -> Path | None:
+def _own_labels(file: Path) -> Path:
     match = LEVEL_FILE.fullmatch(file.name)
-    own = file.with_name(labels_name(match[1] if match else file.stem))
+    return file.with_name(labels_name(match[1] if match else file.stem))
+
+
+def _labels_beside(file: Path) -> Path | None:
+    own = _own_labels(file)
     if own.is_file():
         return own
     found = [path for path in sorted(file.parent.glob("*.labels")) if path.is_file()]
     return found[0] if len(found) == 1 else None  # a set that was renamed, as the originals take it
+
+
+def _unread_labels(file: Path) -> list[Finding]:
+    several = sorted(path.name for path in file.parent.glob("*.labels") if path.is_file())
+    if not several:
+        return []
+    text = (
+        f"{printable(examples(several))}: which of them belongs to {printable(file.name)} is open, "
+        f"and none is read; call it {printable(_own_labels(file).name)}"
+    )
+    return [Finding("labels_lost", text)]
 
 
 def _labels_in(path: Path) -> tuple[np.ndarray | None, int]:

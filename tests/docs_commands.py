@@ -117,7 +117,8 @@ def _command(line: str) -> Command | None:
     if line.split()[0] not in ("limner", "torchrun", "srun"):
         return None
     words = line[line.index("limner ") + 7 :]
-    words = re.sub(r"  +(?![-'\"]).*$| \.\.\.", "", re.sub(r" +(?=-)", " ", words))
+    words = re.sub(r"  +(?![-'\"]).*$", "", re.sub(r" +(?=-)", " ", words))
+    words = words.replace(" ...", " --data digits")  # what the page leaves out
     found = shlex.split(words, comments=True)
     into = found[found.index(">") + 1] if ">" in found else None
     return Command(line, tuple(found[: found.index(">")] if into else found), into)

@@ -166,7 +166,8 @@ def shown(monkeypatch) -> list[dict[str, str]]:
     handle = SimpleNamespace(update=lambda content, raw: changes.append(content))
     display = SimpleNamespace(display=lambda content, raw, display_id: handle)
     shell = SimpleNamespace(kernel=object())
-    ipython = SimpleNamespace(get_ipython=lambda: shell, display=display)
+    # matplotlib asks for the version
+    ipython = SimpleNamespace(get_ipython=lambda: shell, display=display, version_info=(9, 0))
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     monkeypatch.setattr(notebooks, "SECONDS", 0.0)

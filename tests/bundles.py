@@ -50,8 +50,9 @@ def block(pairs, kind: int = 0, restart_every: int = 3) -> bytes:
     for i, (key, value) in enumerate(pairs):
         shared = 0
         if i % restart_every:
-            while shared < min(len(key), len(last)) and key[shared] == last[shared]:
-                shared += 1
+            shorter = min(len(key), len(last))
+            bytes_of_both = enumerate(zip(key, last, strict=False))
+            shared = next((at for at, (one, other) in bytes_of_both if one != other), shorter)
         else:
             restarts.append(len(out))
         own = key[shared:]

@@ -135,6 +135,7 @@ def saved_at(name: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("step", range(1, NUM_STEPS))
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.usefixtures("unchecked")
 def test_resume_is_exact_at_every_step(name, step):
     saved = saved_at(name)[step]
     second = trainer_of(config_of(CASES[name]), drawn=saved["progress"]["num_drawn"] // 4)

@@ -187,6 +187,7 @@ def test_every_parameter_gets_a_gradient(name, num_classes):
 
 
 @every
+@pytest.mark.usefixtures("unchecked")
 def test_double_backward_against_finite_differences(name):
     d = build(name)[1].double()
     y = labels_of(2, NUM_CLASSES)

@@ -1,5 +1,6 @@
 """Configs and JSON: exactly there and back, overrides, and refusals that name the key."""
 
+import functools
 import json
 import math
 import string
@@ -75,18 +76,26 @@ def values_of(annotation: Any) -> st.SearchStrategy:
 
 
 def configs_of(cls: type) -> st.SearchStrategy:
-    """Any instance of a config class that its own checks accept."""
+    """Any instance of a config class that its own checks accept: an optional value that they refuse
+    beside those drawn before is left out."""
+    fields = sorted(msgspec.structs.fields(cls), key=lambda field: not field.required)
+    num_required = sum(field.required for field in fields)
 
     @st.composite
     def build(draw) -> Any:
-        given_values = {}
-        for field in msgspec.structs.fields(cls):
-            if field.required or draw(st.booleans()):
-                given_values[field.name] = draw(values_of(field.type))
-        try:
-            return cls(**given_values)
-        except ConfigError:
-            assume(False)
+        kept: dict[str, Any] = {}
+        for place, field in enumerate(fields, start=1):
+            if not (field.required or draw(st.booleans())):
+                continue
+            tried = {**kept, field.name: draw(values_of(field.type))}
+            try:
+                if place >= num_required:
+                    cls(**tried)
+            except ConfigError:
+                assume(not field.required)
+            else:
+                kept = tried
+        return cls(**kept)
 
     return build()
 
@@ -173,15 +182,36 @@ def dotted(plain: Any, path: str = "") -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_key_of_a_preset_can_be_set_to_its_own_value(name):
+    """Values all at once, each after every other in one of two orders; then what holds them."""
     config = presets.get(name)()
+    values, nodes = [], []
     for key, value in dotted(encode(config)):
-        assert override(config, [f"{key}={json.dumps(value)}"]) == config, key
+        found = nodes if isinstance(value, (dict, list)) else values
+        found.append(f"{key}={json.dumps(value)}")
+    for assignments in (values, values[::-1], nodes):
+        assert override(config, assignments) == config
+
+
+@functools.cache
+def first_seen() -> dict[str, list[tuple[str, Any]]]:
+    """The keys of every preset whose place, and the kinds of the parts around it, no preset before
+    has."""
+    seen, found = set(), {}
+    for name in presets.PRESETS:
+        plain, found[name] = encode(presets.get(name)()), []
+        kinds = {key: value for key, value in dotted(plain) if key.endswith(".type")}
+        for key, value in dotted(plain):
+            around = frozenset(k for k in kinds.items() if key.startswith(k[0][: -len("type")]))
+            if (key, around, type(value)) not in seen:
+                seen.add((key, around, type(value)))
+                found[name].append((key, value))
+    return found
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_value_of_a_wrong_type_is_refused_with_its_key(name):
     config = presets.get(name)()
-    for key, value in dotted(encode(config)):
+    for key, value in first_seen()[name]:
         wrong = {"x": 1} if not isinstance(value, dict) else [1]
         with pytest.raises(ConfigError) as caught:
             override(config, [f"{key}={json.dumps(wrong)}"])

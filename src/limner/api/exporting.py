@@ -58,6 +58,8 @@ def _training_of(spec: str, record: "ModelRecord") -> Training | None:
 def _parameter_names(network: "NetworkConfig", record: "ModelRecord") -> list[str]:
     import torch
 
+    from limner.core.protocols import without_frozen
+
     with torch.device("meta"):
         module = network.build(record.config.image_shape, record.config.num_classes)
-    return [name for name, _ in module.named_parameters()]
+    return list(without_frozen(module, module.named_parameters()))

@@ -7,10 +7,12 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from limner.checkpoints import load_state
+from limner.api.exporting import _parameter_names
+from limner.api.sizes import num_parameters
+from limner.checkpoints import ModelConfig, ModelRecord, fill, load_state, refill
 from limner.core import devices
 from limner.core.config import Config, from_json
-from limner.core.errors import ConfigError
+from limner.core.errors import CheckpointError, ConfigError
 from limner.core.protocols import NetworkConfig, Scores
 from limner.core.schedules import Linear
 from limner.engine import RunConfig, Update
@@ -185,6 +187,22 @@ def test_frozen_parts_are_in_no_optimizer_and_no_checkpoint():
     again = trainer_of(discriminator=Projected(), updates=updates)
     again.load_state_dict(state)
     assert torch.equal(again.networks["d"].head.weight, trainer.networks["d"].head.weight)
+
+
+def test_frozen_parts_are_filled_from_no_checkpoint_and_count_nowhere():
+    state = trainer_of(discriminator=Projected(), updates=(D.replace(terms=(HingeD(),)), G))
+    saved = state.state_dict()["discriminator"]
+    other = ProjectedNetwork()
+    own = other.features[0].weight.clone()
+    fill(other, saved, "here")
+    assert torch.equal(other.head.weight, saved["head.weight"])
+    assert torch.equal(other.features[0].weight, own)
+    assert refill(ProjectedNetwork(), saved, ProjectedNetwork(), "here") == []
+    with pytest.raises(CheckpointError, match=r"missing 'head\.bias'"):
+        fill(other, {"head.weight": saved["head.weight"]}, "here")
+    assert num_parameters(Projected(), (1, 4, 4), 0) == 8 * 3 + 3
+    record = ModelRecord(ModelConfig(generator=Projected(), image_shape=(1, 4, 4)), {})
+    assert _parameter_names(Projected(), record) == ["head.weight", "head.bias"]
 
 
 def test_one_logit_an_image_is_what_a_gradient_penalty_needs():

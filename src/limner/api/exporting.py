@@ -63,8 +63,9 @@ def _training_of(spec: str, record: "ModelRecord") -> Training | None:
 
 
 def _parameter_names(network: "NetworkConfig", record: "ModelRecord") -> list[str]:
+    from limner.core.protocols import without_frozen
     from limner.core.undrawn import without_memory
 
     with without_memory():
         module = network.build(record.config.image_shape, record.config.num_classes)
-    return [name for name, _ in module.named_parameters()]
+    return list(without_frozen(module, module.named_parameters()))

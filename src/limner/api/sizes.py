@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from limner.core.protocols import NetworkConfig
+from limner.core.protocols import NetworkConfig, without_frozen
 from limner.core.undrawn import without_memory
 from limner.engine import RunConfig
 from limner.engine.controllers import Ema
@@ -60,10 +60,12 @@ def sizes_of(config: RunConfig) -> Sizes:
 def num_parameters(
     network: NetworkConfig, image_shape: tuple[int, int, int], num_classes: int
 ) -> int:
-    """Of a network for images (C, H, W), built without memory for its weights."""
+    """Of a network for images (C, H, W), built without memory for its weights; those that it
+    declares as frozen, which are not trained, do not count."""
     with without_memory():
         module = network.build(image_shape, num_classes)
-    return sum(parameter.numel() for parameter in module.parameters())
+    trained = without_frozen(module, module.named_parameters())
+    return sum(parameter.numel() for parameter in trained.values())
 
 
 def memory_bytes(config: RunConfig, num_generator: int, num_discriminator: int) -> int:

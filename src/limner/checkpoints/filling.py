@@ -8,21 +8,23 @@ from torch import Tensor, nn
 
 from limner.core.config import nearest
 from limner.core.errors import CheckpointError
+from limner.core.protocols import without_frozen
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load a state dict into a module, every tensor of both present and of the same shape.
+    """Load a state dict into a module, every tensor of both present and of the same shape, but
+    those of parts that the module declares as frozen, which no checkpoint holds.
     Otherwise CheckpointError, one line with `where` and the tensors that do not fit; the module is
     then unchanged."""
     check_fit(module, state, where)
-    with torch.no_grad():
-        module.load_state_dict(dict(state), strict=True)
+    with torch.no_grad():  # what the module declares as frozen stays as it was built
+        module.load_state_dict({**module.state_dict(), **state}, strict=True)
 
 
 def check_fit(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """The check of `fill` alone, which also a module without memory (device "meta") can be
     asked."""
-    own = module.state_dict()
+    own = without_frozen(module, module.state_dict().items())
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]
     shapes = [
@@ -87,7 +89,7 @@ def refill(
         CheckpointError: as `fill`; the module is then unchanged.
     """
     check_fit(source, state, where)
-    own = module.state_dict()
+    own = without_frozen(module, module.state_dict().items())
     anew = {*_declared(module, "per_class"), *_declared(source, "per_class")}
     if not both_conditional:
         either = {*_declared(module, "conditioned"), *_declared(source, "conditioned")}

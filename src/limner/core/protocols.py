@@ -1,12 +1,14 @@
 """What the rooms agree on about networks."""
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from limner.core.config import Part
+
+Of = TypeVar("Of")
 
 # Classes of n images: integers, or rows of weights (one-hot, or soft) that may mix classes.
 Labels = Int[Tensor, " n"] | Float[Tensor, "n classes"]
@@ -72,6 +74,11 @@ def frozen_parts(network: nn.Module) -> tuple[str, ...]:
 def is_fixed(network: nn.Module, name: str) -> bool:
     """Whether a parameter or buffer belongs to the frozen parts of its network."""
     return any(name.startswith(f"{part}.") for part in frozen_parts(network))
+
+
+def without_frozen(network: nn.Module, named: Iterable[tuple[str, Of]]) -> dict[str, Of]:
+    """Of what belongs to names of a network's parameters or buffers, that of its own parts."""
+    return {name: each for name, each in named if not is_fixed(network, name)}
 
 
 def z_dim_of(generator: nn.Module) -> int:

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from limner.core.errors import ConfigError
-from limner.core.protocols import is_fixed
+from limner.core.protocols import without_frozen
 from limner.engine.config import Adam
 
 
 def adam(network: nn.Module, config: Adam) -> torch.optim.Adam:
     """The optimizer of a player's weights, but for those of parts that it declares as frozen."""
-    trained = [p for name, p in network.named_parameters() if not is_fixed(network, name)]
+    trained = without_frozen(network, network.named_parameters()).values()
     return torch.optim.Adam(trained, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from limner.core import distributed
 from limner.core.devices import widest
 from limner.core.errors import CheckpointError
-from limner.core.protocols import is_fixed
+from limner.core.protocols import is_fixed, without_frozen
 from limner.engine.config import RunConfig
 from limner.engine.naming import Names
 from limner.engine.optimizers import load_moments
@@ -117,13 +117,12 @@ def _on(device: torch.device, memory: Memory) -> Memory:
 
 def saved_tensors(network: nn.Module) -> dict[str, Tensor]:
     """A network's state without the parts that it declares as frozen."""
-    state = network.state_dict()
-    return {name: tensor for name, tensor in state.items() if not is_fixed(network, name)}
+    return without_frozen(network, network.state_dict().items())
 
 
 def moving_buffers(network: nn.Module) -> dict[str, Tensor]:
     """The buffers that training moves."""
-    return {name: b for name, b in network.named_buffers() if not is_fixed(network, name)}
+    return without_frozen(network, network.named_buffers())
 
 
 def _load(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:

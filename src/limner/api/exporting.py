@@ -29,7 +29,7 @@ def export(model: str | Path, name: str, out: str | Path) -> list[Path]:
         >>> old = "weights/EXPERIMENT"
         >>> record = limner.import_model("biggan-pytorch", old, "models/old", {"suffix": "best0"})
         >>> files = limner.export("models/old", "biggan-pytorch", "weights/back")
-        >>> "G_ema.pth" in [file.name for file in files]
+        >>> "G.pth" in [file.name for file in files]
         True
     """
     from limner.checkpoints import find_model

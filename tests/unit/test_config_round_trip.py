@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, reject, settings
 from hypothesis import strategies as st
 
 from limner import presets
@@ -95,7 +95,10 @@ def configs_of(cls: type) -> st.SearchStrategy:
                 assume(not field.required)
             else:
                 kept = tried
-        return cls(**kept)
+        try:
+            return cls(**kept)
+        except ConfigError:  # one of several is needed, and none was drawn
+            reject()
 
     return build()
 

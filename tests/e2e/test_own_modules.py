@@ -82,7 +82,7 @@ def test_a_run_of_own_parts_trains_resumes_and_is_named_in_its_config(folder, ca
     capsys.readouterr()
     assert train(folder, "run", "--set", "updates.0.terms.0.margn=1") == 1
     assert "nearest is 'margin'" in capsys.readouterr().err
-    assert main(["train", f"{folder}/my_gan.py:no_config"]) == 1
+    assert main(["train", f"{folder}/my_gan.py:no_config", "--data", "digits"]) == 1
     assert "must return a limner RunConfig" in capsys.readouterr().err
 
 

@@ -222,7 +222,8 @@ def _differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]
         names = [field.name for field in msgspec.structs.fields(old)]
         pairs = [(name, getattr(old, name), getattr(new, name)) for name in names]
     elif _is_parts(old) or _is_parts(new):
-        both = itertools.zip_longest(old or (), new or ())
+        first, second = (each if isinstance(each, tuple) else () for each in (old, new))
+        both = itertools.zip_longest(first, second)
         pairs = [(str(place), *pair) for place, pair in enumerate(both)]
     if not pairs and old != new:
         yield path, old, new

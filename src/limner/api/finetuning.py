@@ -69,9 +69,7 @@ def finetuned(
         ),
         num_classes=None,
     )
-    config = _grown(
-        config, max(height, width), Intervals(log=20, sample=200, save=500, evaluate=1000)
-    )
+    config = _grown(config, max(height, width))
     own = [change for change in settings_of(data) if not change.startswith(OURS)]
     config = composed(NAME, [*own, *assignments], steps, kimg, seed, config)
     return config, _told(init, record, pictures, config, origin)
@@ -136,7 +134,7 @@ def _family(init: str, record: ModelRecord) -> str:
     return presets.FAMILIES[kind]
 
 
-def _grown(config: RunConfig, side: int, intervals: Intervals) -> RunConfig:
+def _grown(config: RunConfig, side: int) -> RunConfig:
     """Of a recipe that grows, what it does at the full size; without growth there are no ticks."""
     for part in config.controllers:
         if isinstance(part, Growth):
@@ -148,7 +146,7 @@ def _grown(config: RunConfig, side: int, intervals: Intervals) -> RunConfig:
                     g=optim.g.replace(lr=rate("g", side, optim.g.lr)),
                     d=optim.d.replace(lr=rate("d", side, optim.d.lr)),
                 ),
-                intervals=intervals,
+                intervals=BY_STEPS,
             )
     return config
 

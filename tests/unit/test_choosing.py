@@ -9,7 +9,7 @@ from PIL import Image
 
 from limner import presets
 from limner.api import choosing
-from limner.api.choosing import advise, compared, listed
+from limner.api.choosing import advise, compared, listed, value_text
 from limner.api.configs import named_data
 from limner.api.costs import cost_of
 from limner.api.fitting import fitted
@@ -132,6 +132,11 @@ def test_two_presets_and_a_run_are_compared_key_by_key(tmp_path):
         16,
         encode(presets.digits_tiny().generator)["shared_dim"],
     )
+    assert {"updates.0.terms.0", "updates.1.player", "updates.2"} <= set(found)
+    assert value_text(found["updates.0.terms.0"][0]) == "RelativisticD()"
+    third = value_text(found["updates.2"][0])
+    assert third == 'Update(player="g", terms=[RelativisticG()], counts=false, labels="real")'
+    assert found["updates.2"][1] is None
     assert compared("digits", "digits") == []
     run = RunDirectory(tmp_path / "run")
     run.create()

@@ -15,7 +15,7 @@ from limner.checkpoints import ModelConfig, ModelRecord, RunDirectory, write_mod
 from limner.cli.main import main
 from limner.core.errors import ConfigError
 from limner.data import DataConfig, open_data, prepare
-from limner.engine import Intervals, RunConfig
+from limner.engine import RunConfig
 from limner.engine.controllers import Ema, Growth
 from limner.engine.trainer import Trainer
 from limner.models import (
@@ -159,12 +159,12 @@ def test_what_has_grown_does_not_grow_again(tmp_path):
     assert not any(isinstance(part, Growth) for part in config.controllers)
     assert config.batch_size == 64  # the schedule's at 32 px
     own = presets.get("pggan-v2-1gpu")()
-    grown = _grown(own, Intervals(sample=200))
+    grown = _grown(own, 1024)
     assert own.intervals.sample == 0  # but by ticks, which are the growth's
     assert grown.intervals.sample == 200
     assert (grown.batch_size, grown.optim.g.lr, grown.optim.d.lr) == (4, 1.5e-3, 1.5e-3)
     assert [type(part) for part in grown.controllers] == [Ema]
-    assert _grown(presets.digits(), Intervals(sample=7)) == presets.digits()
+    assert _grown(presets.digits(), 32) == presets.digits()
 
 
 def test_gray_pictures_and_new_classes_are_said_in_a_line_each(tmp_path):

@@ -8,9 +8,12 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
+from limner import presets
+from limner.api import TrainOptions, train
 from limner.api.pictures import read_pictures
 from limner.cli.main import main
 from limner.core.errors import LimnerError
+from limner.engine import Intervals
 from limner.metrics import METRICS, NoScores, Reference, check_metrics, notes, score
 from limner.metrics.arrays import ArrayData
 
@@ -180,3 +183,40 @@ def test_the_command_prints_what_can_be_had(tmp_path, capsys):
         assert f"limner evaluate: note: {line}" in err
     assert main([*words, "--metrics", "is"]) == 1
     assert "metric 'is' needs" in capsys.readouterr().err
+
+
+def test_training_goes_on_without_a_score_and_says_so_once(tmp_path):
+    np.savez(tmp_path / "some.npz", images=noise(12)[:, :8, :8])
+    config = presets.get("digits-tiny")()
+    config = config.replace(
+        metrics=("fid", "accuracy", "prdc"),
+        num_evaluate=3,
+        features="pixels",
+        steps=2,
+        batch_size=4,
+        intervals=Intervals(log=1, sample=0, save=0, evaluate=1),
+    )
+    run = tmp_path / "run"
+    train(config, tmp_path / "some.npz", run, TrainOptions(device="cpu"))
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    told = [event["message"] for event in events if event["event"] == "warning"]
+    assert [line for line in told if "'accuracy' needs data with classes" in line] == told[:1]
+    assert [line for line in told if "'prdc' needs 4 generated images" in line] == told[1:2]
+    assert len(told) == 2
+    scores = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+    assert [[result["metric"] for result in line["results"]] for line in scores] == [["fid"]] * 2
+
+
+def test_all_checkpoints_are_scored_without_what_none_can_have(tmp_path, capsys):
+    np.savez(tmp_path / "some.npz", images=noise(12)[:, :8, :8])
+    config = presets.get("digits-tiny")()
+    small = Intervals(log=1, sample=0, save=1)
+    config = config.replace(metrics=(), steps=2, batch_size=4, intervals=small)
+    train(config, tmp_path / "some.npz", tmp_path / "run", TrainOptions(device="cpu"))
+    words = ["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "some.npz"), "--all"]
+    words += ["--metrics", "prdc,fid", "--num", "3", "--features", "pixels", "--device", "cpu"]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert "fd-pixels" in out
+    assert "recall" not in out
+    assert err.count("'prdc' needs 4 generated images, and there are 3; it is left out") == 1

@@ -1,19 +1,22 @@
 """Which preset: all of them with what each costs here, one for given pictures, two compared."""
 
 import contextlib
+import itertools
 import json
 import os
 import platform
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from limner import presets
 from limner.api.configs import load_config
-from limner.core.config import differences, encode, tag_of
+from limner.core.config import Config, encode, tag_of
 from limner.core.errors import ConfigError
 from limner.core.facts import Pictures
 from limner.core.files import cache_directory, write_atomically
@@ -199,16 +202,50 @@ def _free_run(data: str) -> str:
 
 
 def compared(first: str, second: str) -> list[tuple[str, Any, Any]]:
-    """(dotted key, value in the first, in the second) where two configs differ.
+    """(dotted key, value in the first, in the second) where two configs differ; of lists of parts
+    place by place.
 
     Args:
-        first, second: presets, CONFIG.json, FILE.py:FUNCTION or runs; None stands for no such key.
+        first, second: presets, CONFIG.json, FILE.py:FUNCTION or runs; None stands for no such part.
 
     Raises:
         ConfigError: there is no such thing.
     """
-    old, new = encode(_config(first)), encode(_config(second))
-    return [(key, _at(old, key), _at(new, key)) for key in differences(old, new)]
+    return list(_differences(_config(first), _config(second), ""))
+
+
+def _differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    pairs: list[tuple[str, Any, Any]] = []
+    if isinstance(old, Config) and type(old) is type(new):
+        names = [field.name for field in msgspec.structs.fields(old)]
+        pairs = [(name, getattr(old, name), getattr(new, name)) for name in names]
+    elif _is_parts(old) or _is_parts(new):
+        first, second = (each if isinstance(each, tuple) else () for each in (old, new))
+        both = itertools.zip_longest(first, second)
+        pairs = [(str(place), *pair) for place, pair in enumerate(both)]
+    if not pairs and old != new:
+        yield path, old, new
+    for name, one, other in pairs:
+        yield from _differences(one, other, f"{path}.{name}" if path else name)
+
+
+def _is_parts(value: Any) -> bool:
+    return isinstance(value, tuple) and any(isinstance(each, Config) for each in value)
+
+
+def value_text(value: Any) -> str:
+    """A value of a config in few words: a part by its class and what is not its default."""
+    if not isinstance(value, Config):
+        return json.dumps(encode(value))
+    fields = msgspec.structs.fields(value)
+    told = [(f.name, getattr(value, f.name)) for f in fields if getattr(value, f.name) != f.default]
+    return f"{type(value).__name__}({', '.join(f'{k}={_listed(v)}' for k, v in told)})"
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(value_text, value))}]"
+    return value_text(value)
 
 
 def _config(name: str) -> Any:
@@ -221,14 +258,3 @@ def _config(name: str) -> Any:
     if not run.exists():
         raise ConfigError(f"{name}: no run here; give a run directory, a preset or a CONFIG.json")
     return run.config_as(RunConfig, import_modules=True)
-
-
-def _at(plain: Any, key: str) -> Any:
-    for name in key.split("."):
-        if isinstance(plain, list):
-            plain = plain[int(name)]
-        elif isinstance(plain, dict) and name in plain:
-            plain = plain[name]
-        else:
-            return None
-    return plain

@@ -20,7 +20,7 @@ from limner.presets.fitted import Choice
 
 NAME = "finetuned"
 OURS = ("data.resolution", "data.channels")  # what the model decides, whatever is prepared
-COLORS = {1: "gray", 3: "color"}
+BY_STEPS = Intervals(log=20, sample=200, save=500, evaluate=1000)  # of what counted ticks
 
 
 def finetuned(
@@ -56,22 +56,20 @@ def finetuned(
     pictures = facts_of(data)
     channels, height, width = record.config.image_shape
     _check_prepared(data, init, record.config.image_shape)
-    if height != width:
-        raise ConfigError(f"--init {init}: it makes {width}x{height}; fine-tuning takes squares")
     recipe, origin = _recipe(init, record, pictures, machine)
     config = recipe.replace(
         name=NAME,
         generator=record.config.generator,
         discriminator=record.config.discriminator or recipe.discriminator,
         data=recipe.data.replace(
-            resolution=height,
+            resolution=height if height == width else (height, width),
             channels=channels,
             labels="classes" if record.config.num_classes and _num(pictures) > 1 else "none",
             source=None,
         ),
         num_classes=None,
     )
-    config = _grown(config, Intervals(log=20, sample=200, save=500, evaluate=1000))
+    config = _grown(config, max(height, width))
     own = [change for change in settings_of(data) if not change.startswith(OURS)]
     config = composed(NAME, [*own, *assignments], steps, kimg, seed, config)
     return config, _told(init, record, pictures, config, origin)
@@ -87,9 +85,10 @@ def _check_prepared(
     found = resolved(data)
     if isinstance(found, PreparedData) and found.image_shape != image_shape:
         theirs, ours = ("x".join(map(str, shape)) for shape in (found.image_shape, image_shape))
+        size = "x".join(map(str, dict.fromkeys(image_shape[1:])))  # a square has one number
         raise ConfigError(
             f"{data}: prepared as {theirs}, and {init} makes {ours}; give the pictures themselves, "
-            f"or prepare them with --resolution {image_shape[1]} --channels {image_shape[0]}"
+            f"or prepare them with --resolution {size} --channels {image_shape[0]}"
         )
 
 
@@ -105,7 +104,7 @@ def _recipe(
     if run.exists() and run.checkpoints.is_dir():
         return run.config_as(RunConfig, import_modules=True), f"{path}, its own"
     family = _family(init, record)
-    side = record.config.image_shape[1]
+    side = min(record.config.image_shape[1:])
     facts = Pictures(pictures.num, side, pictures.class_counts, True, pictures.mirrors)
     usual, _ = presets.fit("photos", facts, machine)
     if family == "photos":
@@ -122,7 +121,7 @@ def _recipe(
 def _family(init: str, record: ModelRecord) -> str:
     """The preset whose recipe suits a model's networks."""
     config = record.config
-    kind, side = tag_of(type(config.generator)), config.image_shape[1]
+    kind, side = tag_of(type(config.generator)), min(config.image_shape[1:])
     if kind == "BigGanGenerator" and not getattr(config.discriminator, "spectral_norm", True):
         return "photos"
     if kind == "R3ganGenerator":  # the penalty depends on the size
@@ -135,12 +134,11 @@ def _family(init: str, record: ModelRecord) -> str:
     return presets.FAMILIES[kind]
 
 
-def _grown(config: RunConfig, intervals: Intervals) -> RunConfig:
+def _grown(config: RunConfig, side: int) -> RunConfig:
     """Of a recipe that grows, what it does at the full size; without growth there are no ticks."""
     for part in config.controllers:
         if isinstance(part, Growth):
-            side, optim = max(config.data.size), config.optim
-            rate = part.schedule.learning_rate
+            optim, rate = config.optim, part.schedule.learning_rate
             return config.replace(
                 controllers=tuple(other for other in config.controllers if other is not part),
                 batch_size=part.schedule.batch_size(side, config.batch_size),
@@ -148,7 +146,7 @@ def _grown(config: RunConfig, intervals: Intervals) -> RunConfig:
                     g=optim.g.replace(lr=rate("g", side, optim.g.lr)),
                     d=optim.d.replace(lr=rate("d", side, optim.d.lr)),
                 ),
-                intervals=intervals,
+                intervals=BY_STEPS,
             )
     return config
 
@@ -195,8 +193,9 @@ def _told(
         lines.append(Choice("channels", "gray to color", "each is read as equal channels", ""))
     if not pictures.is_gray and channels == 1:
         lines.append(Choice("channels", "color to gray", "the model has one channel", ""))
-    if pictures.side < height:
-        lines.append(Choice("size", f"{pictures.side} px enlarged to {height}", "the model's", ""))
+    side = min(height, width)
+    if pictures.side < side:
+        lines.append(Choice("size", f"{pictures.side} px enlarged to {side}", "the model's", ""))
     return [*lines, *_classes(record, pictures, config)]
 
 

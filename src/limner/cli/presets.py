@@ -133,16 +133,17 @@ def _advise(data: str, as_json: bool) -> int:
 
 
 def _compare(first: str, second: str, as_json: bool) -> int:
-    from limner.api.choosing import compared
+    from limner.api.choosing import compared, value_text
+    from limner.core.config import encode
 
     found = compared(first, second)
     if as_json:
-        entries = [{"key": key, first: old, second: new} for key, old, new in found]
+        entries = [{"key": key, "from": encode(old), "to": encode(new)} for key, old, new in found]
         print(json.dumps({"differences": entries}))
         return 0
     width = max((len(key) for key, _, _ in found), default=0)
     for key, old, new in found:
-        print(f"{key:<{width}}  {json.dumps(old)} -> {json.dumps(new)}")
+        print(f"{key:<{width}}  {value_text(old)} -> {value_text(new)}")
     if not found:
         print(f"{first} and {second} are the same")
     return 0

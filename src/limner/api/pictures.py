@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,8 @@ def _in_one_form(
         if isinstance(item.label, int):
             labels.append(item.label)
         progress(i + 1, num)
+    for finding in decode.findings()[1]:
+        warnings.warn(f"{path}: {finding.message}", stacklevel=2)
     assert pixels is not None
     return pixels, labels
 

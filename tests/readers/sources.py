@@ -42,6 +42,7 @@ class Zips(Reader):
         labels = {"labels": [["1.png", 0], ["2.png", [0, 1]]]}
         self.files["labels.zip"] = self._packed(["1.png", "2.png"], 0, labels)
         self.files["dataset.json"] = json.dumps(labels).encode()
+        self.files["labels.csv"] = b'\xef\xbb\xbffile;label;x\r\n1.png;"cat";1\r\n2.png;3;0.5\r\n'
 
     @staticmethod
     def _packed(names: list[str], method: int, labels: Any) -> bytes:
@@ -55,10 +56,10 @@ class Zips(Reader):
 
     def read(self, name: str, content: bytes) -> None:
         path = self.root / "a.zip"
-        if name == "dataset.json":
+        if name in ("dataset.json", "labels.csv"):
             with zipfile.ZipFile(path, "w") as archive:
                 archive.writestr("1.png", PNG)
-                archive.writestr("dataset.json", content)
+                archive.writestr(name, content)
         else:
             path.write_bytes(content)
         look_at(path)

@@ -300,6 +300,17 @@ def test_levels():
         level_of(48, "x")
 
 
+def test_labels_of_which_no_one_knows_whose_they_are(tmp_path: Path):
+    file = record_set(tmp_path / "a", pictures(2, 4))
+    for name in ("x", "y"):
+        np.save(tmp_path / "a" / name, np.eye(2, dtype=np.float32))
+        (tmp_path / "a" / f"{name}.npy").rename(tmp_path / "a" / f"{name}.labels")
+    (finding,) = find_source(file).listing("classes").warnings
+    assert finding.kind == "labels_lost"
+    assert "x.labels, y.labels" in finding.message
+    assert finding.message.endswith("call it a-rxx.labels")
+
+
 def test_several_sets_in_one_folder(tmp_path: Path):
     for name in ("a", "b"):
         file = record_set(tmp_path / name, pictures(2, 4))

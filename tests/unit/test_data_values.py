@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from limner.api.pictures import read_pictures
+from limner.api.scoring import pictures_for
 from limner.core.errors import ConfigError, DataError
 from limner.data import DataConfig, PreparedData, prepare, report, told
 from pictures import COLOR, GRAY, chunk, floats, integers, saved
@@ -288,3 +290,18 @@ def test_other_colors_are_told(tmp_path: Path):
     Image.fromarray(COLOR).convert("CMYK").save(file, "JPEG")
     data = made(tmp_path, ".jpg", file.getvalue())
     assert data.info["notes"] == ["1 CMYK picture became RGB; color profiles are not applied"]
+
+
+# --- scores ---------------------------------------------------------------------
+
+
+def test_scores_tell_what_was_done_to_pictures(tmp_path: Path):
+    for name, values in (("sky", ALPHA), ("deep", TWELVE)):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            Image.fromarray(values).save(tmp_path / name / f"{number}.png")
+    with pytest.warns(UserWarning, match="transparency in 2 pictures"):
+        images = read_pictures(tmp_path / "sky")
+    assert images.image_shape == (3, 8, 8)
+    with pytest.warns(UserWarning, match="values 0 to 4095 in 2 pictures of 16 bits"):
+        pictures_for((1, 8, 8), "classes", tmp_path / "deep")

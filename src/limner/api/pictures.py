@@ -165,6 +165,8 @@ def _in_one_form(
         if isinstance(item.label, int):
             labels.append(item.label)
         progress(i + 1, num)
+    for finding in decode.findings()[1]:
+        warnings.warn(f"{path}: {finding.message}", stacklevel=2)
     assert pixels is not None
     if len(origins) > 1:
         parts = [f"{count} of {origin}" for origin, count in origins.most_common(MOST_SHOWN)]

@@ -20,7 +20,7 @@ from limner.core.protocols import z_dim_of
 from limner.core.streams import stream
 from limner.data import DataConfig, PreparedData, open_alike
 from limner.data.prepare import Progress
-from limner.data.report import MIXED_ASPECTS
+from limner.data.report import MIXED_ASPECTS, changed
 from limner.data.sources import Labels
 from limner.sampling import (
     Model,
@@ -223,6 +223,8 @@ def pictures_for(
             "so images are compared with blurred ones",
             stacklevel=2,
         )
+    for message in changed(prepared) if recipe is None else ():
+        warnings.warn(f"{data}: {message}", stacklevel=2)
     aspect = image_shape[2] / image_shape[1]
     narrow, wide = prepared.info["sizes"]["aspects"] or (aspect, aspect)
     if recipe is None and aspect != 1 and max(wide / aspect, aspect / narrow) > MIXED_ASPECTS:

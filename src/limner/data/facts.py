@@ -88,7 +88,9 @@ def _facts_of_source(source: Source) -> Pictures:
         if len(sides) == NUM_OPENED:  # every second one is enough from here on
             sides, stride = sides[1::2], 2 * stride
     if not sides:
-        raise DataError(f"{source.path}: no picture could be read; limner data report says more")
+        told = [finding.message for finding in listing.warnings]
+        lines = ["no picture could be read", *told, "limner data report says more"]
+        raise DataError(f"{source.path}: {'; '.join(lines)}")
     side = int(np.quantile(sides, SMALL_ONES, method="lower"))
     return Pictures(
         num=num,

@@ -4,6 +4,7 @@ import statistics
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from limner.data.decoding import ALPHA, BANDS, FRAMES, MORE_BANDS
 from limner.data.findings import Finding, examples, plural
 from limner.data.labels import class_counts
 from limner.data.prepare import Progress
@@ -18,6 +19,8 @@ FEW_IMAGES = 500  # below it a discriminator learns the pictures by heart within
 TINY_CLASS, TINY_SHARE = 10, 1 / 20  # fewer pictures, or less than this share of the median class
 MIXED_ASPECTS = 1.1  # the widest over the narrowest aspect
 SHOWN = 10
+# Warnings of another set than its files look, whatever it is used for.
+CHANGING = ("splits", "value_range", "dark", FRAMES, ALPHA, BANDS, MORE_BANDS)
 
 
 @dataclass
@@ -151,6 +154,12 @@ def _report_of(seen: Survey) -> DataReport:
     found = [finding for check in checks for finding in check(made, seen)]
     made.warnings = [*seen.warnings, *found]
     return made
+
+
+def changed(data: PreparedData) -> list[str]:
+    """The warnings of what was left out of pictures, or may not be as it was meant."""
+    seen = known(data).warnings
+    return [finding.message for finding in seen if finding.kind in CHANGING]
 
 
 def _few(made: DataReport, _: Survey) -> list[Finding]:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from limner.core.errors import DataError
 from limner.data.findings import Finding, examples
@@ -48,12 +49,12 @@ def unlabelled(names: list[str], *warnings: Finding) -> Grouping:
 
 def in_order(names: set[str]) -> list[str]:
     """Class names by their value where all are integers, else as text."""
-    if all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in names):
+    if all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in names):
         return sorted(names, key=lambda name: (int(name), name))
     return sorted(names)
 
 
-def group_by_folder(names: list[str], root: str = "") -> Grouping:
+def group_by_folder(names: list[str], root: str = "", splits: bool = True) -> Grouping:
     """The first-level folders as classes, in the order of their names.
 
     A folder around all others is looked through. A single folder of pictures is no class: then, and
@@ -62,13 +63,11 @@ def group_by_folder(names: list[str], root: str = "") -> Grouping:
 
     Args:
         root: what all names begin with and what does not count: "" or "folder/".
+        splits: whether parts are looked for.
     """
+    root = _within(names, root)
     inner = [name[len(root) :] for name in names]
     folders = {name.split("/", 1)[0] for name in inner if "/" in name}
-    if len(folders) == 1 and all("/" in name for name in inner):
-        deeper = f"{root}{next(iter(folders))}/"
-        if any("/" in name[len(deeper) :] for name in names):
-            return group_by_folder(names, deeper)
     if folders and _are_shards(inner):
         grouping = unlabelled(names)
         text = f"the folders {examples(sorted(folders))} number the pictures and are no classes"
@@ -76,10 +75,20 @@ def group_by_folder(names: list[str], root: str = "") -> Grouping:
         return grouping
     if len(folders) <= 1:
         return unlabelled(names, *_single(folders))
-    part = _training_part(folders)
+    part = _training_part(folders) if splits else None
     if part is not None:
         return _of_part(names, root, part, folders - {part})
     return _classes(names, root, in_order(folders))
+
+
+def _within(names: list[str], root: str) -> str:
+    """The root, and the folders in it that lie around everything and hold folders."""
+    ends = zip(min(names, default=""), max(names, default=""), strict=False)
+    common = "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], ends))
+    deepest = common[: common.rfind("/") + 1]
+    if not any("/" in name[len(deepest) :] for name in names):
+        deepest = deepest[: deepest.rfind("/", 0, -1) + 1]
+    return max(root, deepest, key=len)
 
 
 def _classes(names: list[str], root: str, folders: list[str]) -> Grouping:
@@ -119,7 +128,7 @@ def _of_part(names: list[str], root: str, part: str, others: set[str]) -> Groupi
     taken = [name for name in names if name.startswith(begin)]
     beside = [name for name in names if "/" not in name[len(root) :]]
     num_left = len(names) - len(taken) - len(beside)
-    grouping = group_by_folder(taken, begin)
+    grouping = group_by_folder(taken, begin, splits=False)
     grouping.refused += [(name, "lies beside the folders, in none of them") for name in beside]
     listed = ", ".join(sorted(others))
     grouping.skipped[f"in {listed}"] = num_left

@@ -324,13 +324,20 @@ def _as_labels(
     widths = {len(row) if _is_row(row) else 0 for row in rows}
     width = max(widths)
     if widths == {width} and 0 < width <= MAX_CLASSES:
-        held = finite(np.asarray(rows, np.float64), where)
+        held = finite(_as_floats(rows, where), where)
         note = f"{where}: labels are rows of {width} numbers, not one class a picture"
         return list(held), list(columns) or [str(i) for i in range(width)], note
     raise DataError(
         f"{where}: labels of different kinds, such as {json.dumps(labels[0])[:80]}; give each "
         f"picture a number, a text, or a row of so many numbers as all others, or {WITHOUT}"
     )
+
+
+def _as_floats(rows: list[list[float]], where: str) -> np.ndarray:
+    try:
+        return np.asarray(rows, np.float64)
+    except OverflowError:
+        raise DataError(f"{where}: labels beyond what floats hold; write them anew") from None
 
 
 def class_of(label: Any) -> int | None:

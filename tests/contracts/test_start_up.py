@@ -20,7 +20,7 @@ ERRORS = [
     ("train digits --from {tmp}/none", "no run here"),
     ("train {tmp}/none.json --data digits", "no such file"),
     ("sample {tmp}/none", "no such run directory"),
-    ("sample {tmp}", "neither a model folder"),
+    ("sample {tmp}/empty", "neither a model folder"),
     ("sample {tmp}/model --classes 2", "class 2 is out of range"),
     ("sample {tmp}/model --classes cow", "'cow' is no class"),
     ("sample {tmp}/model --seeds 4-1", "runs backwards"),
@@ -58,6 +58,7 @@ def after(*words: str) -> subprocess.CompletedProcess[str]:
 def place(tmp_path_factory):
     """A folder that holds what looks like a model with two classes from outside."""
     tmp = tmp_path_factory.mktemp("place")
+    (tmp / "empty").mkdir()
     (tmp / "model").mkdir()
     (tmp / "model/config.json").write_text('{"num_classes": 2, "class_names": ["cat", "dog"]}')
     (tmp / "model/model.safetensors").write_bytes(b"")

@@ -243,7 +243,8 @@ def test_gpus_starts_so_many_processes(tmp_path, broken):
     if broken:  # 7 images cannot be shared by two
         assert answer.returncode == 1
         assert "batch_size: 7 images cannot be shared by 2 processes" in answer.stderr
-        assert "Traceback" not in answer.stderr
+        said = {line.partition(": ")[0] for line in answer.stderr.splitlines()[1:]}
+        assert said == {"limner train"}, answer.stderr  # and nothing from the launcher
         return
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("finished at step 2") == 1

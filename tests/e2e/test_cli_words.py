@@ -27,8 +27,7 @@ MOST_OPTIONS = 15
 def test_help_is_short_and_plain(limner, name):
     text = limner(*name.split(), "--help").out
     options = re.findall(r"^  (--[a-z-]+)(?: (\S+))?", text, re.MULTILINE)
-    if name not in ("data prepare",):
-        assert len(options) <= MOST_OPTIONS, options
+    assert len(options) <= MOST_OPTIONS, options
     assert "None" not in text
     assert "STR" not in text
     assert len(re.findall(r"^examples?:", text, re.MULTILINE)) == 1

@@ -298,7 +298,7 @@ def test_what_looks_like_a_number_is_a_word_where_a_word_stands():
     changed = override(presets.get("digits")(), changes)
     assert (changed.name, changed.features, changed.seed) == ("12", "1e3", 3)
     assert (changed.metrics[-1], changed.sheet.grid) == ("5", None)
-    with pytest.raises(ConfigError, match=r"seed: Expected `int`, got `float` \(value 1.5\)"):
+    with pytest.raises(ConfigError, match=r"seed: give a whole number, not 1\.5"):
         override(presets.get("digits")(), ["name=12", "seed=1.5"])
 
 

@@ -1,6 +1,8 @@
 """What a training says before its first step, and when its first sheets and pages come."""
 
+import io
 import json
+import sys
 import time
 from typing import ClassVar
 
@@ -9,8 +11,10 @@ import torch
 
 from limner import api
 from limner.api.screen import time_lines
+from limner.cli.display import Display
 from limner.core.config import Config
 from limner.engine import Intervals, Update
+from limner.engine.controllers import Growth
 from limner.engine.trainer import Trainer
 from limner.objectives import HingeD, HingeG, Term
 from limner.running import timing as timing_module
@@ -155,3 +159,46 @@ def test_the_display_hears_losses_and_the_time_left_from_the_first_step_on(tmp_p
     assert {"loss_d", "loss_g", "images_per_second", "seconds_left"} <= set(shown[0])
     assert shown[0]["seconds_left"] > 0
     assert shown[-1]["seconds_left"] >= 0
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("size", ["steps", "kimg"])
+def test_the_bar_shows_losses_speed_and_the_time_left(monkeypatch, size):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    config = (
+        eventful_config(steps=2000) if size == "steps" else eventful_config(steps=None, kimg=8.0)
+    )
+    with Display(config) as display:
+        display.on_event("setting", "  batch  4")
+        display.on_step(120, 480)
+        record = {"step": 120, "nimg": 480, "images_per_second": 312.4, "seconds_left": 222.0}
+        display.on_glance({**record, "loss_d": 0.6931, "loss_g": 1.25})
+    shown = terminal.getvalue()
+    for words in ("  batch  4", "312 images/s", "3 min 42 s left", "loss_d=0.69"):
+        assert words in shown, shown
+    assert ("120/2,000" if size == "steps" else "0.5/8 kimg") in shown
+
+
+def test_a_growing_run_is_timed_over_all_of_its_growth(tmp_path, monkeypatch):
+    seen: list[int] = []
+    monkeypatch.setattr(timing_module, "PATIENCE", 600.0)
+    monkeypatch.setattr(timing_module, "BUDGET", 600.0)
+
+    def measured(config, data, device, nimg):
+        seen.append(nimg)
+        return 1.0 if nimg < 500 else 3.0
+
+    monkeypatch.setattr(timing_module, "_seconds_an_image", measured)
+    config = eventful_config(steps=None, kimg=0.8, controllers=(Growth(),))
+    data = toy_data(tmp_path)
+    timing = timed(config, data, CPU)
+    assert seen == [0, 50, 150, 250, 350, 450, 550, 650, 750]
+    assert timing == Timing(1.0, 5 * 100 * 1.0 + 3 * 100 * 3.0)
+    monkeypatch.setattr(timing_module, "BUDGET", -1.0)
+    assert timed(config, data, CPU) == Timing(1.0, 800.0, is_least=True)

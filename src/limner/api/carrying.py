@@ -8,8 +8,8 @@ from typing import Any
 from PIL import Image
 
 from limner.checkpoints import RunLock
+from limner.core.counting import Progress
 from limner.data import WORKER_TIMEOUT
-from limner.data.prepare import Progress
 from limner.presets.fitted import Choice
 from limner.running.fit import Outcome
 from limner.running.rollback import OnDivergence

@@ -18,9 +18,9 @@ from limner.api.scoring import counted, data_for, pictures_for, recipe_of, sampl
 from limner.checkpoints import RunDirectory, list_states
 from limner.core import distributed
 from limner.core.config import encode
+from limner.core.counting import Progress
 from limner.core.errors import CheckpointError, LimnerError
 from limner.data import PreparedData
-from limner.data.prepare import Progress
 from limner.data.prepared import is_prepared
 from limner.metrics import (
     Distribution,

@@ -1,5 +1,6 @@
 """A command in several processes, by torch's own launcher."""
 
+import logging
 import os
 from collections.abc import Sequence
 
@@ -25,6 +26,7 @@ def launch(num: int, device: str, words: Sequence[str]) -> int:
         raise ConfigError(f"--gpus {num}: give 1 or more")
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // num, 1)))
     os.environ.setdefault("LOGLEVEL", "CRITICAL")  # each process says itself what went wrong
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
 
     import torch
     from torch.distributed.elastic.multiprocessing.api import SignalException

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from limner.data.prepare import Progress
+from limner.core.counting import Progress
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from limner.core.counting import Progress
 from limner.core.errors import DataError, LimnerError
 from limner.data import Item, PreparedData
 from limner.data.decoding import Decoder
 from limner.data.pictures import DECODE_ERRORS, fitted
-from limner.data.prepare import Progress
 from limner.data.prepared import is_prepared
 from limner.data.sources import Listing, find_source
 from limner.data.sources.arrays import ArrayFile

@@ -13,11 +13,11 @@ import numpy as np
 from limner import data
 from limner.api.notebooks import counter
 from limner.core.config import decode
+from limner.core.counting import Progress
 from limner.core.errors import LimnerError
 from limner.core.files import temporary_name
 from limner.data import DataConfig, DataReport, PreparedData, Source
 from limner.data.pictures import DECODE_ERRORS
-from limner.data.prepare import Progress
 from limner.data.prepared import is_prepared
 from limner.data.sources import LabelsAsked, find_source
 from limner.data.sources.archive import ImageZip

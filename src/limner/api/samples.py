@@ -10,11 +10,11 @@ from PIL import Image
 
 from limner.api.arrays import read_array
 from limner.api.notebooks import counter
+from limner.core.counting import Progress
 from limner.core.errors import LimnerError
 from limner.core.grids import grid_size
 from limner.core.outputs import kind_of_output
 from limner.core.protocols import NoiseMode
-from limner.data.prepare import Progress
 from limner.sampling import (
     Model,
     SamplePlan,
@@ -23,7 +23,6 @@ from limner.sampling import (
     load,
     save_png,
     sheet,
-    wall,
 )
 from limner.sampling.latents import TruncationMode
 from limner.sampling.plans import Classes, Seeds
@@ -204,6 +203,8 @@ def _sheet(
 ) -> Image.Image:
     """One column a class where the order of the images allows it."""
     if options.is_wall:
+        from limner.sampling import wall
+
         return wall(images, grid_size(options.grid or "", *model.image_shape[1:])[0])
     if options.classes is not None:
         classes = model.class_indices(options.classes)

@@ -14,12 +14,12 @@ from limner.api.notebooks import counter
 from limner.checkpoints import RunDirectory
 from limner.core import distributed
 from limner.core.config import decode
+from limner.core.counting import Progress
 from limner.core.errors import ConfigError, LimnerError
 from limner.core.images import to_uint8
 from limner.core.protocols import z_dim_of
 from limner.core.streams import stream
 from limner.data import DataConfig, PreparedData, open_alike
-from limner.data.prepare import Progress
 from limner.data.report import MIXED_ASPECTS, changed
 from limner.data.sources import Labels
 from limner.sampling import (

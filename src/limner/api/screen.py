@@ -112,7 +112,8 @@ def _with_reason(row: Choice, picked: Choice | None) -> Choice:
 
 
 def _length(config: RunConfig, num_pictures: int) -> Choice:
-    epochs = f"{config.images_in_all() / num_pictures:,.3g} times all pictures"
+    often = config.images_in_all() / num_pictures
+    epochs = f"{f'{often:,.0f}' if often >= 100 else f'{often:.3g}'} times all pictures"
     if config.kimg is None:
         return Choice("length", f"{config.steps:,} steps", epochs, "--steps N")
     return Choice("length", f"{config.kimg:g} thousand images shown", epochs, "--kimg N")

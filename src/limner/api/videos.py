@@ -7,8 +7,8 @@ import numpy as np
 
 from limner.api.notebooks import counter
 from limner.checkpoints import RunDirectory
+from limner.core.counting import Progress
 from limner.core.errors import LimnerError
-from limner.data.prepare import Progress
 from limner.sampling import Drift, Model, check_video, load, progress_frames, write_video
 
 

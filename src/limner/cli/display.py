@@ -1,18 +1,16 @@
 """What a training run shows: one live line on a terminal, plain key=value lines otherwise."""
 
 import os
-import sys
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
-from rich.progress import TaskID
 
 from limner.cli.progress import PLAIN_SECONDS, Live
 from limner.core.ticks import duration, rate_words, tick_line
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from limner.api import RunConfig
 
 PLAIN = ("data", "setting")  # events whose lines speak for themselves
@@ -25,7 +23,7 @@ class Display(Live):
     def __init__(self, config: "RunConfig", quiet: bool = False):
         self.is_main = int(os.environ.get("RANK", "0")) == 0
         quiet = quiet or not self.is_main
-        super().__init__(Console(file=sys.stderr, quiet=quiet), facts=True)
+        super().__init__(quiet, facts=True)
         self._config = config
         self._task: TaskID | None = None
         self._last_plain = 0.0
@@ -34,7 +32,7 @@ class Display(Live):
     def say(self, lines: Iterable[str]) -> None:
         """Plain lines."""
         for line in lines:
-            self._say(line)
+            self._print(line)
 
     def on_prepare(self, done: int, total: int | None) -> None:
         """Pictures prepared so far."""
@@ -69,19 +67,16 @@ class Display(Live):
             self._progress.update(self._task, facts="  ".join(facts))
         elif time.monotonic() - self._last_plain > PLAIN_SECONDS:
             self._last_plain = time.monotonic()
-            self._say(f"step={record['step']} nimg={record['nimg']} {' '.join(facts)}")
+            self._print(f"step={record['step']} nimg={record['nimg']} {' '.join(facts)}")
 
     def on_scores(self, line: dict[str, Any]) -> None:
         """One evaluation."""
         shown = [f"{r['name']}={r['value']:.4g}" for r in line["results"]]
-        self._say(f"step={line['step']} {' '.join(shown)}")
+        self._print(f"step={line['step']} {' '.join(shown)}")
 
     def on_event(self, event: str, message: str) -> None:
         """Resumed, warnings and notes; saves are too many to show."""
         if event in PLAIN:
-            self._say(message)
+            self._print(message)
         elif event != "saved":
-            self._say(f"{event}: {message}")
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._print(f"{event}: {message}")

@@ -60,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return module.main(arguments[1:])
     except (LimnerError, OSError) as error:
-        print(f"limner {name}: {' '.join(str(error).split())}", file=sys.stderr)
+        text = str(error)
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            text = f"{error.filename}: {error.strerror.lower()}"
+        print(f"limner {name}: {' '.join(text.split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"limner {name}: interrupted", file=sys.stderr)

@@ -12,6 +12,7 @@ import functools
 import importlib
 import json
 import math
+import re
 import sys
 import types
 import typing
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from limner.core.errors import ConfigError, nearest, shown
-from limner.core.parts import Part, resolve_part, tag_of
+from limner.core.parts import Part, names_of, resolve_part, tag_of
 from limner.core.ranges import UNIONS, Settle, bare, settler
 
 Plain = Any  # what JSON holds: None, bool, int, float, str, list, dict
@@ -202,7 +203,27 @@ def _build_leaf(annotation: Any, plain: Plain, path: str) -> Any:
         if choices and isinstance(plain, str):
             known = ", ".join(map(str, choices))
             raise ConfigError(f"{path}: {shown(plain)} is none of {known}") from None
-        raise ConfigError(f"{path}: {error} (value {shown(plain)})") from None
+        raise ConfigError(f"{path}: {_in_words(str(error), plain)}") from None
+
+
+WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "an object",
+}
+
+
+def _in_words(message: str, plain: Plain) -> str:
+    """What msgspec says of a value, without the names of Python's types."""
+    match = re.match(r"Expected `([a-z |]+)`, got `[a-z]+`", message)
+    kinds = match[1].split(" | ") if match is not None else []
+    if not kinds or not all(kind in WORDS for kind in kinds) or " - at " in message:
+        return f"{message} (value {shown(plain)})"
+    return f"give {' or '.join(WORDS[kind] for kind in kinds)}, not {shown(plain)}"
 
 
 def _choices(annotation: Any) -> tuple:
@@ -248,8 +269,8 @@ def _build_part(marker: type[Part], plain: Plain, path: str, import_modules: boo
     if not isinstance(plain, dict) or not isinstance(plain.get("type"), str):
         where = _join(path, "type") if isinstance(plain, dict) else path
         raise ConfigError(
-            f'{where}: expected an object with a "type" (one of {marker.__name__}), '
-            f"got {shown(plain)}"
+            f'{where}: give an object with a "type", such as {", ".join(names_of(marker)[:3])}, '
+            f"not {shown(plain)}"
         )
     fields = {key: value for key, value in plain.items() if key != "type"}
     cls = resolve_part(marker, plain["type"], path, import_modules)

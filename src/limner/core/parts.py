@@ -52,14 +52,23 @@ def _name_of_main() -> str | None:
     return file.stem if file.suffix == ".py" and file.stem.isidentifier() else None
 
 
+def _known(marker: type[Part]) -> dict[str, type]:
+    module, _, name = marker.table.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def names_of(marker: type[Part]) -> list[str]:
+    """The names of limner's parts of a kind."""
+    return list(_known(marker)) if marker.table else ["MODULE:CLASS"]
+
+
 def resolve_part(
     marker: type[Part], tag: str, path: str = "type", import_modules: bool = False
 ) -> type:
     """The class that a "type" names: from the marker's table, or "module:Class" of the user's."""
     module_name, _, class_name = tag.partition(":")
     if not class_name:
-        table_module, _, table_name = marker.table.partition(":")
-        known = getattr(importlib.import_module(table_module), table_name)
+        known = _known(marker)
         if tag not in known:
             raise ConfigError(f"{path}: unknown type '{tag}'{nearest(tag, known)}")
         return known[tag]

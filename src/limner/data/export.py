@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from limner.core.counting import Progress
 from limner.core.errors import DataError, MissingExtra
 from limner.core.files import named, whole_file
-from limner.data.prepare import Progress
 from limner.data.prepared import PreparedData
 
 Compression = Literal["none", "lzf", "gzip"]

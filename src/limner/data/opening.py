@@ -9,10 +9,11 @@ from typing import Any
 
 from filelock import FileLock
 
+from limner.core.counting import Progress
 from limner.core.errors import DataError
 from limner.core.files import cache_directory
 from limner.data.config import DataConfig
-from limner.data.prepare import Progress, prepare
+from limner.data.prepare import prepare
 from limner.data.prepared import PreparedData, is_prepared
 from limner.data.sources import LabelsAsked, Source, find_source
 

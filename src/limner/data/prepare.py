@@ -3,13 +3,13 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from limner.core.counting import Progress
 from limner.core.errors import DataError, printable
 from limner.core.files import sha256_of, whole_directory
 from limner.core.parts import tag_of
@@ -33,7 +33,6 @@ from limner.data.prepared import (
 from limner.data.sources import Item, Listing, Source, find_source
 from limner.data.values import darkness
 
-Progress = Callable[[int, int | None], None]  # of (pictures done, their number or None)
 MAX_REFUSED_LISTED = 10_000
 HEADER_BYTES = 128
 BLOCK_BYTES = 2**20

@@ -4,10 +4,10 @@ import statistics
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from limner.core.counting import Progress
 from limner.data.decoding import ALPHA, BANDS, FRAMES, MORE_BANDS
 from limner.data.findings import Finding, examples, plural
 from limner.data.labels import class_counts
-from limner.data.prepare import Progress
 from limner.data.prepared import PreparedData
 from limner.data.sheet import picture_sheet
 from limner.data.sources import LabelsAsked

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from limner.core.counting import Progress
 from limner.core.errors import DataError
 from limner.core.parts import tag_of
 from limner.data.decoding import Decoder
 from limner.data.findings import Finding
 from limner.data.labels import Label, Labels, only_used, stacked
 from limner.data.pictures import DECODE_ERRORS, is_gray
-from limner.data.prepare import Progress, reason_of, summary_of_sizes
+from limner.data.prepare import reason_of, summary_of_sizes
 from limner.data.prepared import PreparedData, is_prepared
 from limner.data.sources import LabelsAsked, Source, find_source
 from limner.data.values import darkness

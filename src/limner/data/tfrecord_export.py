@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from limner.core.counting import Progress
 from limner.core.errors import DataError
 from limner.core.files import named, whole_directory
 from limner.data.export import squares_of
-from limner.data.prepare import Progress
 from limner.data.prepared import PreparedData
 from limner.formats.tfrecords import (
     MIN_LEVEL,

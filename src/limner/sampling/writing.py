@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from limner.core.counting import Progress
 from limner.core.images import to_uint8
-from limner.data.prepare import Progress
 from limner.sampling.archives import NpzLayout, NpzWriter
 from limner.sampling.model import Model
 from limner.sampling.plans import SamplePlan

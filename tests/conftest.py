@@ -4,7 +4,6 @@ import os
 
 import pytest
 import torch
-from jaxtyping import config
 
 import shapes
 from golden_files import Golden, large_roots, unpack
@@ -15,9 +14,11 @@ shapes.install()
 
 
 @pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As users run it: for tests of the messages that meet arguments of a wrong shape or type."""
-    monkeypatch.setattr(config, "jaxtyping_disable", True)
+def unchecked():
+    """As users run it: for tests of the messages that meet arguments of a wrong shape or type, and
+    for long trainings, whose networks other tests check."""
+    with shapes.unchecked():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Shared fixtures, and shapes checked. Torch has one thread: two on a loaded machine can stall."""
 
+import importlib.util
 import os
 
 import pytest
@@ -18,6 +19,19 @@ def unchecked():
     """As users run it: for tests of the messages that meet arguments of a wrong shape or type, and
     for long trainings, whose networks other tests check."""
     with shapes.unchecked():
+        yield
+
+
+@pytest.fixture(scope="module")
+def no_extras():
+    """No report and no TensorBoard: they are slow to import, and not what such tests ask."""
+    find_spec, absent = importlib.util.find_spec, {"matplotlib", "tensorboard"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *more: None if name in absent else find_spec(name, *more),
+        )
         yield
 
 

@@ -13,7 +13,6 @@ from limner.running.fit import Hooks
 from planted import COLLAPSES, collapsing, small_convolutions, watched
 from processes import side_by_side
 from runs import eventful_config, fit_of, learned, toy_data
-from shapes import unchecked
 from sizes import sized, tallied
 
 pytestmark = pytest.mark.reliability
@@ -59,8 +58,7 @@ def healthy() -> list[tuple]:
 def heard(tmp_path_factory: pytest.TempPathFactory) -> list[tuple]:
     """(what goes wrong or None, the alarms) of every run; the long ones first, two at a time."""
     root, cases = tmp_path_factory.mktemp("alarms"), [*healthy(), *collapses()]
-    with unchecked():
-        alarms = side_by_side(lambda k: alarms_of(root / str(k), cases[k][1]), range(len(cases)))
+    alarms = side_by_side(lambda k: alarms_of(root / str(k), cases[k][1]), range(len(cases)))
     return [(kind, told) for (kind, _), told in zip(cases, alarms, strict=True)]
 
 

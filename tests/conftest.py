@@ -1,10 +1,10 @@
 """Shared fixtures, and shapes checked. Torch has one thread: two on a loaded machine can stall."""
 
+import importlib.util
 import os
 
 import pytest
 import torch
-from jaxtyping import config
 
 import shapes
 from golden_files import Golden, large_roots, unpack
@@ -15,9 +15,24 @@ shapes.install()
 
 
 @pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As users run it: for tests of the messages that meet arguments of a wrong shape or type."""
-    monkeypatch.setattr(config, "jaxtyping_disable", True)
+def unchecked():
+    """As users run it: for tests of the messages that meet arguments of a wrong shape or type, and
+    for long trainings, whose networks other tests check."""
+    with shapes.unchecked():
+        yield
+
+
+@pytest.fixture(scope="module")
+def no_extras():
+    """No report and no TensorBoard: they are slow to import, and not what such tests ask."""
+    find_spec, absent = importlib.util.find_spec, {"matplotlib", "tensorboard"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *more: None if name in absent else find_spec(name, *more),
+        )
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,14 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from beartype import BeartypeConf, beartype
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
@@ -30,6 +32,14 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     if notes.get("return", Any) is not Any:
         function.__annotations__ = {"return": notes["return"]}
     return beartype(conf=CONF)(function)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Without these checks, as users run it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "jaxtyping_disable", True)
+        yield
 
 
 def install() -> None:

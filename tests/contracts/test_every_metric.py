@@ -330,6 +330,7 @@ def own(tmp_path, monkeypatch):
     sys.modules.pop(name, None)
 
 
+@pytest.mark.usefixtures("no_extras")
 def test_a_metric_and_an_extractor_of_ones_own_work_by_name(own, tmp_path, capsys):
     module, file = own
     data, run = toy_pictures(tmp_path / "p.npz", num=32), tmp_path / "run"

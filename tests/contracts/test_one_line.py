@@ -65,6 +65,7 @@ def test_a_table_is_a_plain_list_of_classes_under_their_saved_names(parts: dict[
         assert resolve_part(cls, name) is cls
 
 
+@pytest.mark.usefixtures("no_extras")
 def test_a_run_of_own_parts_trains_saves_and_resumes(own: ModuleType, tmp_path: Path):
     config = own.config().replace(steps=2, intervals=own.config().intervals.replace(save=1))
     whole = train(config, tmp_path, "whole")

@@ -6,12 +6,21 @@ from typing import NamedTuple
 import pytest
 
 from limner.cli.main import main
+from shapes import unchecked
 
 
 class Answer(NamedTuple):
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _as_users_run_it():
+    """Without checks of shapes, which cost these tests a third of their time; tests of the parts have
+    them."""
+    with unchecked():
+        yield
 
 
 @pytest.fixture

@@ -42,7 +42,6 @@ def test_the_page_names_every_step_of_the_walk():
     assert len(commands()) >= 10
 
 
-@pytest.mark.usefixtures("unchecked")
 def test_every_command_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.chdir(tmp_path)
     pictures = photograph_tiles(tmp_path / "elsewhere")

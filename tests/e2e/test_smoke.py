@@ -16,8 +16,6 @@ from smoke import VARIANTS, run, trained
 ACCURACY, FLOORS, CAS, RECALL, EMA_GAIN = 0.95, 3.5, 0.90, 0.36, 1.2
 
 once = functools.cache(run)
-# 400 steps of checked shapes would cost half as much again; other tests check these networks.
-pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 def failures(figures: dict[str, float]) -> set[str]:

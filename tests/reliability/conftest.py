@@ -7,7 +7,16 @@ import pytest
 import torch._dynamo  # noqa: F401 - the first optimizer would import it, in every fork again
 
 from faults import fast_directory
+from shapes import unchecked
 from warm import Warm, warmed
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _as_users_run_it():
+    """Without checks of shapes, which cost these tests a third of their time; tests of the parts have
+    them."""
+    with unchecked():
+        yield
 
 
 @pytest.fixture(scope="module")

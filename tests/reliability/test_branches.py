@@ -22,14 +22,10 @@ from limner.objectives import Term
 from runs import computed_log, eventful_config, learned, result, toy_pictures
 from toys import ToyGenerator, toy_config
 
+pytestmark = pytest.mark.usefixtures("no_extras")
+
 EVERY_STEP = Intervals(log=5, sample=0, save=0, milestone=1)
 QUIET = Intervals(log=5, sample=0, save=0)
-
-
-@pytest.fixture(autouse=True)
-def _no_extras(monkeypatch: pytest.MonkeyPatch):
-    """No report and no TensorBoard: they are slow to import and not what is asked here."""
-    monkeypatch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ The control loads the same files without comparing sums, as a plain loader does.
 """
 
 import contextlib
-import importlib.util
 import json
 import os
 import random
@@ -25,7 +24,7 @@ from runs import eventful_config, result, toy_pictures
 from sizes import sized, tallied
 from warm import Warm
 
-pytestmark = pytest.mark.reliability
+pytestmark = [pytest.mark.reliability, pytest.mark.usefixtures("no_extras")]
 
 SEED = 6
 NUM_CUTS, NUM_FLIPS = sized((15, 45), (50, 200))
@@ -38,11 +37,6 @@ NEWEST, BEFORE = "step-00000006", "step-00000003"
 Damage = Callable[[Path], None]  # changes a checkpoint's directory
 
 
-@pytest.fixture(autouse=True)
-def _no_extras(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-
-
 @pytest.fixture(scope="module")
 def pictures(place: Path) -> Path:
     return toy_pictures(place / "toys.npz")
@@ -52,18 +46,14 @@ def pictures(place: Path) -> Path:
 def half(place: Path, pictures: Path) -> Path:
     """A run that was stopped after step 6, with the checkpoints of steps 3 and 6."""
     run = place / "half"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.util, "find_spec", lambda name: None)
-        api.train(CONFIG.replace(steps=6), pictures, run, api.TrainOptions(device="cpu"))
+    api.train(CONFIG.replace(steps=6), pictures, run, api.TrainOptions(device="cpu"))
     assert [path.name for _, path in list_states(run / "checkpoints")] == [BEFORE, NEWEST]
     return run
 
 
 @pytest.fixture(scope="module")
 def whole(place: Path, pictures: Path) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.util, "find_spec", lambda name: None)
-        api.train(CONFIG, pictures, place / "whole", api.TrainOptions(device="cpu"))
+    api.train(CONFIG, pictures, place / "whole", api.TrainOptions(device="cpu"))
     return place / "whole"
 
 

@@ -6,7 +6,6 @@ all that was flushed, and any part of what was not.
 """
 
 import errno
-import importlib.util
 import itertools
 import os
 import random
@@ -40,6 +39,7 @@ from warm import Warm
 
 pytestmark = [
     pytest.mark.reliability,
+    pytest.mark.usefixtures("no_extras"),
     pytest.mark.skipif(sys.platform == "win32", reason="flushes and renames of POSIX"),
 ]
 
@@ -48,11 +48,6 @@ CONFIG = eventful_config(
     steps=6, intervals=Intervals(log=1, sample=3, save=2, milestone=0), keep_best=0
 )
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-
-
-@pytest.fixture(autouse=True)
-def _no_extras(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +61,7 @@ def trained(run: Path, pictures: Path, config: Any, **hooks: Any) -> None:
 
 @pytest.fixture(scope="module")
 def whole(place: Path, pictures: Path) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.util, "find_spec", lambda name: None)
-        trained(place / "whole", pictures, CONFIG)
+    trained(place / "whole", pictures, CONFIG)
     return place / "whole"
 
 
@@ -148,8 +141,7 @@ def recorded(place: Path, pictures: Path) -> Recorder:
             recorder.mark(f"saved {message.rsplit(' ', 1)[1]}")
 
     config = CONFIG.replace(intervals=CONFIG.intervals.replace(sample=0))
-    with pytest.MonkeyPatch.context() as patch, watched(root, recorder):
-        patch.setattr(importlib.util, "find_spec", lambda name: None)
+    with watched(root, recorder):
         for steps in (4, 8):
             trained(root / "runs" / "toy", pictures, config.replace(steps=steps), on_event=on_event)
             recorder.mark("model")

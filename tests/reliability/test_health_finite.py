@@ -17,7 +17,7 @@ from sizes import sized, tallied
 from warm import Warm
 
 # Planted pictures are floats, where the trainer expects uint8.
-pytestmark = [pytest.mark.reliability, pytest.mark.usefixtures("unchecked")]
+pytestmark = pytest.mark.reliability
 
 NAMED = {
     ("loss", "d"): "the loss Poisonable",

@@ -15,7 +15,7 @@ from runs import fit_of, result, toy_data
 from sizes import tallied
 
 # Planted pictures are floats, where the trainer expects uint8.
-pytestmark = [pytest.mark.reliability, pytest.mark.usefixtures("unchecked")]
+pytestmark = pytest.mark.reliability
 
 
 def rolling(path, config, data):

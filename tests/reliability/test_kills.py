@@ -7,7 +7,6 @@ test_disks.py asks about.
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import os
 import random
 import select
@@ -36,6 +35,7 @@ from warm import Warm
 
 pytestmark = [
     pytest.mark.reliability,
+    pytest.mark.usefixtures("no_extras"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="kills and forks of POSIX"),
 ]
 
@@ -44,11 +44,6 @@ NUM_KILLS = sized(20, 100)
 NUM_COMMANDS = sized(5, 20)
 SAVE_SECONDS = 0.05
 NEVER = 10**9
-
-
-@pytest.fixture(autouse=True)
-def _no_extras(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
 
 def ended(run: Path) -> tuple:
@@ -195,15 +190,13 @@ class Whole:
 @pytest.fixture(scope="module")
 def whole(place: Path) -> Whole:
     data = noise.pictures(place / "noise.npz")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.util, "find_spec", lambda name: None)
-        first = training(place / "prepared", data, noise.config())  # into the cache
-        assert first.end() == 0
-        begin = time.monotonic()
-        assert training(place / "whole", data, noise.config()).end() == 0
-        seconds = time.monotonic() - begin
-        watched_run = training(place / "watched", data, noise.config(), Moment(NEVER, NEVER))
-        assert watched_run.end() == 0
+    first = training(place / "prepared", data, noise.config())  # into the cache
+    assert first.end() == 0
+    begin = time.monotonic()
+    assert training(place / "whole", data, noise.config()).end() == 0
+    seconds = time.monotonic() - begin
+    watched_run = training(place / "watched", data, noise.config(), Moment(NEVER, NEVER))
+    assert watched_run.end() == 0
     assert ended(place / "watched") == ended(place / "whole") == ended(place / "prepared")
     return Whole(
         place / "whole", data, seconds, watched_run.numbers("calls")[: STEPS // SAVE_EVERY]
@@ -386,9 +379,7 @@ def tiny(place: Path) -> tuple[Path, Path, list[str]]:
         api.train(TINY, pictures, run, api.TrainOptions(device="cpu"))
         names.write_text("\n".join(protocol._points_passed))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.util, "find_spec", lambda name: None)
-        assert exit_code(forked(work)) == 0
+    assert exit_code(forked(work)) == 0
     return pictures, run, names.read_text().split("\n")
 
 

@@ -19,7 +19,7 @@ from limner.data import PreparedData
 from limner.reports import write_report
 from runs import eventful_config, toy_pictures
 
-pytestmark = pytest.mark.reliability
+pytestmark = [pytest.mark.reliability, pytest.mark.usefixtures("no_extras")]
 
 CONFIG = eventful_config(steps=4, standing_passes=2)
 BROKEN = {
@@ -34,20 +34,13 @@ BROKEN = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_extras(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """RUN, a run that went on from RUN's step 2 as BRANCH, its model folder, the prepared data."""
     root = tmp_path_factory.mktemp("own")
     pictures = toy_pictures(root / "pictures.npz")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
-        train(root, "run", steps=2)
-        train(root, "branch", origin=str(root / "run"))
+    train(root, "run", steps=2)
+    train(root, "branch", origin=str(root / "run"))
     info = json.loads((root / "run" / "data.json").read_text())
     shutil.copytree(info["path"], root / "prepared")
     assert pictures.exists()

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from faults import Call, watched
-from limner import api
 from limner.checkpoints import RunDirectory, list_states, load_rank_state, load_state
 from limner.cli.main import main
 from limner.core.config import to_json
@@ -33,16 +32,11 @@ from sizes import tallied
 # Planted pictures are floats, where the trainer expects uint8.
 pytestmark = [
     pytest.mark.reliability,
-    pytest.mark.usefixtures("unchecked"),
+    pytest.mark.usefixtures("no_extras"),
     pytest.mark.skipif(sys.platform != "linux", reason="forked process groups on the loopback"),
 ]
 Prepare = Callable[[int], Any]
 SAVING = eventful_config(steps=8, intervals=Intervals(log=1, sample=0, save=2, milestone=0))
-
-
-@pytest.fixture(autouse=True)
-def _no_extras(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
 
 
 @pytest.fixture(scope="module")
@@ -229,9 +223,7 @@ def ends(root: Path) -> tuple:
 @pytest.fixture(scope="module")
 def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
     root = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
-        assert in_two(root, SAVING, pictures)[0] == [0, 0]
+    assert in_two(root, SAVING, pictures)[0] == [0, 0]
     return ends(root)
 
 

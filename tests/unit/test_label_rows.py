@@ -1,6 +1,5 @@
 """Labels that are rows of numbers (attributes, cut one-hot): from data to training to samples."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -54,6 +53,7 @@ from processes import in_processes
 from runs import result
 from toys import toy_config
 
+pytestmark = pytest.mark.usefixtures("no_extras")
 ATTRIBUTES = np.array(
     [[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0, 0.5], [0, 1, 1], [1, 1, 1]], np.float32
 )
@@ -352,14 +352,6 @@ def a_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], tuple[Path, 
     prepare(records, root / "prepared", DataConfig(resolution=8))
     assert main(words(root / "run", root / "prepared", 2)) == 0
     return lambda: (root / "prepared", root / "run")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_extras():
-    """No report and no TensorBoard: they are slow to import and not what is asked here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.util, "find_spec", lambda name: None)
-        yield
 
 
 def test_a_run_resumes_exactly(a_run, tmp_path: Path):

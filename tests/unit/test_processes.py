@@ -40,13 +40,10 @@ from processes import in_processes
 from runs import Centred, computed_log, result
 from toys import ToyGenerator, toy_config
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its children")
-
-
-@pytest.fixture(autouse=True)
-def _no_extras(monkeypatch: pytest.MonkeyPatch):
-    """No report and no TensorBoard: they are slow to import and not what is asked here."""
-    monkeypatch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
+pytestmark = [
+    pytest.mark.usefixtures("no_extras"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its children"),
+]
 
 
 # --- gradients -----------------------------------------------------------------------------

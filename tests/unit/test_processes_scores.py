@@ -22,7 +22,10 @@ from processes import in_processes
 from runs import toy_pictures
 from toys import ToyGenerator, toy_config
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its children")
+pytestmark = [
+    pytest.mark.usefixtures("no_extras"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its children"),
+]
 
 NUM, AN_EVALUATION = 300, 3  # images, and steps between two evaluations
 METRICS = ("fid", "kid")

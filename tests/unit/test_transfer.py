@@ -24,6 +24,7 @@ from limner.engine.controllers import Ema
 from limner.models import ARCHITECTURES, BigGanDiscriminator, BigGanGenerator
 from limner.objectives import HingeD, HingeG
 
+pytestmark = pytest.mark.usefixtures("no_extras")
 SHAPE = (1, 8, 8)
 KINDS = {
     "shared": {"shared_dim": 6},

@@ -46,7 +46,7 @@ go, won, locked, words = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "l
 if not locked:
     import filelock
     filelock.FileLock.acquire = filelock.FileLock.release = lambda self, *a, **k: None
-def compose(options, run):
+def compose(*_):
     won.touch()
     time.sleep(600)
 train.compose = compose

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from faults import Call, watched
+from limner.api import screen
 from limner.checkpoints import RunDirectory, list_states, load_rank_state, load_state
 from limner.cli.main import main
 from limner.core.config import to_json
@@ -59,6 +60,7 @@ def in_two(
 
     def work(rank: int) -> int:
         sys.stderr = open(root / f"errors-{rank}", "w")  # noqa: SIM115
+        screen.timed = lambda *_: None  # whose steps would be seen, too
         prepare(rank)
         return main(words)
 

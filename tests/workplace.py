@@ -24,6 +24,20 @@ def small():
 """
 
 
+THUMBS = """from torch.nn.functional import adaptive_avg_pool2d
+
+
+class Thumbs:
+    name, weights_sha256 = "thumbs", None
+
+    def __init__(self, data):
+        pass
+
+    def features(self, images):
+        return adaptive_avg_pool2d(images.float(), 3).flatten(1)
+"""
+
+
 def furnish(folder: Path, tiny_run: Path) -> Path:
     """runs/digits, photos/, and a training of BigGAN-PyTorch in weights/EXPERIMENT, whose networks
     stand there with the suffix best0 too."""
@@ -55,6 +69,7 @@ def furnish_all(folder: Path, tiny_run: Path) -> Path:
     state = generator.build((3, 32, 32), 0).state_dict()
     write_model(folder / "models" / "styles", ModelRecord(config, state))
     (folder / "recipes.py").write_text(RECIPES)
+    (folder / "thumbs.py").write_text(THUMBS)
     arrays = DcganGenerator(width=4, z_dim=8).build((3, 8, 8), 0).state_dict()
     np.savez(folder / "old.npz", **{name: array.numpy() for name, array in arrays.items()})
     shutil.copy(folder / "runs" / "digits" / "config.json", folder / "my-run.json")

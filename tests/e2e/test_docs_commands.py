@@ -50,6 +50,10 @@ def workplace(furnished, tmp_path, monkeypatch) -> Path:
     return place
 
 
+# What has run on one page need not train again on another, where its run stands already.
+TRAINED: set[tuple[str, ...]] = set()
+
+
 class Parsed(Exception):  # noqa: N818 - it ends a command that was only to be read
     """The options of a command."""
 
@@ -70,6 +74,8 @@ def parsed(words: list[str], monkeypatch: pytest.MonkeyPatch):
 
 def run(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     words = [_with_a_state(word) for word in command.small]
+    if tuple(words) in TRAINED and Path(words[words.index("--run") + 1]).exists():
+        return
     capsys.readouterr()
     try:
         code = main(words)
@@ -77,6 +83,8 @@ def run(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
         code = end.code
     said = capsys.readouterr()
     assert code == 0, f"{command.line}\n  as: limner {' '.join(words)}\n  {said.err}"
+    if words[0] == "train" and "--run" in words:
+        TRAINED.add(tuple(words))
     if command.into is not None:
         Path(command.into).write_text(said.out)
 

@@ -77,7 +77,7 @@ class Command:
         if words[0] == "curve" and "--truncations" not in words:
             words += ["--truncations", "0.5:1:0.5", "--num", "16"]
         if words[0] in ("evaluate", "curve") and "--features" not in words:
-            words += ["--features", "classifier" if "digits" in words else "thumbs.py:Thumbs"]
+            words += ["--features", "classifier" if "digits" in words else "workplace:Thumbs"]
         return words
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch.nn.functional import adaptive_avg_pool2d
 
 from limner.checkpoints import ModelConfig, ModelRecord, write_model
 from limner.cli.main import main
@@ -24,10 +25,9 @@ def small():
 """
 
 
-THUMBS = """from torch.nn.functional import adaptive_avg_pool2d
-
-
 class Thumbs:
+    """Features that cost nothing: the picture at 3x3 pixels."""
+
     name, weights_sha256 = "thumbs", None
 
     def __init__(self, data):
@@ -35,7 +35,6 @@ class Thumbs:
 
     def features(self, images):
         return adaptive_avg_pool2d(images.float(), 3).flatten(1)
-"""
 
 
 def furnish(folder: Path, tiny_run: Path) -> Path:
@@ -69,7 +68,6 @@ def furnish_all(folder: Path, tiny_run: Path) -> Path:
     state = generator.build((3, 32, 32), 0).state_dict()
     write_model(folder / "models" / "styles", ModelRecord(config, state))
     (folder / "recipes.py").write_text(RECIPES)
-    (folder / "thumbs.py").write_text(THUMBS)
     arrays = DcganGenerator(width=4, z_dim=8).build((3, 8, 8), 0).state_dict()
     np.savez(folder / "old.npz", **{name: array.numpy() for name, array in arrays.items()})
     shutil.copy(folder / "runs" / "digits" / "config.json", folder / "my-run.json")

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import tyro
 
 from docs_commands import (
     PAGES,
@@ -20,7 +21,6 @@ from docs_commands import (
 from limner import presets
 from limner.api.configs import composed
 from limner.checkpoints import list_states
-from limner.cli import parsing
 from limner.cli.main import COMMANDS, main
 from workplace import furnish_all
 
@@ -50,7 +50,7 @@ def workplace(furnished, tmp_path, monkeypatch) -> Path:
     return place
 
 
-# What has run on one page need not train again on another, where its run stands already.
+# `photos` that has trained on one page need not do so on another, where such a run stands already.
 TRAINED: set[tuple[str, ...]] = set()
 
 
@@ -64,9 +64,9 @@ def parsed(words: list[str], monkeypatch: pytest.MonkeyPatch):
     def stop(*given, **named):
         raise Parsed(parse(*given, **named))
 
-    parse = parsing.tyro.cli
+    parse = tyro.cli
     with monkeypatch.context() as patch:
-        patch.setattr(parsing.tyro, "cli", stop)
+        patch.setattr(tyro, "cli", stop)
         with pytest.raises(Parsed) as caught:
             main(words)
     return caught.value.args[0]
@@ -83,7 +83,7 @@ def run(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
         code = end.code
     said = capsys.readouterr()
     assert code == 0, f"{command.line}\n  as: limner {' '.join(words)}\n  {said.err}"
-    if words[0] == "train" and "--run" in words:
+    if words[:2] == ["train", "photos"]:
         TRAINED.add(tuple(words))
     if command.into is not None:
         Path(command.into).write_text(said.out)

@@ -1,13 +1,13 @@
 """Every command line of the documentation runs, page by page: on small data, for a few steps. What
 no small machine can run is read by the command's own parser, and its config is composed."""
 
+import importlib
 import re
 import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
-import tyro
 
 from docs_commands import (
     PAGES,
@@ -21,6 +21,7 @@ from docs_commands import (
 from limner import presets
 from limner.api.configs import composed
 from limner.checkpoints import list_states
+from limner.cli import parsing
 from limner.cli.main import COMMANDS, main
 from workplace import furnish_all
 
@@ -62,11 +63,11 @@ def parsed(words: list[str], monkeypatch: pytest.MonkeyPatch):
     """What the command's own parser makes of the words."""
 
     def stop(*given, **named):
-        raise Parsed(parse(*given, **named))
+        raise Parsed(parsing.parse(*given, **named))
 
-    parse = tyro.cli
+    module = importlib.import_module(COMMANDS[words[0]][0])
     with monkeypatch.context() as patch:
-        patch.setattr(tyro, "cli", stop)
+        patch.setattr(module, "parse", stop)
         with pytest.raises(Parsed) as caught:
             main(words)
     return caught.value.args[0]

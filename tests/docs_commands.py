@@ -74,8 +74,10 @@ class Command:
             return _short_training(words)
         if words[0] == "video" and "--seconds" not in words:
             words += ["--seconds", "0.2"]
+        if words[0] == "curve" and "--truncations" not in words:
+            words += ["--truncations", "0.5:1:0.5", "--num", "16"]
         if words[0] in ("evaluate", "curve") and "--features" not in words:
-            words += ["--features", "classifier" if "digits" in words else "random-conv"]
+            words += ["--features", "classifier" if "digits" in words else "workplace:Thumbs"]
         return words
 
 

@@ -77,6 +77,8 @@ def test_few_pictures_are_augmented_and_small_classes_left_alone():
     assert of(num=1500, class_counts=(800, 700)).data.labels == "classes"
     assert of(num=1500, class_counts=(1490, 10)).data.labels == "none"
     assert of(num=1500, class_counts=(1500,)).data.labels == "none"
+    assert of(num=1500, class_counts=(800, 0, 700)).data.labels == "used"
+    assert of(num=1500, class_counts=(1500, 0)).data.labels == "none"
 
 
 def test_what_was_picked_comes_with_its_reasons(tmp_path):

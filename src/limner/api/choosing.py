@@ -165,7 +165,7 @@ def _reasons(facts: Pictures, labels: str) -> list[str]:
         "photos: it fits itself to the pictures and to the machine, and needs no others' weights",
         f"size: {side} pixels on the short side; it takes what they and the machine can bear",
     ]
-    counts = facts.class_counts
+    counts = [count for count in facts.class_counts if count]
     if labels == "none" or not counts:
         lines.append("labels: none, so it learns one set; a folder for each class gives it classes")
     elif has_classes(facts):

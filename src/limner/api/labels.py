@@ -26,8 +26,7 @@ def with_classes(
     Raises:
         LimnerError: an unknown metric, or pictures that are not there.
     """
-    found = {name: find_metric(name) for name in names}
-    needing = [n for n, metric in found.items() if metric.needs_labels or metric.reads == "modes"]
+    needing = [name for name in names if find_metric(name).needs_classes]
     if not needing:
         return list(names)
     if model_classes is not None and model_classes < 2:

@@ -63,8 +63,10 @@ def num_classes_of(data: str | os.PathLike[str], config: DataConfig | None = Non
         found = resolved(data)
     if isinstance(found, PreparedData):
         return 0 if found.label_rows is not None else found.num_classes
-    labels = "classes" if config is None else config.listed
-    return len(found.listing(labels).class_names)
+    listing = found.listing("classes" if config is None else config.listed)
+    if config is not None and config.labels == "used":
+        return len({item.label for item in listing.items if isinstance(item.label, int)})
+    return len(listing.class_names)
 
 
 def _facts_of_source(source: Source) -> Pictures:

@@ -210,6 +210,11 @@ class Metric:
     num_min: ClassVar[int] = 1
     under_floor: ClassVar[str | None] = None
 
+    @property
+    def needs_classes(self) -> bool:
+        """Whether real images without several classes have no such score."""
+        return self.needs_labels or self.reads == "modes"
+
     def compare(self, fake: Any, real: Any) -> Mapping[str, Figure]:
         """The figures by name, from what `begin` and `of_real` began; `real` is None for a metric
         that looks at the generated images `alone`."""

@@ -63,7 +63,7 @@ def lacking_of_data(
             f"metric '{name}' needs one class an image, and the labels are rows of "
             f"{data.num_classes} numbers"
         )
-    if (metric.needs_labels or metric.reads == "modes") and num_classes < 2:
+    if metric.needs_classes and num_classes < 2:
         return f"metric '{name}' needs data with classes"
     if metric.reads == "logits" and num_classes < 2 and extractor in OWN_CLASSES:
         return (

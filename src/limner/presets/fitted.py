@@ -1,6 +1,6 @@
 """Presets that fit themselves to the pictures and to the machine. Nothing here imports torch."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from limner.core.facts import Machine, Pictures
 
@@ -35,8 +35,16 @@ USUAL_PICTURES, USUAL_MACHINE = Pictures(num=1500, side=256), Machine()
 
 
 def has_classes(pictures: Pictures) -> bool:
-    """Whether there are several classes, each with enough pictures to learn from."""
-    return len(pictures.class_counts) > 1 and min(pictures.class_counts) >= SMALL_CLASS
+    """Whether there are several classes with pictures, each with enough of them to learn from."""
+    filled = [count for count in pictures.class_counts if count]
+    return len(filled) > 1 and min(filled) >= SMALL_CLASS
+
+
+def labels_for(pictures: Pictures) -> Literal["classes", "used", "none"]:
+    """The classes that are worth learning: those with pictures, if they have enough of them."""
+    if not has_classes(pictures):
+        return "none"
+    return "classes" if all(pictures.class_counts) else "used"
 
 
 def gammas(config: "RunConfig", kind: "type[R1]") -> str:

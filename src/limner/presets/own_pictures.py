@@ -19,7 +19,7 @@ from limner.presets.fitted import (
     USUAL_PICTURES,
     Choice,
     gammas,
-    has_classes,
+    labels_for,
 )
 
 SMALLEST, LARGEST = 32, {"cpu": 64, "mps": 128, "cuda": 256}  # pixels
@@ -40,7 +40,7 @@ def photos(pictures: Pictures = USUAL_PICTURES, machine: Machine = USUAL_MACHINE
         discriminator=discriminator,
         data=DataConfig(
             resolution=side,
-            labels="classes" if has_classes(pictures) else "none",
+            labels=labels_for(pictures),
             flip=pictures.mirrors,
         ),
         updates=(

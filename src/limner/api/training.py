@@ -6,7 +6,7 @@ import importlib.util
 import json
 import signal
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -137,16 +137,15 @@ class _Training:
         self.run, self.device, self.options = run, device, options
         self.main = distributed.rank() == 0
         self.name = str(data)
+        # Lines about files of the run that were missing, and about scores.
+        self._lost: list[str] = []
         if config.metrics:
-            tell = partial(options.on_event, "note") if self.main else lambda line: None
-            metrics = with_classes(config.metrics, data, config.data, None, tell)
+            metrics = with_classes(config.metrics, data, config.data, None, self._lost.append)
             config = config.replace(metrics=tuple(metrics))
         self.data = self._open(data, config.data)
         self.config = resolved(config, self.data)
         self._sheets = RunSheets(self.config, self.data)
         self._features: Any = None
-        # Lines about files of the run that were missing, and about scores.
-        self._lost: list[str] = []
         self._note: Notice | None = None
         if config.metrics:  # now, not after hours of training
             from limner.metrics import check_metrics, make_extractor

@@ -91,18 +91,27 @@ def choices(config: RunConfig, pictures: Pictures, machine: Machine) -> list[Cho
     flipped = "half of the pictures" if config.data.flip else "none"
     return [
         Choice("resolution", f"{side} px", most, f"--set data.resolution={2 * side}"),
-        Choice("labels", config.data.labels, f"{SMALL_CLASS} of a class", "--set data.labels=none"),
-        Choice("mirrored", flipped, "", "--set data.flip=false"),
+        _labels(config.data.labels, pictures),
+        Choice("mirrored", flipped, "", f"--set data.flip={str(not config.data.flip).lower()}"),
         Choice("networks", ", ".join(parts), "", "--set generator.width=32"),
         Choice("batch", str(batch), "", f"--set batch_size={batch // 2}"),
         Choice(
             "penalties",
             f"gamma {gammas(config, R1)}",
-            "by pixels",
+            "by the pixels of a side",
             "--set updates.1.terms.0.gamma=1",
         ),
         Choice("augmentation", ", ".join(found) or "none", _why(pictures, machine), AUGMENT),
     ]
+
+
+def _labels(asked: str, pictures: Pictures) -> Choice:
+    if not pictures.class_counts:
+        return Choice("labels", "none", "the pictures have none", "")
+    if asked != "none":
+        why = f"{SMALL_CLASS} pictures of a class or more"
+        return Choice("labels", asked, why, "--set data.labels=none")
+    return Choice("labels", "none", "too few of a class", "--set data.labels=classes")
 
 
 def _why(pictures: Pictures, machine: Machine) -> str:

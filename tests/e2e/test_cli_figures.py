@@ -55,8 +55,11 @@ def test_the_table_shows_value_floor_and_number(limner, tiny_run):
     words = ("--data", "digits", "--metrics", "fid", "--num", 40, "--features", "random-conv")
     answer = limner("evaluate", tiny_run, *words)
     assert answer.code == 0
+    assert answer.out.startswith(f"{tiny_run} against digits\n")
     for word in ("score", "value", "floor", "images", "fd-random-conv", " 40 "):
         assert word in answer.out
+    answer = limner("evaluate", tiny_run, *words[2:])
+    assert answer.out.startswith(f"{tiny_run} against its own pictures\n")
 
 
 def test_samples_in_npz_and_folder_score_as_the_model_does(limner, tiny_run, tmp_path):

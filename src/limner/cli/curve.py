@@ -110,7 +110,7 @@ def main(argv: Sequence[str]) -> int:
             curve = truncation_curve(model, data, asked, recipe, counter)
         paths: dict[str, Path] = {}
         try:
-            paths = write_curve(curve, out, f"{options.model} against {data}")
+            paths = write_curve(curve, out, scores.title_of(options.model, data))
         finally:  # the points are told even where a file cannot be written
             _tell(options, curve, out, paths)
     return 0

@@ -199,7 +199,7 @@ def _is_pictures(spec: str) -> bool:
 
 
 def _title(options: Evaluate) -> str:
-    return f"{options.model} against {options.data or options.statistics}"
+    return scores.title_of(str(options.model), options.data or options.statistics)
 
 
 def _tell(options: Evaluate, outcome: "Outcome", facts: dict[str, Any]) -> None:

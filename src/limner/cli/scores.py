@@ -84,14 +84,21 @@ def as_json(by_step: "dict[int, list[Result]]", along: bool, notes: list[str]) -
     }
 
 
+def title_of(model: str, data: str | Path | None) -> str:
+    """What a table or plot is of."""
+    own = model != str(data) and data is not None and own_data(model) == str(data)
+    return f"{model} against {'its own pictures' if own else data}"
+
+
 def show(by_step: "dict[int, list[Result]]", along: bool, title: str) -> None:
     """A row a figure, or, of several checkpoints, a row a checkpoint with the best ones marked."""
     from rich.console import Console
 
     if not by_step:
         return
-    table = _table_along(by_step, title) if along else _table(by_step[0], title)
+    table = _table_along(by_step) if along else _table(by_step[0])
     console = Console(width=None if sys.stdout.isatty() else 100)
+    console.print(title, markup=False, highlight=False, soft_wrap=True)
     console.print(table, markup=False)
     show_origins(console, next(iter(by_step.values())))
 
@@ -102,13 +109,13 @@ def show_origins(console: "Console", results: "list[Result]") -> None:
         console.print(line, markup=False, highlight=False)
 
 
-def _table(results: "list[Result]", title: str) -> Any:
+def _table(results: "list[Result]") -> Any:
     from rich.table import Table
 
     from limner.api import Scores
     from limner.api.tables import HEADINGS
 
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column(HEADINGS[0])
     for heading in HEADINGS[1:]:
         table.add_column(heading, justify="right")
@@ -117,13 +124,13 @@ def _table(results: "list[Result]", title: str) -> Any:
     return table
 
 
-def _table_along(by_step: "dict[int, list[Result]]", title: str) -> Any:
+def _table_along(by_step: "dict[int, list[Result]]") -> Any:
     from rich.table import Table
 
     from limner.api.judging import best_steps
     from limner.api.tables import shown
 
-    best, table = best_steps(by_step), Table(title=title, title_justify="left")
+    best, table = best_steps(by_step), Table()
     table.add_column("step", justify="right")
     first = max(by_step.values(), key=len)
     for result in first:

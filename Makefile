@@ -1,6 +1,7 @@
 # make train       the main job: a class-conditional GAN on handwritten digits, from a fresh clone
 # make test        the default suite
 # make test-full   the longer tests, reliability at full size: one JSON line each
+# make cover       the fast half of the suite, with the lines that no test reaches
 # make lint        ruff, pyright and the import contract
 # make docs        the documentation as a site, in build/site
 # make bench       every benchmark; each prints one JSON object
@@ -20,7 +21,7 @@ FIRST_HALF := tests/e2e
 QUALITY := $(BIN)/python benchmarks/quality
 JOBS ?= 3
 
-.PHONY: train test test-full lint docs bench bench-quality bench-quality-long clean
+.PHONY: train test test-full cover lint docs bench bench-quality bench-quality-long clean
 
 train: $(VENV)/.train-installed
 	$(BIN)/python -m limner train digits --run $(RUN)
@@ -37,6 +38,9 @@ test-full: $(VENV)/.dev-installed
 	rm -f reports/reliability.jsonl
 	@LIMNER_TEST_SIZE=full $(BIN)/python -m pytest -m "full or reliability" --timeout=3600; \
 	code=$$?; cat reports/reliability.jsonl; exit $$code
+
+cover: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest tests/unit tests/contracts --cov=limner --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

@@ -45,6 +45,18 @@ def test_prepare_keeps_the_size_and_says_what_it_refused(limner, photos, tmp_pat
     assert "refused: 1, first dog/broken.png" in answer.out
 
 
+def test_what_is_prepared_is_named_after_its_source(limner, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("data", "prepare", photos, "--resolution", 8)
+    for name in (f"{photos.name}-prepared", f"{photos.name}-prepared-2"):
+        assert limner(*words).code == 0
+        assert (tmp_path / name / "dataset.json").exists()
+    assert limner(*words, "--format", "zip").code == 0
+    packed = tmp_path / f"{photos.name}-prepared.zip"
+    assert limner("data", "prepare", packed).code == 0
+    assert (tmp_path / f"{photos.name}-prepared-prepared" / "dataset.json").exists()
+
+
 def test_prepare_without_labels(limner, photos, tmp_path):
     answer = limner("data", "prepare", photos, "--out", tmp_path / "p", "--labels", "none")
     assert "no classes" in answer.out

@@ -12,10 +12,17 @@ from limner.cli.parsing import Arg, parse
 from limner.cli.progress import Counter
 from limner.core.config import nearest
 from limner.core.errors import LimnerError
+from limner.core.outputs import named_after
 
 if TYPE_CHECKING:
     from limner.api.preparing import PreparedFacts
 
+ENDINGS = {
+    "prepared": "prepared",
+    "hdf5": "prepared.hdf5",
+    "zip": "prepared.zip",
+    "tfrecord": "tfrecords",
+}
 PREPARE_EXAMPLE = "limner data prepare photos/ --out data/photos64 --resolution 64"
 REPORT_EXAMPLE = "limner data report photos/ --out sheet.png"
 
@@ -45,8 +52,8 @@ class Prepare:
     """Folder (flat or a folder a class), zip, .npz, HDF5, TFRecords, folder of CIFAR, MNIST, SVHN
     or LSUN, or the built-in digits."""
 
-    out: Path
-    """Directory to make, or FILE.hdf5 or FILE.zip with --format."""
+    out: Path | None = None
+    """Directory to make, or FILE.hdf5 or FILE.zip with --format; named after SOURCE by default."""
 
     resolution: Annotated[str | None, Arg("N|HxW")] = None
     """Side in pixels of squares, or height x width as 48x80; may be left out where all pictures
@@ -144,9 +151,10 @@ def prepare(argv: Sequence[str]) -> int:
     settings["resolution"] = resolution_of(options.resolution)
     settings["value_range"] = range_of(options.value_range)
     asked = PrepareOptions(**settings)
+    out = options.out or named_after(options.source, ENDINGS[options.format])
     with Counter("preparing", quiet=options.json) as counter:
         writing = counter.then("writing")
-        facts = prepare_data(options.source, options.out, asked, counter, writing, tell_refused)
+        facts = prepare_data(options.source, out, asked, counter, writing, tell_refused)
     print(as_json(facts) if options.json else describe(facts))
     return 0
 

@@ -30,10 +30,11 @@ def check_walk_output(out: str | Path) -> None:
         )
 
 
-def named_after(model: str, ending: str) -> Path:
-    """A free name in the current folder for what comes of a model: RUN-samples.png of runs/RUN,
-    then RUN-samples-2.png."""
-    stem = Path(model.partition("@")[0].removesuffix(":raw")).resolve().name
+def named_after(source: str, ending: str) -> Path:
+    """A free name in the current folder for what comes of a model or of pictures: RUN-samples.png
+    of runs/RUN, then RUN-samples-2.png; NAME-prepared of NAME.zip."""
+    place = Path(source.partition("@")[0].removesuffix(":raw")).resolve()
+    stem = place.stem if place.is_file() else place.name
     path = Path(f"{stem}-{ending}")
     number = 2
     while path.exists():

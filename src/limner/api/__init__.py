@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from limner.api.exporting import export
     from limner.api.importing import import_model
     from limner.api.preparing import PrepareOptions, prepare_data, report_data
+    from limner.api.recipes import read_recipe
     from limner.api.samples import SampleOptions, save_samples
     from limner.api.scoring import evaluate, evaluation_sampler, recipe_of
     from limner.api.sizes import Sizes, sizes_of
@@ -31,6 +32,7 @@ _HOMES = {
     "limner.api.exporting": ("export",),
     "limner.api.importing": ("import_model",),
     "limner.api.preparing": ("PrepareOptions", "prepare_data", "report_data"),
+    "limner.api.recipes": ("read_recipe",),
     "limner.api.samples": ("SampleOptions", "save_samples"),
     "limner.api.scoring": ("evaluate", "evaluation_sampler", "recipe_of"),
     "limner.api.sizes": ("Sizes", "sizes_of"),
@@ -69,6 +71,7 @@ __all__ = [
     "load_config",
     "notes",
     "prepare_data",
+    "read_recipe",
     "recipe_of",
     "report_data",
     "resolved",

@@ -80,22 +80,24 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
 
 def gather(directory: RunDirectory) -> dict[str, Any]:
     """Everything that the template shows, in words and SVG."""
+    newest, earlier = _sheets(directory.samples, monotonic(directory.read_log("log")))
+    reals = _picture(directory.samples / "reals.png", "", WIDEST_NEWEST)
+    return {**gather_figures(directory), "newest": newest, "reals": reals, "earlier": earlier}
+
+
+def gather_figures(directory: RunDirectory) -> dict[str, Any]:
+    """What the template shows, without the pictures."""
     config = directory.read_config()
     data = directory.read_data() if directory.data.exists() else {}
     log = monotonic(directory.read_log("log"))
     scores = monotonic(directory.read_log("scores"))
     event_log = directory.read_log("events")
     events = _events(event_log)
-    newest, earlier = _sheets(directory.samples, log)
-    reals = _picture(directory.samples / "reals.png", "", WIDEST_NEWEST)
     return {
         "title": str(config.get("name") or Path(directory.path).resolve().name),
         "status": _status(config, log, event_log),
         "facts": _facts(config, data, log),
         "verdict": verdict(scores[-1]) if scores else None,
-        "newest": newest,
-        "reals": reals,
-        "earlier": earlier,
         "training_charts": training_charts(log),
         "health_charts": health_charts(log, monotonic(directory.read_log("spectra"))),
         "score_charts": score_charts(scores),
@@ -197,11 +199,7 @@ def _rounded(count: float) -> str:
 
 def _sheets(folder: Path, log: Records) -> tuple[Sheet | None, list[Sheet]]:
     """The newest sample sheet, and up to eight evenly chosen ones that end with it."""
-    found = sorted(
-        (int(path.stem.removeprefix("step-")), path)
-        for path in folder.glob("step-*.png")
-        if path.stem.removeprefix("step-").isdecimal()
-    )
+    found = sheets_in(folder)
     if not found:
         return None, []
     seen = {record["step"]: record.get("nimg") for record in log}
@@ -216,6 +214,15 @@ def _sheets(folder: Path, log: Records) -> tuple[Sheet | None, list[Sheet]]:
     step, path = found[-1]
     newest = _picture(path, f"step {step:,}", WIDEST_NEWEST)
     return newest, [sheet for sheet in sheets if sheet is not None]
+
+
+def sheets_in(folder: Path) -> list[tuple[int, Path]]:
+    """(step, file) of the sample sheets of a run, in their order."""
+    return sorted(
+        (int(path.stem.removeprefix("step-")), path)
+        for path in folder.glob("step-*.png")
+        if path.stem.removeprefix("step-").isdecimal()
+    )
 
 
 def _picture(path: Path, caption: str, widest: int) -> Sheet | None:

@@ -45,14 +45,14 @@ def fill(page, label: str, value) -> None:
 def choose(page, where: str, word: str) -> None:
     field = page.locator(f"{where} input").first
     field.click()
-    field.type(word)
+    field.fill(word)  # what stands there of a single choice is replaced
     field.press("Enter")
 
 
 def downloaded(page, where: str) -> bytes:
     with page.expect_download() as waiting:
         page.locator(where).first.click()
-    return open(waiting.value.path(), "rb").read()
+    return waiting.value.path().read_bytes()
 
 
 def pixels(content: bytes) -> np.ndarray:

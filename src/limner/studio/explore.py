@@ -149,7 +149,7 @@ def tab(shelf: Shelf, name: gr.Dropdown) -> list[Any]:
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             with gr.Row():
-                seed = gr.Number(0, label="Seed", minimum=0, min_width=90)
+                seed = gr.Number(0, label="Seed", min_width=90)
                 label = gr.Dropdown([], label="Class", min_width=160)
             truncate = gr.Checkbox(False, label="Truncate")
             truncation = gr.Slider(0.02, 2, 0.7, step=0.02, label="Truncation")

@@ -268,8 +268,8 @@ def tab(shelf: Shelf, batch_size: int, name: gr.Dropdown) -> list[Any]:
 def _fields() -> list[Any]:
     """One field a member of Form."""
     with gr.Row():
-        number = gr.Number(16, label="Pictures", precision=None, minimum=1, min_width=120)
-        seed = gr.Number(0, label="First seed", minimum=0, min_width=120)
+        number = gr.Number(16, label="Pictures", min_width=120)
+        seed = gr.Number(0, label="First seed", min_width=120)
     classes = gr.Dropdown(
         [],
         label="Classes",

@@ -148,7 +148,13 @@ def tab(shelf: Shelf, name: gr.Dropdown) -> list[Any]:
             }
             strip = gr.Gallery(label="Strip", columns=1, height="auto", elem_id="strip", **shown)
             film = gr.Gallery(label="Film", columns=3, fit_columns=False, elem_id="film", **shown)
-            files = gr.File(label="Files", interactive=False, file_count="multiple", height=130)
+            files = gr.File(
+                label="Files",
+                interactive=False,
+                file_count="multiple",
+                height=200,
+                elem_id="walk-files",
+            )
             command = gr.Textbox(
                 label="The same on the command line", interactive=False, elem_id="walk-command"
             )
@@ -164,7 +170,7 @@ def _fields() -> list[Any]:
     fields: list[Any] = []
     for letter, seed in (("A", 0), ("B", 1)):
         with gr.Row():
-            fields.append(gr.Number(seed, label=f"{letter}: seed", minimum=0, min_width=90))
+            fields.append(gr.Number(seed, label=f"{letter}: seed", min_width=90))
             fields.append(gr.Dropdown([], label=f"{letter}: class", min_width=160))
     return [
         *fields,

@@ -43,6 +43,7 @@ CSS = """
 progress { width: 12em; vertical-align: middle; margin-right: .6em; }
 [role=alert] { color: var(--error-text-color); font-weight: 600; }
 #pictures .grid-wrap, .whole .grid-wrap { max-height: none; overflow: visible; }
+.whole .fixed-height, #pictures .fixed-height { min-height: 0; max-height: none; }
 .whole .thumbnail-item { aspect-ratio: auto !important; height: auto !important; }
 .whole img { object-fit: contain !important; height: auto !important; width: 100%; }
 #pictures img, .whole img { image-rendering: pixelated; }

@@ -1,7 +1,6 @@
 """The tab Runs: how runs go, two beside each other, refreshed while they train."""
 
 import dataclasses
-import itertools
 import re
 from collections.abc import Sequence
 from html import escape
@@ -45,10 +44,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def words_of(view: RunView) -> str:
+def words_of(view: RunView, name: str) -> str:
     """Status, alarms, facts and scores of a run."""
     figures = view.figures
-    parts = [f"<h3>{escape(figures['title'])}: {escape(figures['status'])}</h3>"]
+    parts = [f"<h3>{escape(name)}: {escape(figures['status'])}</h3>"]
     for event in figures["alarms"][-5:]:
         text = f"{event['kind']} at step {event['step']}: {event['message']}"
         parts.append(f'<p class="alarm">{escape(text)}</p>')
@@ -89,12 +88,16 @@ class Runs:
     def __init__(self, shelf: Shelf):
         self.shelf = shelf
 
-    def names(self, first: Any, second: Any) -> tuple[Any, Any]:
-        """The lists of runs as they are now."""
+    def names(self, known: list[str] | None, first: Any, second: Any) -> tuple[Any, Any, Any]:
+        """(the names of the runs as they are now, both lists), skipped where they are the known
+        ones: who chooses from a list is not disturbed."""
         runs = list(self.shelf.runs())
+        if known is not None and sorted(runs) == sorted(known):
+            return known, gr.skip(), gr.skip()
         first = first if first in runs else next(iter(runs), None)
         second = second if second in runs else NONE
-        return gr.update(choices=runs, value=first), gr.update(choices=[NONE, *runs], value=second)
+        others = gr.update(choices=[NONE, *runs], value=second)
+        return runs, gr.update(choices=runs, value=first), others
 
     def look(self, first: Any, second: Any, step: Any, shown: Shown | None) -> tuple[Any, ...]:
         """(shown, slider, differences, then words, sheet and charts of both sides), skipped where
@@ -124,7 +127,7 @@ class Runs:
             there = place < len(views)
             view = views[place] if there else RunView({}, {})
             sides += [
-                gr.update(value=words_of(view) if there else "", visible=there),
+                gr.update(value=words_of(view, names[place]) if there else "", visible=there),
                 gr.update(value=sheet_at(view, wanted), visible=there),
                 gr.update(value=charts_of(view, "ab"[place]) if there else "", visible=there),
             ]
@@ -139,9 +142,8 @@ def _slider(views: Sequence[RunView], wanted: int, shown: Shown) -> tuple[Any, i
         return gr.update(visible=False), wanted, shown.newest
     followed = wanted < 0 or wanted >= shown.newest
     value = steps[-1] if followed else max(wanted, steps[0])
-    pace = min((b - a for a, b in itertools.pairwise(steps)), default=1)
     first, last = steps[0], max(steps[-1], steps[0] + 1)
-    update = gr.update(minimum=first, maximum=last, step=pace, value=value, visible=True)
+    update = gr.update(minimum=first, maximum=last, value=value, visible=True)
     return update, value, steps[-1]
 
 
@@ -152,7 +154,7 @@ def tab(shelf: Shelf, page: gr.Blocks) -> None:
         first = gr.Dropdown([], label="Run", elem_id="run-a", min_width=160)
         second = gr.Dropdown([NONE], value=NONE, label="Beside it", elem_id="run-b", min_width=160)
         step = gr.Slider(0, 1, 0, step=1, label="Sheet at step", elem_id="step", min_width=200)
-    shown = gr.State(None)
+    shown, known = gr.State(None), gr.State(None)
     told = gr.HTML(elem_id="differences")
     sides: list[Any] = []
     with gr.Row():
@@ -174,10 +176,5 @@ def tab(shelf: Shelf, page: gr.Blocks) -> None:
     timer = gr.Timer(SECONDS)
     gr.on([timer.tick, step.release], work.look, inputs, outputs, **WATCH)
     gr.on([first.change, second.change], work.look, inputs, outputs, **WATCH)
-    gr.on(
-        [page.load, first.focus, second.focus],
-        work.names,
-        [first, second],
-        [first, second],
-        **WATCH,
-    )
+    names = [known, first, second]
+    gr.on([page.load, timer.tick], work.names, names, names, **WATCH)

@@ -5,7 +5,14 @@ import pytest
 import torch
 from toy_sampling import toy_model
 
-from limner.api.exploring import directions_of, level_images, moved_plan, nearest_pictures
+import limner
+from limner.api.exploring import (
+    crossed_images,
+    directions_of,
+    level_images,
+    moved_plan,
+    nearest_pictures,
+)
 from limner.checkpoints import ModelConfig, RunDirectory
 from limner.core.errors import LimnerError
 from limner.models import (
@@ -72,6 +79,25 @@ def test_a_move_changes_the_picture_and_none_does_not(model):
     assert not np.array_equal(model.draw(moved_plan(model, plan, [5.0])), here)
     with pytest.raises(LimnerError, match="finite"):
         moved_plan(model, plan, [float("nan")])
+
+
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_styles_cross_layer_by_layer_from_the_finest(num_classes):
+    model = styled_model(num_classes)
+    ends = ("2:kind 0", "5:kind 2") if num_classes else ("2", "5")
+    images = crossed_images(model, limner.WalkOptions(*ends, truncation=0.8))
+    assert len(images) == 4
+    of_class = {"classes": [0]} if num_classes else {}
+    assert np.array_equal(images[:1], model.sample(seeds=2, truncation=0.8, **of_class))
+    of_class = {"classes": [2]} if num_classes else {}
+    assert np.array_equal(images[3:], model.sample(seeds=5, truncation=0.8, **of_class))
+    assert not np.array_equal(images[1], images[0])
+    a, b = (model.styles(model.plan(seeds=seed)) for seed in (2, 5))
+    if not num_classes:
+        own = np.concatenate([a[:, :2], b[:, 2:]], axis=1)
+        assert np.array_equal(images[1:2], model.sample(styles=own, truncation=0.8))
+    with pytest.raises(LimnerError, match="no styles"):
+        crossed_images(toy_model(), limner.WalkOptions())
 
 
 def test_levels_of_a_network_that_grew():

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limner.api.samples import LOOKS
+from limner.api.walks import WalkOptions
 from limner.checkpoints.run_directory import RunDirectory
 from limner.core.errors import LimnerError
 from limner.data import PreparedData
 from limner.data.prepared import is_prepared
-from limner.sampling import Model, SamplePlan
+from limner.sampling import Model, SamplePlan, parse_endpoint
 from limner.sampling.directions import principal_directions
 
 MOST_DIRECTIONS = 6
@@ -48,6 +50,29 @@ def moved_plan(model: Model, plan: SamplePlan, distances: Sequence[float]) -> Sa
         return dataclasses.replace(plan, z=plan.z + move)
     styles = torch.from_numpy(model.styles(plan)) + move
     return SamplePlan(styles, None, plan.seeds, plan.look)
+
+
+def crossed_images(model: Model, options: WalkOptions) -> np.ndarray:
+    """Style mixing from the first image of a walk to its last: uint8 [layers + 1, H, W, C], image k
+    with the last one's styles in the k finest layers and the first one's in the others (Karras et
+    al. 2019, section 3.1).
+
+    Raises:
+        LimnerError: the model has no styles; an end that it does not have.
+    """
+    styles = []
+    for text in (options.from_, options.to or "1"):
+        seed, index = parse_endpoint(text, model)
+        labels = None if index is None else torch.tensor([index])
+        plan = model.plan(seeds=seed)
+        styles.append(model.styles(plan if labels is None else dataclasses.replace(plan, y=labels)))
+    first, last = styles
+    num_layers = first.shape[1]
+    crossed = np.repeat(first, num_layers + 1, axis=0)
+    for k in range(1, num_layers + 1):
+        crossed[k, num_layers - k :] = last[0, num_layers - k :]
+    looks = {name: getattr(options, name) for name in LOOKS}
+    return model.draw(model.plan(styles=crossed, **looks))
 
 
 def level_images(model: Model, plan: SamplePlan) -> list[np.ndarray]:

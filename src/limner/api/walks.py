@@ -104,13 +104,16 @@ def walk_images(model: Model, options: WalkOptions, moves: bool = False) -> np.n
     return interpolate(model, options.from_, options.to or "1", style)
 
 
-def write_walk(model: Model, images: np.ndarray, out: Path, options: WalkOptions) -> None:
-    """Write the images of a walk as `save_walk` does."""
+def write_walk(
+    model: Model, images: np.ndarray, out: Path, options: WalkOptions, along: str = ""
+) -> None:
+    """Write the images of a walk as `save_walk` does; `along` names another way than that of the
+    options."""
     if out.suffix.lower() in MOVING:
         save_animation(images, out, frames_per_second=options.frames_per_second)
         return
     text = {"Software": "limner", "model_sha256": model.sha256}
-    text |= {"from": options.from_, "along": options.along}
+    text |= {"from": options.from_, "along": along or options.along}
     text["space"] = model.space(options.space, options.slerp)
     looks = (options.truncation, options.truncation_mode, options.truncation_cutoff, options.noise)
     text |= words_of(model.look(*looks), model.generator)

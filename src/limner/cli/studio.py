@@ -1,13 +1,13 @@
 """`limner studio`: the local web page."""
 
 import dataclasses
-import importlib.util
 from collections.abc import Sequence
 from typing import Annotated
 
-from limner.api.shelf import Shelf
 from limner.cli.parsing import Arg, parse
-from limner.core.errors import LimnerError, MissingExtra
+from limner.core.config import load_module
+from limner.core.errors import LimnerError
+from limner.studio import BATCH_SIZE, launch
 
 EXAMPLE = "limner studio runs/digits"
 THIS_MACHINE = ("127.0.0.1", "localhost")
@@ -34,7 +34,7 @@ class Studio:
     host: Annotated[tuple[str, ...], Arg("NAME")] = ()
     """With --listen: a name or address that browsers call the page by; may be repeated."""
 
-    batch_size: int = 8
+    batch_size: int = BATCH_SIZE
     """Images a forward pass: so many appear at a time."""
 
     device: Annotated[str, Arg("DEVICE")] = "auto"
@@ -54,13 +54,6 @@ def main(argv: Sequence[str]) -> int:
     outside = options.listen not in THIS_MACHINE
     if options.host and not outside:
         raise LimnerError("--host names an address for other machines: give --listen too")
-    shelf = Shelf(options.models, options.device)
-    if importlib.util.find_spec("gradio") is None:
-        raise MissingExtra("gradio", "studio", "the studio")
-
-    from limner.core.config import load_module
-    from limner.studio.page import address_of, serve
-
     for name in options.module:
         load_module(name)
     if outside:
@@ -68,8 +61,15 @@ def main(argv: Sequence[str]) -> int:
             f"--listen {options.listen}: everybody who reaches this machine there can use these "
             "models and see these runs; there is no password, and nothing is encrypted"
         )
-    hosts = [options.listen, *options.host] if outside else []
-    page = serve(shelf, options.batch_size, options.listen, options.port, hosts, options.browser)
-    print(f"limner studio: {address_of(page)} (Ctrl-C ends it)", flush=True)
+    page = launch(
+        *options.models,
+        device=options.device,
+        batch_size=options.batch_size,
+        port=options.port,
+        address=options.listen,
+        hosts=[options.listen, *options.host] if outside else [],
+        browser=options.browser,
+    )
+    print(f"limner studio: {page.local_url} (Ctrl-C ends it)", flush=True)
     page.block_thread()
     return 0

@@ -8,6 +8,7 @@ import gradio as gr
 
 from limner.api import Model, WalkOptions
 from limner.api.drawing import is_out_of_memory
+from limner.api.exploring import crossed_images
 from limner.api.shelf import Shelf
 from limner.api.walks import walk_images, write_walk
 from limner.core.errors import LimnerError
@@ -25,6 +26,8 @@ from limner.studio.parts import (
 )
 
 MOST_STEPS = 120
+LAYERS = "layers"
+MIXING = ("styles, layer by layer", LAYERS)
 ALONG = [("both", "zy"), ("latent z", "z"), ("class y", "y")]
 HUB_TRUNCATION, HUB_FROM, HUB_TO = 0.2, 207, 8  # golden retriever to hen: TF-Hub's BigGAN demo
 
@@ -40,15 +43,17 @@ class Interpolate:
         try:
             model = self.shelf.model(name)
             options = options_of(model, *fields)
-            yield told("walking"), None, None, None, words_of(name, options)
+            mixes = fields[5] == LAYERS
+            words = "" if mixes else words_of(name, options)  # no command mixes styles
+            yield told("walking"), None, None, None, words
             with own_folder() as folder:
-                images = walk_images(model, options)
+                images = crossed_images(model, options) if mixes else walk_images(model, options)
                 strip, film = folder / "walk.png", folder / "walk.gif"
                 files = [strip, film]
                 if importlib.util.find_spec("av") is not None:
                     files.append(folder / "walk.mp4")
                 for path in files:
-                    write_walk(model, images, path, options)
+                    write_walk(model, images, path, options, LAYERS if mixes else "")
                 paths = [str(path) for path in files]
                 yield told(f"{len(images)} pictures"), paths[:1], paths[1:2], paths, gr.skip()
         except LimnerError as error:
@@ -80,7 +85,7 @@ def options_of(
         from_=ends[0],
         to=ends[1],
         steps=checks.whole("Steps", steps, 2, MOST_STEPS),
-        along=along if model.num_classes else "z",
+        along=along if model.num_classes and along != LAYERS else "z",
         slerp=bool(slerp),
         truncation=checks.finite("Truncation", truncation) if truncate else None,
         truncation_mode=mode if truncate else None,
@@ -113,13 +118,14 @@ def fields_for(model: Model) -> list[Any]:
     seeds = (0, 0) if hub else (0, 1)
     first, last = (HUB_FROM, HUB_TO) if hub else (0, min(1, model.num_classes - 1))
     conditional = bool(labels)
+    ways = [*(ALONG if conditional else ALONG[1:2]), *([MIXING] if model.has_styles else [])]
     return [
         gr.update(value=seeds[0]),
         gr.update(choices=labels, value=first if conditional else None, visible=conditional),
         gr.update(value=seeds[1]),
         gr.update(choices=labels, value=last if conditional else None, visible=conditional),
         gr.update(value=10),
-        gr.update(value="zy", visible=conditional),
+        gr.update(choices=ways, value=ways[0][1], visible=len(ways) > 1),
         gr.update(value=False),
         gr.update(value=hub),
         gr.update(value=HUB_TRUNCATION if hub else 0.7, minimum=-1 if model.has_styles else 0.02),

@@ -151,8 +151,3 @@ def serve(
     except OSError as error:
         raise LimnerError(f"--port {port} of {address}: {error}") from None
     return page
-
-
-def address_of(page: gr.Blocks) -> str:
-    """Where a served page is."""
-    return str(page.local_url)

@@ -41,9 +41,9 @@ def generate_job(address: str) -> int:
     return next(job["id"] for job in config["dependencies"] if [button, "click"] in job["targets"])
 
 
-def form(model: str, **changes) -> list:
+def form(name: str, **changes) -> list:
     values = {
-        "model": model,
+        "model": name,
         "number": PICTURES,
         "seed": 0,
         "seeds": "",
@@ -122,18 +122,15 @@ def traversals(canary: Path) -> list[str]:
     return [*plain, *odd, *encoded, *twice, *dots]
 
 
-def test_no_form_of_a_path_gives_another_file(tmp_path):
+def test_no_form_of_a_path_gives_another_file(studio, tmp_path):
     canary = tmp_path / "canary.txt"
     canary.write_bytes(CANARY)
-    run = tmp_path / "empty-run"
-    (run / "checkpoints").mkdir(parents=True)
-    (run / "config.json").write_text("{}")
     (tmp_path / ".secret.txt").write_bytes(CANARY)
     forms = [*traversals(canary), "canary.txt", ".secret.txt", "./canary.txt"]
     assert len(forms) >= 50
     routes = ("/gradio_api/file=", "/file=", "/static/", "/assets/", "/theme.css/", "/",
               "/gradio_api/file/", "/custom_component/", "/gradio_api/static/")  # fmt: skip
-    with serving(str(run), cwd=tmp_path) as address:
+    with serving(studio.model, cwd=tmp_path) as address:
         for route in routes:
             for name in forms:
                 path = (route + name).replace(" ", "%20")

@@ -10,7 +10,7 @@ from limner.api.drawing import pieces
 from limner.api.recipes import read_recipe
 from limner.api.samples import SampleOptions, plan_of, save_samples
 from limner.api.shelf import Shelf
-from limner.checkpoints import ModelRecord, write_model
+from limner.checkpoints import ModelRecord, RunDirectory, write_model
 from limner.core.errors import CheckpointError, LimnerError
 from styled import styled_model
 
@@ -123,6 +123,11 @@ def test_the_shelf_finds_folders_of_models_and_loads_anew(tmp_path):
     names = shelf.models()
     assert names == [str(tmp_path / "all" / name) for name in ("one", "two")]
     assert shelf.runs() == {}
+    begun = RunDirectory(tmp_path / "all" / "run")
+    begun.create()
+    begun.config.write_text("{}")
+    assert list(shelf.runs()) == [str(begun.path)]
+    assert str(begun.path) not in shelf.models()
     first = shelf.model(names[0])
     assert shelf.model(names[0]) is first
     write_model(tmp_path / "all" / "three", ModelRecord(model.config, model.generator.state_dict()))

@@ -31,7 +31,7 @@ class Shelf:
         self._loaded: dict[str, tuple[object, Model]] = {}
         self._lock = threading.Lock()
         for spec in self._specs:
-            if not _places(spec):
+            if not _places(spec) and not _runs(spec):
                 model_place(spec)  # says what is wrong
 
     def _found(self) -> dict[str, ModelPlace]:
@@ -42,9 +42,8 @@ class Shelf:
         return list(self._found())
 
     def runs(self) -> dict[str, RunDirectory]:
-        """The runs by name, those that changed last first."""
-        runs = {place.path: place.run for place in self._found().values() if place.run is not None}
-        named = {str(path): run for path, run in runs.items()}
+        """The runs by name, those that changed last first; also those without a checkpoint yet."""
+        named = {str(run.path): run for spec in self._specs for run in _runs(spec)}
         return dict(sorted(named.items(), key=lambda item: -_changed(item[1])))
 
     def run_of(self, name: str) -> RunDirectory | None:
@@ -88,6 +87,17 @@ def _places(spec: str) -> dict[str, ModelPlace]:
         except CheckpointError:
             continue
     return found
+
+
+def _runs(spec: str) -> list[RunDirectory]:
+    """The run that one name is or is of, or those in the folder."""
+    places = [place.run for place in _places(spec).values() if place.run is not None]
+    if not Path(spec).is_dir():
+        return places
+    folders = [Path(spec), *sorted(path for path in Path(spec).iterdir() if path.is_dir())]
+    begun = [run for run in map(RunDirectory, folders) if run.exists() and run.checkpoints.is_dir()]
+    known = {run.path for run in places}
+    return [*places, *(run for run in begun if run.path not in known)]
 
 
 def _state(place: ModelPlace) -> object:

@@ -1,10 +1,12 @@
 """The report of a run: gathers what its directory holds and fills the page's template."""
 
 import base64
+import contextlib
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -19,6 +21,7 @@ from limner.checkpoints.scored import higher_is_better
 from limner.core.errors import CheckpointError, MissingExtra
 from limner.core.files import write_atomically
 from limner.core.ticks import duration
+from limner.reports.biggan_logs import are_biggan_logs, write_as_run
 from limner.reports.plots import (
     Records,
     health_charts,
@@ -52,6 +55,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     Works for a run at any stage; what is not there yet is left out.
 
     Args:
+        run: its directory, or logs of BigGAN-PyTorch: logs/EXPERIMENT, or EXPERIMENT_log.jsonl.
         out: the file, which is written whole or not at all; None takes RUN/report.html.
 
     Raises:
@@ -62,20 +66,48 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
         >>> limner.write_report("runs/digits").name
         'report.html'
     """
+    path = Path(run)
+    beside = path.with_suffix(".html") if path.is_file() else RunDirectory(path).report
+    out = Path(out) if out is not None else beside
+    with as_run(path) as directory:
+        write_page("report.html.j2", gather(directory), out)
+    return out
+
+
+@contextlib.contextmanager
+def as_run(path: Path) -> Iterator[RunDirectory]:
+    """A run, or a temporary one of another program's logs; a CheckpointError for anything else."""
+    if are_biggan_logs(path):
+        with tempfile.TemporaryDirectory() as folder:
+            yield write_as_run(path, Path(folder))
+        return
+    directory = RunDirectory(path)
+    if not directory.exists():
+        raise CheckpointError(
+            f"{path}: no run here (config.json is missing); name a run directory, or "
+            "BigGAN-PyTorch's logs/EXPERIMENT or EXPERIMENT_log.jsonl"
+        )
+    yield directory
+
+
+def write_page(template: str, words: Mapping[str, Any], out: Path) -> None:
+    """Fill a template of this folder, and write it whole or not at all."""
     try:
         import jinja2
     except ImportError:
         raise MissingExtra("jinja2", "report", "writing a report") from None
-    directory = RunDirectory(run)
-    if not directory.exists():
-        raise CheckpointError(f"{run}: no run here (config.json is missing); name a run directory")
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FunctionLoader(_template),
     )
-    text = files("limner.reports").joinpath("report.html.j2").read_text(encoding="utf-8")
-    out = Path(out) if out is not None else directory.report
-    write_atomically(out, environment.from_string(text).render(gather(directory)))
-    return out
+    write_atomically(out, environment.get_template(template).render(words))
+
+
+def _template(name: str) -> str:
+    return files("limner.reports").joinpath(name).read_text(encoding="utf-8")
 
 
 def gather(directory: RunDirectory) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def words_of(view: RunView, name: str) -> str:
     """Status, alarms, facts and scores of a run."""
     figures = view.figures
-    parts = [f"<h3>{escape(name)}: {escape(figures['status'])}</h3>"]
+    parts = [f"<h2>{escape(name)}: {escape(figures['status'])}</h2>"]
     for event in figures["alarms"][-5:]:
         text = f"{event['kind']} at step {event['step']}: {event['message']}"
         parts.append(f'<p class="alarm">{escape(text)}</p>')
@@ -58,7 +58,7 @@ def words_of(view: RunView, name: str) -> str:
     if figures["score_rows"]:
         rows = [[row[key] for key in SCORES] for row in figures["score_rows"]]
         parts.append(table(SCORES, rows))
-    return "".join(parts)
+    return f'<div class="run">{"".join(parts)}</div>'
 
 
 def charts_of(view: RunView, side: str) -> str:
@@ -69,7 +69,7 @@ def charts_of(view: RunView, side: str) -> str:
         svg = re.sub(r'\bid="', f'id="{side}-', chart.svg)
         svg = re.sub(r'(url\(|href=")#', rf"\1#{side}-", svg)
         note = escape(chart.note)
-        drawn.append(f'<div class="chart"><h4>{escape(chart.title)}</h4><p>{note}</p>{svg}</div>')
+        drawn.append(f'<div class="chart"><h3>{escape(chart.title)}</h3><p>{note}</p>{svg}</div>')
     return f'<div class="charts">{"".join(drawn)}</div>'
 
 
@@ -117,7 +117,9 @@ class Runs:
             told = ""
             if len(names) == 2:
                 rows = differences(*(runs[name].path for name in names))
-                told = table(("key", *names), rows) if rows else "<p>The configs are the same.</p>"
+                words = f"{len(rows)} differences of their configs"
+                listed = table(("key", *names), rows)
+                told = f"<details><summary>{words}</summary>{listed}</details>"
         except LimnerError as error:
             return (now, gr.skip(), refused(error), *[gr.skip()] * 6)
         slider, wanted, newest = _slider(views, wanted, shown)

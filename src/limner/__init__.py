@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         sizes_of,
         store_statistics,
         train,
+        write_comparison,
         write_report,
     )
 
@@ -79,6 +80,7 @@ __all__ = [
     "sizes_of",
     "store_statistics",
     "train",
+    "write_comparison",
     "write_report",
 ]
 

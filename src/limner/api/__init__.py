@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from limner.api.walks import WalkOptions, save_walk
     from limner.engine import RunConfig
     from limner.metrics import Result, find_metric, notes
-    from limner.reports import write_report
+    from limner.reports import write_comparison, write_report
     from limner.sampling import Drift, Model, StandingPlan, load, save_png, sheet
 
 _HOMES = {
@@ -44,7 +44,7 @@ _HOMES = {
     "limner.api.walks": ("WalkOptions", "save_walk"),
     "limner.engine": ("RunConfig",),
     "limner.metrics": ("Result", "find_metric", "notes"),
-    "limner.reports": ("write_report",),
+    "limner.reports": ("write_comparison", "write_report"),
     "limner.sampling": ("Drift", "Model", "StandingPlan", "load", "save_png", "sheet"),
 }
 
@@ -84,6 +84,7 @@ __all__ = [
     "sizes_of",
     "store_statistics",
     "train",
+    "write_comparison",
     "write_report",
 ]
 

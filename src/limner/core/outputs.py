@@ -34,10 +34,14 @@ def named_after(model: str, ending: str) -> Path:
     """A free name in the current folder for what comes of a model: RUN-samples.png of runs/RUN,
     then RUN-samples-2.png."""
     stem = Path(model.partition("@")[0].removesuffix(":raw")).resolve().name
-    path = Path(f"{stem}-{ending}")
-    number = 2
+    return free_name(f"{stem}-{ending}")
+
+
+def free_name(name: str) -> Path:
+    """A name that no file has: NAME.html, then NAME-2.html."""
+    path, number = Path(name), 2
     while path.exists():
-        path = Path(f"{stem}-{Path(ending).stem}-{number}{Path(ending).suffix}")
+        path = Path(f"{Path(name).stem}-{number}{Path(name).suffix}")
         number += 1
     return path
 

@@ -36,6 +36,10 @@ def write_comparison(runs: Sequence[str | Path], out: str | Path) -> Path:
 
     Raises:
         LimnerError: too few or many runs; CheckpointError, MissingExtra: see `write_report`.
+
+    Examples:
+        >>> limner.write_comparison(["runs/digits", "runs/digits"], "comparison.html").name
+        'comparison.html'
     """
     if not 2 <= len(runs) <= len(COLORS):
         raise LimnerError(f"{len(runs)} runs: a comparison takes 2 to {len(COLORS)}")

@@ -45,9 +45,7 @@ CSS = """
   grid-template-columns: repeat(auto-fill, minmax(min(110px, 28vw), 1fr)) !important;
 }
 .gradio-container button[role=tab].selected { color: #1d4ed8; }
-.dark .gradio-container button[role=tab].selected, .gradio-container.dark button[role=tab].selected {
-  color: #93c5fd;
-}
+.dark .gradio-container button[role=tab].selected { color: #93c5fd; }
 .gradio-container .run h2 { font-size: 1.2rem; margin: .4rem 0; }
 .gradio-container .chart h3 { font-size: 1rem; margin: 0; }
 progress { width: 12em; vertical-align: middle; margin-right: .6em; }

@@ -160,7 +160,11 @@ def tab(shelf: Shelf, name: gr.Dropdown) -> list[Any]:
             go = gr.Button("Show", variant="primary", elem_id="explore")
         with gr.Column(scale=3, min_width=320):
             status = gr.HTML(told("ready"), elem_id="explore-status")
-            shown: dict[str, Any] = {"buttons": ["download", "fullscreen"], "interactive": False}
+            shown: dict[str, Any] = {
+                "show_label": False,
+                "buttons": ["download", "fullscreen"],
+                "interactive": False,
+            }
             picture = gr.Gallery(
                 label="Picture", columns=2, fit_columns=False, elem_classes="whole",
                 elem_id="explored", **shown,

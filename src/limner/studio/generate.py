@@ -170,10 +170,8 @@ class Generate:
 
 
 def _caption(text: dict[str, str]) -> str:
-    name, label = text.get("class_name"), text.get("label", "")
-    if name is None:
-        return f"seed {text['seed']}"
-    return f"seed {text['seed']}: {f'class {name}' if name == label else name}"
+    name = text.get("class_name")
+    return f"seed {text['seed']}" + (f" · {name}" if name else "")
 
 
 def _form_of(model: Model, options: SampleOptions) -> Form:
@@ -239,6 +237,7 @@ def tab(shelf: Shelf, batch_size: int, name: gr.Dropdown) -> list[Any]:
             status = gr.HTML(told("ready"), elem_id="generate-status")
             gallery = gr.Gallery(
                 label="Pictures",
+                show_label=False,
                 columns=5,
                 height="auto",
                 object_fit="contain",

@@ -150,6 +150,7 @@ def tab(shelf: Shelf, name: gr.Dropdown) -> list[Any]:
             shown: dict[str, Any] = {
                 "buttons": ["download", "fullscreen"],
                 "interactive": False,
+                "show_label": False,
                 "elem_classes": "whole",
             }
             strip = gr.Gallery(label="Strip", columns=1, height="auto", elem_id="strip", **shown)

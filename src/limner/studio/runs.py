@@ -130,7 +130,7 @@ class Runs:
             view = views[place] if there else RunView({}, {})
             sides += [
                 gr.update(value=words_of(view, names[place]) if there else "", visible=there),
-                gr.update(value=sheet_at(view, wanted), visible=there),
+                gr.update(value=sheet_at(view, wanted), visible=bool(view.sheets)),
                 gr.update(value=charts_of(view, "ab"[place]) if there else "", visible=there),
             ]
         return (now, slider, told, *sides)
@@ -165,6 +165,7 @@ def tab(shelf: Shelf, page: gr.Blocks) -> None:
                 words = gr.HTML(elem_id=f"words-{side}", visible=side == "a")
                 sheet = gr.Gallery(
                     label="Samples",
+                    show_label=False,
                     columns=1,
                     height="auto",
                     buttons=["download", "fullscreen"],

@@ -68,8 +68,8 @@ def studio(tiny_run: Path) -> Iterator[Place]:
         config.write_text(
             config.read_text().replace('"batch_size": 16', f'"batch_size": {batch_size}')
         )
-    with serving(str(folder)) as address:
-        yield Place(address, str(folder / "first"))
+    with serving(str(folder)) as (address, process):
+        yield Place(address, str(folder / "first"), process)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ class Place(NamedTuple):
 
     address: str
     model: str  # its first name
+    process: int
 
 
 def need(what: str, there: bool) -> None:
@@ -42,15 +43,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(*words: str, cwd: Path | None = None) -> Iterator[str]:
-    """The address of `limner studio WORDS`, in a process of its own."""
+def serving(*words: str, cwd: Path | None = None) -> Iterator[tuple[str, int]]:
+    """The address and the number of a process of `limner studio WORDS`."""
     need("gradio", importlib.util.find_spec("gradio") is not None)
     port = free_port()
     process = start([*PYTHON, "studio", *words, "--port", f"{port}", "--device", "cpu"], cwd=cwd)
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(address, process)
-        yield address
+        yield address, process.pid
     finally:
         process.terminate()
         process.communicate(timeout=60)

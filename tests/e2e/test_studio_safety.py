@@ -3,6 +3,7 @@ clients at once."""
 
 import http.client
 import json
+import re
 import threading
 import time
 import urllib.parse
@@ -130,7 +131,7 @@ def test_no_form_of_a_path_gives_another_file(studio, tmp_path):
     assert len(forms) >= 50
     routes = ("/gradio_api/file=", "/file=", "/static/", "/assets/", "/theme.css/", "/",
               "/gradio_api/file/", "/custom_component/", "/gradio_api/static/")  # fmt: skip
-    with serving(studio.model, cwd=tmp_path) as address:
+    with serving(studio.model, cwd=tmp_path) as (address, _):
         for route in routes:
             for name in forms:
                 path = (route + name).replace(" ", "%20")
@@ -189,6 +190,7 @@ def test_fifty_clients_at_once_all_finish_and_the_page_answers(studio, job):
         told = run_job(studio.address, job, form(studio.model, seed=number), f"client{number}")
         return "sheet.png" in told and f"seed {number}" in told
 
+    before = most_memory(studio.process)
     with ThreadPoolExecutor(51) as pool:
         looking = pool.submit(look)
         finished = list(pool.map(client, range(50)))
@@ -196,3 +198,10 @@ def test_fifty_clients_at_once_all_finish_and_the_page_answers(studio, job):
         looking.result()
     assert all(finished)
     assert slowest[0] < 60
+    assert most_memory(studio.process) - before < 300
+
+
+def most_memory(process: int) -> float:
+    """The most that a process has held so far, in MB."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1000

@@ -4,6 +4,7 @@ the levels of a network that grew, and at the training pictures that are nearest
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -78,7 +79,7 @@ def crossed_images(model: Model, options: WalkOptions) -> np.ndarray:
 def level_images(model: Model, plan: SamplePlan) -> list[np.ndarray]:
     """The plan's first image at each level of a network that grew, the lowest first, uint8
     [H, W, C] of the full size; [] for another network."""
-    generator = model.generator
+    generator: Any = model.generator
     num_levels = getattr(generator, "num_levels", None)
     if not isinstance(num_levels, int) or not hasattr(generator, "lod"):
         return []

@@ -75,7 +75,8 @@ def read_recipe(path: str | Path) -> Recipe:
     try:
         truncation = text.get("truncation", "none")
         options = SampleOptions(
-            **({"seed": int(seeds.partition("-")[0])} if "grid" in text else {"seeds": seeds}),
+            seed=int(seeds.partition("-")[0]) if "grid" in text else None,
+            seeds=None if "grid" in text else seeds,
             grid=text.get("grid"),
             classes=None if mixed else text.get("classes", text.get("class_name")),
             y=_rows(label, seeds) if mixed else None,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from limner.api import Model
+from limner.api.samples import TruncationMode
 from limner.api.shelf import Shelf
 
 NUM_IMAGENET = 1000
@@ -71,7 +72,7 @@ def class_choices(model: Model) -> list[tuple[str, int]]:
     ]
 
 
-def modes_of(model: Model) -> list[str]:
+def modes_of(model: Model) -> list[TruncationMode]:
     """Truncation modes that the model has, the usual one first."""
     if model.has_styles:
         return ["w", "resample"]

@@ -1,9 +1,9 @@
 """A folder that is a Hugging Face Space: the studio with one model, started by `python app.py`."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
-from limner import __version__
 from limner.checkpoints.foreign import Exporter, Training
 from limner.checkpoints.model_folder import ModelRecord, write_model
 from limner.core.config import Config, tag_of
@@ -70,7 +70,7 @@ class Space(Config, Exporter, frozen=True):
             classes=f"{config.num_classes:,} classes" if config.num_classes else "no classes",
             sha256=alone.sha256,
         )
-        needed = f"limner[studio]>={__version__}\n"
+        needed = f"limner[studio]>={version('limner')}\n"
         texts = {"app.py": APP, "requirements.txt": needed, "README.md": card}
         for file, text in texts.items():
             with whole_file(folder / file) as temporary:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         load,
         load_config,
         prepare_data,
+        read_recipe,
         report_data,
         save_drift,
         save_png,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         sizes_of,
         store_statistics,
         train,
+        write_comparison,
         write_report,
     )
 
@@ -67,6 +69,7 @@ __all__ = [
     "load_config",
     "prepare_data",
     "presets",
+    "read_recipe",
     "report_data",
     "save_drift",
     "save_png",
@@ -77,6 +80,7 @@ __all__ = [
     "sizes_of",
     "store_statistics",
     "train",
+    "write_comparison",
     "write_report",
 ]
 

@@ -34,6 +34,11 @@ ERRORS = [
     ("evaluate {tmp}/model --data digits --features clasifier", "nearest is 'classifier'"),
     ("curve {tmp}/model@best-fid --data digits", "no checkpoints"),
     ("statistics {tmp}/none", "no such run directory"),
+    ("studio {tmp}/none", "no such run directory"),
+    ("studio {tmp}/empty", "neither a model folder"),
+    ("studio {tmp}/model --port 0", "from 1 to 65535"),
+    ("studio {tmp}/model --host me", "give --listen too"),
+    ("studio", "MODEL|RUN|DIR is missing"),
 ]
 
 SCRIPT = """

@@ -1,9 +1,12 @@
 """A tiny run, trained once, for the tests of the commands."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from studio_place import Place, chromium, serving
 
 from limner.cli.main import main
 from shapes import unchecked
@@ -53,3 +56,23 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     assert main(words + [word for change in changes for word in ("--set", change)]) == 0
     return run
+
+
+@pytest.fixture(scope="session")
+def studio(tiny_run: Path) -> Iterator[Place]:
+    """The studio on a folder with two runs."""
+    folder = tiny_run.parent / "shown"
+    for name, batch_size in (("first", 16), ("second", 8)):
+        shutil.copytree(tiny_run, folder / name)
+        config = folder / name / "config.json"
+        config.write_text(
+            config.read_text().replace('"batch_size": 16', f'"batch_size": {batch_size}')
+        )
+    with serving(str(folder)) as (address, process):
+        yield Place(address, str(folder / "first"), process)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    with chromium() as started:
+        yield started

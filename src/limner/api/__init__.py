@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from limner.api.exporting import export
     from limner.api.importing import import_model
     from limner.api.preparing import PrepareOptions, prepare_data, report_data
+    from limner.api.recipes import read_recipe
     from limner.api.samples import SampleOptions, save_samples
     from limner.api.scoring import evaluate, evaluation_sampler, recipe_of
     from limner.api.sizes import Sizes, sizes_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from limner.api.walks import WalkOptions, save_walk
     from limner.engine import RunConfig
     from limner.metrics import Result, find_metric, notes
-    from limner.reports import write_report
+    from limner.reports import write_comparison, write_report
     from limner.sampling import Drift, Model, StandingPlan, load, save_png, sheet
 
 _HOMES = {
@@ -31,6 +32,7 @@ _HOMES = {
     "limner.api.exporting": ("export",),
     "limner.api.importing": ("import_model",),
     "limner.api.preparing": ("PrepareOptions", "prepare_data", "report_data"),
+    "limner.api.recipes": ("read_recipe",),
     "limner.api.samples": ("SampleOptions", "save_samples"),
     "limner.api.scoring": ("evaluate", "evaluation_sampler", "recipe_of"),
     "limner.api.sizes": ("Sizes", "sizes_of"),
@@ -42,7 +44,7 @@ _HOMES = {
     "limner.api.walks": ("WalkOptions", "save_walk"),
     "limner.engine": ("RunConfig",),
     "limner.metrics": ("Result", "find_metric", "notes"),
-    "limner.reports": ("write_report",),
+    "limner.reports": ("write_comparison", "write_report"),
     "limner.sampling": ("Drift", "Model", "StandingPlan", "load", "save_png", "sheet"),
 }
 
@@ -69,6 +71,7 @@ __all__ = [
     "load_config",
     "notes",
     "prepare_data",
+    "read_recipe",
     "recipe_of",
     "report_data",
     "resolved",
@@ -81,6 +84,7 @@ __all__ = [
     "sizes_of",
     "store_statistics",
     "train",
+    "write_comparison",
     "write_report",
 ]
 

@@ -176,16 +176,25 @@ def _write_picture(
             "picture; give a folder or FILE.npz"
         )
     pieces = [pixels for _, pixels in drawn(model, plan, options.batch_size, progress)]
-    images = np.ascontiguousarray(np.concatenate(pieces))
+    save_picture(model, plan, np.ascontiguousarray(np.concatenate(pieces)), out, options)
+
+
+def save_picture(
+    model: Model, plan: SamplePlan, images: np.ndarray, out: Path, options: SampleOptions
+) -> None:
+    """The plan's images as the picture that `save_samples` makes of them, with its text."""
     if len(images) == 1 and options.grid is None:
         save_png(images[0], out, model.describe(plan, 0))
         return
-    own = ("seed", "label", "class_name")  # of the first image alone
+    mixed = plan.y is not None and plan.y.is_floating_point() and bool((plan.y == plan.y[0]).all())
+    own = ("seed", "class_name") if mixed else ("seed", "label", "class_name")  # of the first alone
     text = {key: value for key, value in model.describe(plan, 0).items() if key not in own}
     if plan.seeds is not None:
         text["seeds"] = _as_text(options.seeds) or f"{min(plan.seeds)}-{max(plan.seeds)}"
     if options.classes is not None:
         text["classes"] = _as_text(options.classes)
+    if options.is_wall:
+        text["grid"] = options.grid or ""
     if options.standing is not None:
         text["standing"] = str(options.standing)
     save_png(_sheet(model, plan, images, options), out, text)

@@ -89,30 +89,36 @@ def save_walk(
     options, out = options or WalkOptions(), Path(out)
     check_walk(out, options)
     loaded = model if isinstance(model, Model) else load(model)
-    moves = out.suffix.lower() in MOVING
-    steps = options.steps if options.steps is not None else 30 if moves else 10
-    shared = [field.name for field in fields(WalkStyle) if field.name != "steps"]
-    style = WalkStyle(steps, **{name: getattr(options, name) for name in shared})
-    if options.rows is not None:
-        images = interpolation_rows(loaded, options.from_, options.rows, style)
-    else:
-        images = interpolate(loaded, options.from_, options.to or "1", style)
-    if moves:
-        save_animation(images, out, frames_per_second=options.frames_per_second)
-    else:
-        _save_sheet(loaded, images, out, style, options)
+    images = walk_images(loaded, options, moves=out.suffix.lower() in MOVING)
+    write_walk(loaded, images, out, options)
     return len(images)
 
 
-def _save_sheet(
-    model: Model, images: np.ndarray, out: Path, style: WalkStyle, options: WalkOptions
+def walk_images(model: Model, options: WalkOptions, moves: bool = False) -> np.ndarray:
+    """The images of a walk, uint8 [N, H, W, C]; `moves` decides how many by default."""
+    shared = [field.name for field in fields(WalkStyle) if field.name != "steps"]
+    steps = options.steps if options.steps is not None else 30 if moves else 10
+    style = WalkStyle(steps, **{name: getattr(options, name) for name in shared})
+    if options.rows is not None:
+        return interpolation_rows(model, options.from_, options.rows, style)
+    return interpolate(model, options.from_, options.to or "1", style)
+
+
+def write_walk(
+    model: Model, images: np.ndarray, out: Path, options: WalkOptions, along: str = ""
 ) -> None:
+    """Write the images of a walk as `save_walk` does; `along` names another way than that of the
+    options."""
+    if out.suffix.lower() in MOVING:
+        save_animation(images, out, frames_per_second=options.frames_per_second)
+        return
     text = {"Software": "limner", "model_sha256": model.sha256}
-    text |= {"from": options.from_, "along": style.along}
-    text["space"] = model.space(style.space, style.slerp)
-    text |= words_of(style.look(model.generator), model.generator)
+    text |= {"from": options.from_, "along": along or options.along}
+    text["space"] = model.space(options.space, options.slerp)
+    looks = (options.truncation, options.truncation_mode, options.truncation_cutoff, options.noise)
+    text |= words_of(model.look(*looks), model.generator)
     if options.rows is None:
         text["to"] = options.to or "1"
-    steps = style.steps
+    steps = len(images) // (options.rows or 1)
     columns = steps if options.rows is not None or steps <= MOST_COLUMNS else None
     save_png(sheet(images, columns=columns), out, text)

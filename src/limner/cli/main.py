@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("limner.cli.import_model", "turn a checkpoint of another system into a model"),
     "export": ("limner.cli.export", "write a model or run in another program's files"),
     "report": ("limner.cli.report", "write a run's page again"),
+    "studio": ("limner.cli.studio", "a local web page: generate, mix, compare, watch runs"),
 }
 
 EXAMPLES = """examples:

@@ -175,7 +175,8 @@ def _add(group: "argparse._ArgumentGroup", field: Field, text: str) -> None:
     options: dict[str, Any] = {"type": functools.partial(_value, field), "help": text}
     options["metavar"] = field.metavar
     if field.arg.positional:
-        group.add_argument(field.name, nargs=None if needed else "?", **options)
+        several = "+" if field.repeats else None
+        group.add_argument(field.name, nargs=several if needed else "?", **options)
     else:
         action = "append" if field.repeats else "store"
         options |= {"dest": field.name, "required": needed, "action": action}
@@ -228,7 +229,8 @@ def _usage(fields: list[Field]) -> Iterator[str]:
     for field in fields:
         needed = field.default is dataclasses.MISSING
         if field.arg.positional:
-            yield field.option if needed else f"[{field.option}]"
+            more = " ..." if field.repeats else ""
+            yield f"{field.option}{more}" if needed else f"[{field.option}]"
         elif needed:
             yield f"{field.option} {field.metavar}"
 

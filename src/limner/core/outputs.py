@@ -34,11 +34,14 @@ def named_after(source: str, ending: str) -> Path:
     """A free name in the current folder for what comes of a model or of pictures: RUN-samples.png
     of runs/RUN, then RUN-samples-2.png; NAME-prepared of NAME.zip."""
     place = Path(source.partition("@")[0].removesuffix(":raw")).resolve()
-    stem = place.stem if place.is_file() else place.name
-    path = Path(f"{stem}-{ending}")
-    number = 2
+    return free_name(f"{place.stem if place.is_file() else place.name}-{ending}")
+
+
+def free_name(name: str) -> Path:
+    """A name that no file has: NAME.html, then NAME-2.html."""
+    path, number = Path(name), 2
     while path.exists():
-        path = Path(f"{stem}-{Path(ending).stem}-{number}{Path(ending).suffix}")
+        path = Path(f"{Path(name).stem}-{number}{Path(name).suffix}")
         number += 1
     return path
 

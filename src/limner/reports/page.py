@@ -1,10 +1,12 @@
 """The report of a run: gathers what its directory holds and fills the page's template."""
 
 import base64
+import contextlib
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -19,6 +21,7 @@ from limner.checkpoints.scored import higher_is_better
 from limner.core.errors import CheckpointError, MissingExtra
 from limner.core.files import write_atomically
 from limner.core.ticks import duration
+from limner.reports.biggan_logs import are_biggan_logs, write_as_run
 from limner.reports.plots import (
     Records,
     health_charts,
@@ -52,6 +55,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     Works for a run at any stage; what is not there yet is left out.
 
     Args:
+        run: its directory, or logs of BigGAN-PyTorch: logs/EXPERIMENT, or EXPERIMENT_log.jsonl.
         out: the file, which is written whole or not at all; None takes RUN/report.html.
 
     Raises:
@@ -62,40 +66,70 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
         >>> limner.write_report("runs/digits").name
         'report.html'
     """
+    path = Path(run)
+    beside = path.with_suffix(".html") if path.is_file() else RunDirectory(path).report
+    out = Path(out) if out is not None else beside
+    with as_run(path) as directory:
+        write_page("report.html.j2", gather(directory), out)
+    return out
+
+
+@contextlib.contextmanager
+def as_run(path: Path) -> Iterator[RunDirectory]:
+    """A run, or a temporary one of another program's logs; a CheckpointError for anything else."""
+    if are_biggan_logs(path):
+        with tempfile.TemporaryDirectory() as folder:
+            yield write_as_run(path, Path(folder))
+        return
+    directory = RunDirectory(path)
+    if not directory.exists():
+        raise CheckpointError(
+            f"{path}: no run here (config.json is missing); name a run directory, or "
+            "BigGAN-PyTorch's logs/EXPERIMENT or EXPERIMENT_log.jsonl"
+        )
+    yield directory
+
+
+def write_page(template: str, words: Mapping[str, Any], out: Path) -> None:
+    """Fill a template of this folder, and write it whole or not at all."""
     try:
         import jinja2
     except ImportError:
         raise MissingExtra("jinja2", "report", "writing a report") from None
-    directory = RunDirectory(run)
-    if not directory.exists():
-        raise CheckpointError(f"{run}: no run here (config.json is missing); name a run directory")
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FunctionLoader(_template),
     )
-    text = files("limner.reports").joinpath("report.html.j2").read_text(encoding="utf-8")
-    out = Path(out) if out is not None else directory.report
-    write_atomically(out, environment.from_string(text).render(gather(directory)))
-    return out
+    write_atomically(out, environment.get_template(template).render(words))
+
+
+def _template(name: str) -> str:
+    return files("limner.reports").joinpath(name).read_text(encoding="utf-8")
 
 
 def gather(directory: RunDirectory) -> dict[str, Any]:
     """Everything that the template shows, in words and SVG."""
+    newest, earlier = _sheets(directory.samples, monotonic(directory.read_log("log")))
+    reals = _picture(directory.samples / "reals.png", "", WIDEST_NEWEST)
+    return {**gather_figures(directory), "newest": newest, "reals": reals, "earlier": earlier}
+
+
+def gather_figures(directory: RunDirectory) -> dict[str, Any]:
+    """What the template shows, without the pictures."""
     config = directory.read_config()
     data = directory.read_data() if directory.data.exists() else {}
     log = monotonic(directory.read_log("log"))
     scores = monotonic(directory.read_log("scores"))
     event_log = directory.read_log("events")
     events = _events(event_log)
-    newest, earlier = _sheets(directory.samples, log)
-    reals = _picture(directory.samples / "reals.png", "", WIDEST_NEWEST)
     return {
         "title": str(config.get("name") or Path(directory.path).resolve().name),
         "status": _status(config, log, event_log),
         "facts": _facts(config, data, log),
         "verdict": verdict(scores[-1]) if scores else None,
-        "newest": newest,
-        "reals": reals,
-        "earlier": earlier,
         "training_charts": training_charts(log),
         "health_charts": health_charts(log, monotonic(directory.read_log("spectra"))),
         "score_charts": score_charts(scores),
@@ -197,11 +231,7 @@ def _rounded(count: float) -> str:
 
 def _sheets(folder: Path, log: Records) -> tuple[Sheet | None, list[Sheet]]:
     """The newest sample sheet, and up to eight evenly chosen ones that end with it."""
-    found = sorted(
-        (int(path.stem.removeprefix("step-")), path)
-        for path in folder.glob("step-*.png")
-        if path.stem.removeprefix("step-").isdecimal()
-    )
+    found = sheets_in(folder)
     if not found:
         return None, []
     seen = {record["step"]: record.get("nimg") for record in log}
@@ -216,6 +246,15 @@ def _sheets(folder: Path, log: Records) -> tuple[Sheet | None, list[Sheet]]:
     step, path = found[-1]
     newest = _picture(path, f"step {step:,}", WIDEST_NEWEST)
     return newest, [sheet for sheet in sheets if sheet is not None]
+
+
+def sheets_in(folder: Path) -> list[tuple[int, Path]]:
+    """(step, file) of the sample sheets of a run, in their order."""
+    return sorted(
+        (int(path.stem.removeprefix("step-")), path)
+        for path in folder.glob("step-*.png")
+        if path.stem.removeprefix("step-").isdecimal()
+    )
 
 
 def _picture(path: Path, caption: str, widest: int) -> Sheet | None:

@@ -167,7 +167,7 @@ def _lines(
         return None
     values = np.concatenate([curve.points[1] for curve in curves])
     spans = may_be_logarithmic and values.min() > 0 and values.max() / values.min() > LOG_SCALE_FROM
-    return _chart(title, note, [Panel(curves, other={"yscale": "log"} if spans else {})])
+    return draw(title, note, [Panel(curves, other={"yscale": "log"} if spans else {})])
 
 
 def _speed(log: Records) -> Chart | None:
@@ -180,7 +180,7 @@ def _speed(log: Records) -> Chart | None:
         if len(points[0]):
             panels.append(Panel([Curve("", points, color)], label, from_zero=True))
     note = "Real images shown a second, and the most memory that the process has used."
-    return _chart("Speed and memory", note, panels) if panels else None
+    return draw("Speed and memory", note, panels) if panels else None
 
 
 def _terms(log: Records) -> Chart | None:
@@ -225,7 +225,7 @@ def _spectra(spectra: Records, player: str, name: str) -> Chart | None:
     ]
     values = np.concatenate([points[1] for points in found.values()])
     spans = values.min() > 0 and values.max() / values.min() > LOG_SCALE_FROM
-    return _chart(
+    return draw(
         f"Singular values, {name}",
         f"The largest of each of the {len(found)} normalized layers, before the normalization: "
         "light the first layer, dark the last. A sudden rise often comes before a collapse.",
@@ -281,7 +281,7 @@ def _score(name: str, results: list[tuple[int, Mapping[str, Any]]]) -> Chart:
     level = None if floor is None else (floor, "real pictures")
     note = "Band: one standard deviation." if stds.any() else ""
     markers = len(steps) <= MOST_MARKED
-    return _chart(name, note, [Panel([curve], level=level, markers=markers)])
+    return draw(name, note, [Panel([curve], level=level, markers=markers)])
 
 
 # --- data --------------------------------------------------------------------
@@ -315,7 +315,7 @@ def thin(points: Points, most: int = MOST_POINTS) -> tuple[np.ndarray, ...]:
 # --- drawing -----------------------------------------------------------------
 
 
-def _chart(title: str, note: str, panels: list[Panel]) -> Chart:
+def draw(title: str, note: str, panels: list[Panel]) -> Chart:
     try:
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg

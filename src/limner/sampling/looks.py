@@ -85,7 +85,7 @@ def look_for(
 
 def words_of(look: Look, generator: nn.Module) -> Mapping[str, str]:
     """The look as text chunks of a PNG."""
-    text = {"truncation": "none" if look.truncation is None else f"{look.truncation:g}"}
+    text = {"truncation": "none" if look.truncation is None else f"{look.truncation:.15g}"}
     if look.truncation is not None:
         text["truncation_mode"] = look.mode
     if look.cutoff is not None:

@@ -377,7 +377,8 @@ class Model:
         if plan.seeds is not None or self.has_styles:
             text |= words_of(plan.look, self.generator)
         if plan.y is not None and plan.y.is_floating_point():
-            text["label"] = "mixed: " + " ".join(f"{value:g}" for value in plan.y[index].tolist())
+            row = plan.y[index].float().numpy()  # shortest digits that give the same number again
+            text["label"] = "mixed: " + " ".join(str(value).removesuffix(".0") for value in row)
         elif plan.y is not None:
             label = int(plan.y[index])
             text["label"] = str(label)

@@ -2,4 +2,5 @@
 
 EXPORTERS: dict[str, str] = {
     "biggan-pytorch": "limner.checkpoints.exporters.biggan_pytorch:BigGanPytorch",
+    "space": "limner.checkpoints.exporters.space:Space",
 }

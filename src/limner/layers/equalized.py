@@ -47,7 +47,7 @@ class EqualizedLinear(nn.Module):
         weight = scaled(self.weight, self.scale)
         if self.grid is None:
             return F.linear(x, weight, self.bias)
-        maps = F.linear(x, weight).view(len(x), -1, *self.grid)
+        maps = F.linear(x, weight).unflatten(1, (-1, *self.grid))
         return maps + self.bias.to(maps.dtype)[:, None, None]
 
     def prepare(self) -> nn.Module:

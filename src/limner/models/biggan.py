@@ -156,7 +156,7 @@ class BigGanGeneratorNetwork(nn.Module):
         check_latents(z, self.z_dim)
         first, conditions = self.split(z, y)
         h = self.linear(first)
-        h = h.view(len(h), -1, BOTTOM, BOTTOM).contiguous(memory_format=torch.channels_last)
+        h = h.unflatten(1, (-1, BOTTOM, BOTTOM)).contiguous(memory_format=torch.channels_last)
         for block, condition in zip(self.blocks, conditions, strict=True):
             h = block(h, condition)
         h = self.output(F.relu_(self.output_norm(h)))

@@ -137,7 +137,7 @@ class BigGanDeepGeneratorNetwork(nn.Module):
         if self.shared is not None:
             condition = torch.cat([self.shared(required(y, self.num_classes)), z], dim=1)
         h = self.linear(condition)
-        h = h.view(len(h), -1, BOTTOM, BOTTOM).contiguous(memory_format=torch.channels_last)
+        h = h.unflatten(1, (-1, BOTTOM, BOTTOM)).contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             h = block(h, condition)
         h = self.output(F.relu_(self.output_norm(h)))

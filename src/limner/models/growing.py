@@ -28,11 +28,14 @@ class Growing(nn.Module):
         self.base = base
         self._known = 0.0
         self._known_of: tuple[Tensor, int] | None = None
+        self._fixed: float | None = None
         self.register_buffer("lod", torch.zeros(()))
 
     @property
     def lod(self) -> float:
         """Read from the device only after something else than this attribute wrote the buffer."""
+        if self.__dict__.get("_fixed") is not None:
+            return self.__dict__["_fixed"]
         buffer = self.__dict__["_buffers"].get("lod")
         if buffer is None:
             raise AttributeError("lod")
@@ -50,6 +53,10 @@ class Growing(nn.Module):
         with torch.no_grad():
             buffer.fill_(self._known)
         self._note(buffer)
+
+    def prepare(self) -> nn.Module:
+        self._fixed = self.lod  # a number, no tensor: what traces the network sees one level
+        return self
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "lod" and not isinstance(value, Tensor):

@@ -197,7 +197,7 @@ class SynthesisBlock(nn.Module):
         """Features and the image so far. The image takes the style that the next block begins
         with."""
         if x is None:
-            x = self.const.expand(len(styles[0]), -1, -1, -1)
+            x = self.const.expand(styles[0].shape[0], -1, -1, -1)
             x = x.contiguous(memory_format=torch.channels_last)
             h = self.conv1(x, styles[0], noise)
         else:
@@ -261,17 +261,17 @@ class StyleConv2d(nn.Module):
         bias = (self.bias * factor).to(h.dtype)
         h = torch.addcmul(bias[:, None, None], h, back[:, :, None, None])
         if self.noise_strength is not None:
-            maps = self._maps(noise, len(h), h.device)
+            maps = self._maps(noise, h)
             if maps is not None:
                 h = h + (maps * (self.noise_strength * factor)).to(h.dtype)
         return leaky(h, None if self.clamp is None else self.clamp * gain)
 
-    def _maps(self, noise: LayerNoise, num: int, device: torch.device) -> Tensor | None:
-        shape = (num, 1, self.size, self.size)
+    def _maps(self, noise: LayerNoise, h: Tensor) -> Tensor | None:
+        shape = (h.shape[0], 1, self.size, self.size)
         if callable(noise):
             return noise(shape)
         if noise == "random":
-            return torch.randn(shape, device=device)
+            return torch.randn(shape, device=h.device)
         return self.noise_const if noise == "const" else None
 
 

@@ -22,6 +22,7 @@ HELD = {
     "pggan": "pggan/pggan16_train.safetensors",
     "r3gan": "r3gan/r3gan16.safetensors",
     "stylegan2": "stylegan2/sg2_16_resnetG_skipD.safetensors",
+    "stylegan3": "stylegan3/sg3r_32.safetensors",
     "NonSaturatingD": "dcgan/dcgan32.safetensors",
     "NonSaturatingG": "dcgan/dcgan32.safetensors",
     "HingeD": "biggan/sagan32.safetensors",

@@ -5,11 +5,12 @@ import torch
 
 from limner.core.schedules import Linear
 from limner.engine.augment import Blur
+from limner.engine.noise import Noise
 from limner.objectives import Memory
 
 
 def blurred(images, sigma, nimg=0):
-    return Blur(sigma=sigma)(images, None, nimg, Memory())
+    return Blur(sigma=sigma)(images, Noise(0).draw(0, 0), nimg, Memory())
 
 
 def test_a_point_becomes_a_bell():

@@ -18,7 +18,9 @@ from limner.api.importing import IMPORTERS, import_model, importer_named
 from limner.checkpoints import ModelConfig, ModelRecord, read_model, write_model
 from limner.cli.main import main
 from limner.core.errors import ConfigError
+from limner.core.protocols import NetworkConfig
 from limner.models import BigGanDiscriminator, BigGanGenerator, DcganGenerator
+from network_snapshots import R3GAN, STYLE_D, STYLES
 from published import PLANTED, Planted
 from toys import ToyGenerator
 
@@ -160,8 +162,25 @@ def biggan() -> ModelRecord:
     return ModelRecord(config, *states)
 
 
+def pair_of(g: NetworkConfig, d: NetworkConfig, num_classes: int):
+    def make() -> ModelRecord:
+        shape = (3, 8, 8)
+        config = ModelConfig(
+            generator=g, discriminator=d, image_shape=shape, num_classes=num_classes
+        )
+        states = [network.build(shape, num_classes).state_dict() for network in (g, g, d)]
+        return ModelRecord(config, *states)
+
+    return make
+
+
 # Exporter -> a model that goes into its files, and the importer that reads them.
-EXPORTED = {"biggan-pytorch": (biggan, "biggan-pytorch")}
+EXPORTED = {
+    "biggan-pytorch": (biggan, "biggan-pytorch"),
+    "stylegan2-ada": (pair_of(STYLES["stylegan2-ada"][0], STYLE_D, 2), "stylegan2-ada"),
+    "stylegan3": (pair_of(STYLES["stylegan3"][0], STYLE_D, 2), "stylegan3"),
+    "r3gan": (pair_of(*R3GAN, 0), "r3gan"),
+}
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)

@@ -52,6 +52,7 @@ ARCHIVES: dict[str, tuple[str, ...]] = {
     "sngan": ("biggan/sngan32_thin.*",),
     "stylegan2": ("stylegan2/sg2_16_resnetG_skipD.*",),
     "stylegan3": ("stylegan3/sg3r_32.*",),
+    "stylegan3_pickle": ("stylegan3/sg3t_pickle_nosource.*",),
 }
 
 
@@ -75,6 +76,9 @@ CUT: dict[str, Callable[[str, Tensor], bool]] = {
         tensor.numel() <= 36
         if name.startswith("grad/")
         else name not in ("out/image_const_nofuse", "out/image_psi0.7_const")
+    ),
+    "stylegan3/sg3t_pickle_nosource.safetensors": lambda name, _: (
+        name in ("in/z", "in/real") or name.startswith(("out/", "state/"))
     ),
     # As of StyleGAN2, without the images of a truncation and of no noise, which it has never.
     "stylegan3/sg3r_32.safetensors": lambda name, tensor: (

@@ -42,5 +42,7 @@ def _bessel_j1(x: np.ndarray) -> np.ndarray:
     """Mean of cos(t - x sin t) over a period: equal steps of a smooth periodic function integrate
     it to rounding, once they are more than x."""
     steps = int(x.max()) + 64
-    t = np.arange(steps) * (2 * np.pi / steps)
-    return np.cos(t - x[..., None] * np.sin(t)).mean(-1)
+    total = np.zeros_like(x)
+    for t in np.arange(steps) * (2 * np.pi / steps):
+        total += np.cos(t - x * np.sin(t))
+    return total / steps

@@ -27,6 +27,7 @@ from limner.layers.mapping import MappingNetwork, StyleLinear
 from limner.layers.prepared import fixed, scaled
 from limner.models.common import Few, FewOrNone, Size, check_latents, num_doublings
 
+MAX_TAPS = 256  # the paper's have 24 at most
 SMALLEST = 4  # pixels on a side that images double from
 
 
@@ -358,6 +359,11 @@ def filters_of(config: StyleGan3Generator, place: Place) -> dict[str, Tensor | N
         kernels[f"{name}_filter"] = None
         if factor > 1 and not place.is_image:
             taps, width = config.filter_size * factor, signal.half_width * 2
+            if taps > MAX_TAPS:
+                raise ConfigError(
+                    f"filter_size: {config.filter_size} makes filters of {taps} taps, for layers "
+                    f"resample by {factor}; give less, less oversampling or more num_layers"
+                )
             kernels[f"{name}_filter"] = lowpass_filter(taps, signal.cutoff, width, rate, radial)
     return kernels
 

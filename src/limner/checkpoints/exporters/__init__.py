@@ -2,4 +2,7 @@
 
 EXPORTERS: dict[str, str] = {
     "biggan-pytorch": "limner.checkpoints.exporters.biggan_pytorch:BigGanPytorch",
+    "stylegan2-ada": "limner.checkpoints.exporters.network_files:Stylegan2Ada",
+    "stylegan3": "limner.checkpoints.exporters.network_files:Stylegan3",
+    "r3gan": "limner.checkpoints.exporters.network_files:R3gan",
 }

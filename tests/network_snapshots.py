@@ -149,7 +149,19 @@ def style_snapshot(
     )
     make = persistent("Generator")
     network = modules(tensors, make, _init_args=(), _init_kwargs=arguments)
-    return pickled({"training_set_kwargs": {"path": "data.zip"}, "G_ema": network})
+    networks = {"G_ema": network, "D": style_discriminator(system, num_classes)}
+    return pickled({"training_set_kwargs": {"path": "data.zip"}, **networks})
+
+
+def style_discriminator(system: str, num_classes: int) -> Persistent:
+    torch.manual_seed(1)
+    kind = KINDS[system]["StyleGAN2's discriminator"]
+    state = STYLE_D.build(SHAPE, num_classes).state_dict()
+    return modules(
+        style_pickles.to_reference(STYLE_D, SHAPE, state),
+        persistent("Discriminator"),
+        _init_kwargs=arguments_of(kind, STYLE_D, SHAPE, num_classes),
+    )
 
 
 def r3gan_tensors() -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from limner.api.configs import list_presets, load_config
     from limner.api.exporting import export
     from limner.api.importing import import_model
+    from limner.api.mixing import save_mix
     from limner.api.preparing import PrepareOptions, prepare_data, report_data
     from limner.api.samples import SampleOptions, save_samples
     from limner.api.scoring import evaluate, evaluation_sampler, recipe_of
@@ -30,6 +31,7 @@ _HOMES = {
     "limner.api.configs": ("list_presets", "load_config"),
     "limner.api.exporting": ("export",),
     "limner.api.importing": ("import_model",),
+    "limner.api.mixing": ("save_mix",),
     "limner.api.preparing": ("PrepareOptions", "prepare_data", "report_data"),
     "limner.api.samples": ("SampleOptions", "save_samples"),
     "limner.api.scoring": ("evaluate", "evaluation_sampler", "recipe_of"),
@@ -73,6 +75,7 @@ __all__ = [
     "report_data",
     "resolved",
     "save_drift",
+    "save_mix",
     "save_png",
     "save_samples",
     "save_training_video",

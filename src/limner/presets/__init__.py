@@ -29,6 +29,7 @@ from limner.presets.variants import (
     BIGGAN_PAPER,
     DCGAN,
     LADDER,
+    LSGAN_AND_GGAN,
     SAGAN_AND_SNGAN,
     Variant,
 )
@@ -48,6 +49,7 @@ GROUPS: dict[str, dict[str, Preset]] = {
         "digits-tiny": "limner.presets.handwritten:digits_tiny",
     },
     "DCGAN": {"dcgan-celeba64": "limner.presets.dcgan:dcgan_celeba64", **DCGAN},
+    "LSGAN and GGAN": LSGAN_AND_GGAN,
     "BigGAN": {
         "biggan-imagenet128-bs256x8": "limner.presets.biggan:biggan_imagenet128_bs256x8",
         "biggan-cifar10": "limner.presets.biggan:biggan_cifar10",

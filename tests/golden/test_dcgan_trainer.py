@@ -77,7 +77,8 @@ def test_step_of_the_engine(golden, name):
 def test_step_of_lsgan_and_ggan(golden, name):
     given = json.loads(golden(f"mmgen/{name}.json").read_text())["config"]
     tensors = load_file(golden(f"mmgen/{name}.safetensors"))
-    latents = [tensors[f"in/train_step0/0{i}_noise"] for i in range(2)]
+    # Called alpha, for they have the shape of mixing factors.
+    latents = [tensors[f"in/train_step0/0{i}_alpha"].flatten(1) for i in range(2)]
     own = given["optimizer"]["generator"]
     assert own == given["optimizer"]["discriminator"]
     adam = Adam(lr=own["lr"], betas=tuple(own["betas"]))

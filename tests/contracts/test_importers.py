@@ -50,6 +50,9 @@ def test_it_imports_and_samples(name, planted, tmp_path, capsys):
     out = tmp_path / "model"
     assert main(["import", name, str(planted.source), "--out", str(out), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
+    assert facts["next"].startswith(f"limner sample {out}")
+    assert Path(facts["preview"]) == tmp_path / "model-preview.png"
+    assert Path(facts["preview"]).stat().st_size > 0
     origin = read_model(out).config.origin
     assert facts["origin"] | {"weights_sha256": origin["weights_sha256"]} == origin
     assert (origin["kind"], origin["importer"]) == ("import", name)

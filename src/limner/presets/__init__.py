@@ -49,7 +49,7 @@ GROUPS: dict[str, dict[str, Preset]] = {
         "digits-tiny": "limner.presets.handwritten:digits_tiny",
     },
     "DCGAN": {"dcgan-celeba64": "limner.presets.dcgan:dcgan_celeba64", **DCGAN},
-    "LSGAN and GGAN": LSGAN_AND_GGAN,
+    "LSGAN and GGAN": {**LSGAN_AND_GGAN},
     "BigGAN": {
         "biggan-imagenet128-bs256x8": "limner.presets.biggan:biggan_imagenet128_bs256x8",
         "biggan-cifar10": "limner.presets.biggan:biggan_cifar10",

@@ -1,6 +1,7 @@
 """Checkpoints of other systems as small as they can be, in each form that an importer reads."""
 
 import dataclasses
+import functools
 import io
 import json
 import re
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 import bundles
+import network_snapshots
 import snapshots
 from limner.checkpoints import ModelConfig, ModelRecord
 from limner.checkpoints.exporters.biggan_pytorch import BigGanPytorch
@@ -204,10 +206,27 @@ def _huggingface_biggan(root: Path) -> Planted:
     return Planted(root, weights, state, torch_bytes, "give the pytorch_model.bin")
 
 
+def _network_snapshot(packed, tensors) -> Callable[[Path], Planted]:
+    def plant(root: Path) -> Planted:
+        path = root / "network-snapshot-000001.pkl"
+        path.write_bytes(packed(tensors))
+        return Planted(path, path, tensors, packed, "give a network-snapshot .pkl")
+
+    return plant
+
+
+def _style_pickle(system: str) -> Callable[[Path], Planted]:
+    packed = functools.partial(network_snapshots.style_snapshot, system)
+    return _network_snapshot(packed, network_snapshots.style_tensors(system))
+
+
 PLANTED: dict[str, Callable[[Path], Planted]] = {
     "biggan-pytorch": _biggan_pytorch,
     "dcgan-mmgen": _dcgan_mmgen,
     "pggan": _pggan,
     "tfhub-biggan": _tfhub_biggan,
     "huggingface-biggan": _huggingface_biggan,
+    "stylegan2-ada": _style_pickle("stylegan2-ada"),
+    "stylegan3": _style_pickle("stylegan3"),
+    "r3gan": _network_snapshot(network_snapshots.r3gan_snapshot, network_snapshots.r3gan_tensors()),
 }

@@ -89,6 +89,13 @@ def _old_checkpoints(folder: Path) -> None:
     pickle = PLANTED["pggan"](folder).source
     for name in ("karras2018iclr-celebahq-1024x1024.pkl", "network-snapshot-004000.pkl"):
         shutil.copy(pickle, folder / name)
+    for system, name in (
+        ("stylegan2-ada", "network-snapshot-025000.pkl"),
+        ("stylegan3", "stylegan3-t-ffhq-1024x1024.pkl"),
+        ("r3gan", "network-snapshot-final.pkl"),
+    ):
+        (folder / system).mkdir()
+        shutil.move(PLANTED[system](folder / system).source, folder / name)
 
 
 def _limner(*words: object) -> None:

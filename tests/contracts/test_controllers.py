@@ -13,7 +13,7 @@ from limner.core.config import Config, decode, encode
 from limner.core.growth import GrowthSchedule
 from limner.core.schedules import Cosine, Linear
 from limner.engine import RunConfig
-from limner.engine.augment import AUGMENTS, AdaPipe, Augment, DiffAugment
+from limner.engine.augment import AUGMENTS, AdaPipe, Augment, Blur, DiffAugment
 from limner.engine.controllers import (
     CONTROLLERS,
     AdaptP,
@@ -71,6 +71,7 @@ class Shades(Config, Augment, frozen=True):
 
 AUGMENT_EXAMPLES: dict[str, Augment] = {
     "AdaPipe": AdaPipe(p=Linear(0.2, 0.8, 40)),
+    "Blur": Blur(sigma=Linear(1.0, 0.0, 40)),
     "DiffAugment": DiffAugment(),
     "Shades": Shades(),
 }

@@ -18,7 +18,9 @@ from limner.api.importing import IMPORTERS, import_model, importer_named
 from limner.checkpoints import ModelConfig, ModelRecord, read_model, write_model
 from limner.cli.main import main
 from limner.core.errors import ConfigError
+from limner.core.protocols import NetworkConfig
 from limner.models import BigGanDiscriminator, BigGanGenerator, DcganGenerator
+from network_snapshots import R3GAN, STYLE_D, STYLES
 from published import PLANTED, Planted
 from toys import ToyGenerator
 
@@ -48,6 +50,9 @@ def test_it_imports_and_samples(name, planted, tmp_path, capsys):
     out = tmp_path / "model"
     assert main(["import", name, str(planted.source), "--out", str(out), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
+    assert facts["next"].startswith(f"limner sample {out}")
+    assert Path(facts["preview"]) == tmp_path / "model-preview.png"
+    assert Path(facts["preview"]).stat().st_size > 0
     origin = read_model(out).config.origin
     assert facts["origin"] | {"weights_sha256": origin["weights_sha256"]} == origin
     assert (origin["kind"], origin["importer"]) == ("import", name)
@@ -165,13 +170,28 @@ def generator_alone() -> ModelRecord:
     return ModelRecord(record.config.replace(discriminator=None), record.generator)
 
 
-def imported(folder: Path) -> ModelRecord:
-    return import_model("biggan-pytorch", folder, folder.with_name("back"))
+def pair_of(g: NetworkConfig, d: NetworkConfig, num_classes: int):
+    def make() -> ModelRecord:
+        shape = (3, 8, 8)
+        config = ModelConfig(
+            generator=g, discriminator=d, image_shape=shape, num_classes=num_classes
+        )
+        states = [network.build(shape, num_classes).state_dict() for network in (g, g, d)]
+        return ModelRecord(config, *states)
+
+    return make
+
+
+def by(importer: str):
+    return lambda folder: import_model(importer, folder, folder.with_name("back"))
 
 
 # Exporter -> a model that goes into its files, and what reads them.
 EXPORTED = {
-    "biggan-pytorch": (biggan, imported),
+    "biggan-pytorch": (biggan, by("biggan-pytorch")),
+    "stylegan2-ada": (pair_of(STYLES["stylegan2-ada"][0], STYLE_D, 2), by("stylegan2-ada")),
+    "stylegan3": (pair_of(STYLES["stylegan3"][0], STYLE_D, 2), by("stylegan3")),
+    "r3gan": (pair_of(*R3GAN, 0), by("r3gan")),
     "space": (generator_alone, lambda folder: read_model(folder / "model")),
 }
 

@@ -40,6 +40,7 @@ ARCHIVES: dict[str, tuple[str, ...]] = {
         "biggan_tfhub/keys_*",
         "pggan/keys_*",
         "stylegan2/keys_*",
+        "stylegan3/keys_*",
         "torch_fidelity/keys_*",
     ),
     "pggan_pickle": ("pggan/pickle16_cond_lod_nosource.*",),
@@ -50,6 +51,8 @@ ARCHIVES: dict[str, tuple[str, ...]] = {
     "sagan": ("biggan/sagan32.*",),
     "sngan": ("biggan/sngan32_thin.*",),
     "stylegan2": ("stylegan2/sg2_16_resnetG_skipD.*",),
+    "stylegan3": ("stylegan3/sg3r_32.*",),
+    "stylegan3_pickle": ("stylegan3/sg3t_pickle_nosource.*",),
 }
 
 
@@ -73,6 +76,15 @@ CUT: dict[str, Callable[[str, Tensor], bool]] = {
         tensor.numel() <= 36
         if name.startswith("grad/")
         else name not in ("out/image_const_nofuse", "out/image_psi0.7_const")
+    ),
+    "stylegan3/sg3t_pickle_nosource.safetensors": lambda name, _: (
+        name in ("in/z", "in/real") or name.startswith(("out/", "state/"))
+    ),
+    # As of StyleGAN2, without the images of a truncation and of no noise, which it has never.
+    "stylegan3/sg3r_32.safetensors": lambda name, tensor: (
+        tensor.numel() <= 36
+        if name.startswith("grad/")
+        else name not in ("out/image_none", "out/image_psi0.7_const")
     ),
 }
 

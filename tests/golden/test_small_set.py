@@ -22,6 +22,7 @@ HELD = {
     "pggan": "pggan/pggan16_train.safetensors",
     "r3gan": "r3gan/r3gan16.safetensors",
     "stylegan2": "stylegan2/sg2_16_resnetG_skipD.safetensors",
+    "stylegan3": "stylegan3/sg3r_32.safetensors",
     "NonSaturatingD": "dcgan/dcgan32.safetensors",
     "NonSaturatingG": "dcgan/dcgan32.safetensors",
     "HingeD": "biggan/sagan32.safetensors",
@@ -45,6 +46,7 @@ HELD = {
     "dcgan-mmgen": "dcgan/dcgan32_mmcv_ckpt.pth",
     "huggingface-biggan": "biggan_hf/hf_biggan_deep_64_tiny_files/pytorch_model.bin",
     "pggan importer": "pggan/pickle16_cond_lod_nosource.pkl",
+    "stylegan3 importer": "stylegan3/sg3t_pickle_nosource.pkl",
     "tfhub-biggan": "biggan_tfhub/keys_tfhub_v1_128.json",
 }
 
@@ -53,6 +55,8 @@ NOT_HELD = {
     "MinimaxD": "no original among the systems computes it; a formula in tests/unit does",
     "MinimaxG": "as MinimaxD",
     "projected": "no file was recorded; formulas written another way in tests/unit",
+    "stylegan2-ada": "as stylegan3's importer, whose files are of the same form; the large set has one",
+    "r3gan importer": "its networks' files, renamed; the form of its pickles in tests/unit",
     "LeCam": "no original among the systems at hand; its formula in tests/unit",
     "Linear": "limner's own; no original has it",
     "Cosine": "limner's own",

@@ -36,6 +36,7 @@ from limner.models import (
     SnganGenerator,
     StyleGan2Discriminator,
     StyleGan2Generator,
+    StyleGan3Generator,
 )
 from limner.objectives import R1, HingeD, NonSaturatingD, RelativisticD, WassersteinD
 
@@ -85,6 +86,14 @@ FAMILIES = {
     "stylegan2": (
         (
             StyleGan2Generator(z_dim=4, w_dim=4, num_mapping=1, channel_base=32, channel_max=4),
+            StyleGan2Discriminator(channel_base=32, channel_max=4),
+        ),
+        8,
+        NonSaturatingD,
+    ),
+    "stylegan3": (
+        (
+            StyleGan3Generator(z_dim=4, w_dim=4, channel_base=64, channel_max=4, num_layers=3),
             StyleGan2Discriminator(channel_base=32, channel_max=4),
         ),
         8,

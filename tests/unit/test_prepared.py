@@ -22,6 +22,7 @@ from limner.models import (
     PgganGenerator,
     R3ganGenerator,
     StyleGan2Generator,
+    StyleGan3Generator,
 )
 
 NUM_CLASSES, SHAPE = 3, (3, 16, 16)
@@ -37,6 +38,10 @@ GENERATORS = {
     "pggan, fused": PgganGenerator(fmap_max=4, fused_scale=True),
     "stylegan2": StyleGan2Generator(channel_max=4, w_dim=8, z_dim=8),
     "stylegan2, resnet": StyleGan2Generator(channel_max=4, architecture="resnet", clamp=0.5),
+    "stylegan3": StyleGan3Generator(channel_max=4, w_dim=8, z_dim=8, num_layers=4),
+    "stylegan3, r": StyleGan3Generator(
+        channel_max=4, w_dim=8, z_dim=8, num_layers=4, kernel=1, radial=True, clamp=0.5
+    ),
     "r3gan": R3ganGenerator(widths=(4,)),
     "fastgan": FastGanGenerator(width=4),
 }

@@ -251,11 +251,11 @@ def test_every_architecture_declares_what_belongs_to_classes(name: str, before: 
     for kind in ARCHITECTURES[name]:
         shape = (1, 64, 64) if name == "dcgan" else (1, 32, 32)
         sizes = {"pggan": {"fmap_max": 8}, "r3gan": {"widths": (8,)}}
-        sizes |= {"stylegan2": {"channel_max": 8}}
+        sizes |= {key: {"channel_max": 8} for key in ("stylegan2", "stylegan3")}
         config = kind(**sizes.get(name, {"width": 8}))
         source, target = config.build(shape, before), config.build(shape, after)
         anew = refill(target, source.state_dict(), source, "here", bool(before and after))
         kept = set(target.state_dict()) - {one.name for one in anew}
         assert all(torch.equal(target.state_dict()[n], source.state_dict()[n]) for n in kept)
         assert anew
-        assert any("conv" in n and n.endswith("weight") for n in kept)
+        assert any(("conv" in n or "layers.0" in n) and n.endswith("weight") for n in kept)

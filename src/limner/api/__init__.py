@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from limner.api.configs import list_presets, load_config
     from limner.api.exporting import export
     from limner.api.importing import import_model
+    from limner.api.mixing import save_mix
     from limner.api.preparing import PrepareOptions, prepare_data, report_data
     from limner.api.recipes import read_recipe
     from limner.api.samples import SampleOptions, save_samples
@@ -31,6 +32,7 @@ _HOMES = {
     "limner.api.configs": ("list_presets", "load_config"),
     "limner.api.exporting": ("export",),
     "limner.api.importing": ("import_model",),
+    "limner.api.mixing": ("save_mix",),
     "limner.api.preparing": ("PrepareOptions", "prepare_data", "report_data"),
     "limner.api.recipes": ("read_recipe",),
     "limner.api.samples": ("SampleOptions", "save_samples"),
@@ -76,6 +78,7 @@ __all__ = [
     "report_data",
     "resolved",
     "save_drift",
+    "save_mix",
     "save_png",
     "save_samples",
     "save_training_video",

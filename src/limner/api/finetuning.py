@@ -15,6 +15,7 @@ from limner.data import DataConfig, PreparedData
 from limner.data.facts import facts_of, settings_of
 from limner.data.survey import resolved
 from limner.engine import Intervals, Players, RunConfig
+from limner.engine.augment import Augment, Blur
 from limner.engine.controllers import Ema, Growth
 from limner.presets.fitted import Choice
 
@@ -164,7 +165,7 @@ def _shortened(base: RunConfig, usual: RunConfig) -> RunConfig:
         updates=tuple(update.replace(accumulate=1) for update in base.updates),
         batch_size=min(batch, 2 * usual.batch_size),
         controllers=(*kept, *added),
-        augments=base.augments or usual.augments,
+        augments=_augments(base) or usual.augments,
         data=DataConfig(resolution=usual.data.resolution, flip=usual.data.flip),
         steps=None,
         kimg=usual.kimg,
@@ -176,6 +177,11 @@ def _shortened(base: RunConfig, usual: RunConfig) -> RunConfig:
         keep_best=usual.keep_best,
         standing_passes=0,
     )
+
+
+def _augments(base: RunConfig) -> tuple[Augment, ...]:
+    """Without the blur, which is for networks that know nothing yet."""
+    return tuple(part for part in base.augments if not isinstance(part, Blur))
 
 
 # --- what is said of it --------------------------------------------------------

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["IMPORTERS", "format_named", "import_model", "import_run", "importer_named"]
 
+NUM_PREVIEW = 8  # images
+
 Marker = TypeVar("Marker")
 
 
@@ -80,6 +82,18 @@ def import_model(
         record = _with_origin(name, importer.read(Path(source)))
     write_model(out, record)
     return record
+
+
+def save_preview(model: str | Path) -> Path:
+    """A sheet of the first seeds' images beside a model folder, MODEL-preview.png."""
+    from limner.sampling import load, save_png, sheet
+
+    place = Path(model)
+    path = place.with_name(f"{place.resolve().name}-preview.png")
+    loaded = load(place)
+    num = NUM_PREVIEW if max(loaded.image_shape[1:]) <= 256 else NUM_PREVIEW // 2
+    save_png(sheet(loaded.sample(num=num)), path, {"Software": "limner"})
+    return path
 
 
 def import_run(

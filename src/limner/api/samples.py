@@ -50,6 +50,7 @@ class SampleOptions:
             by side without gaps, with `classes` a class a row. Only for pictures.
         npz_layout: see NpzWriter; "float" is "limner" with floats.
         batch_size: images a forward pass.
+        move, turn: see `Model.move`; a move is "X,Y".
 
     Examples:
         >>> options = limner.SampleOptions(seeds="0-7", classes="all", grid="sheet")
@@ -72,12 +73,15 @@ class SampleOptions:
     npz_layout: Literal["limner", "float", "biggan-pytorch"] = "limner"
     batch_size: int = 64
     seed: int | None = None
+    move: str | None = None
+    turn: float | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise LimnerError(f"--batch-size {self.batch_size}: give 1 or more")
         if self.seed is not None and self.seeds is not None:
             raise LimnerError("give either --seed or --seeds, not both")
+        moved_by(self.move or "0,0")
         if isinstance(self.standing, str):
             StandingPlan.parse(self.standing)
         if not self.is_wall:
@@ -118,6 +122,8 @@ def save_samples(
     options, progress = options or SampleOptions(), progress or counter("sampling")
     kind = kind_of_output(out, options.grid, options.npz_layout)
     loaded = model if isinstance(model, Model) else load(model)
+    if options.move is not None or options.turn is not None:
+        loaded.move(*moved_by(options.move or "0,0"), options.turn or 0.0)
     plan = plan_of(loaded, options)
     if options.standing is not None:
         given = options.standing
@@ -132,6 +138,17 @@ def save_samples(
     else:
         _write_picture(loaded, plan, Path(out), options, progress)
     return plan
+
+
+def moved_by(text: str) -> tuple[float, float]:
+    """Shares of the side to the right and down, of "0.1,-0.2"."""
+    try:
+        right, down = (float(part) for part in text.split(","))
+    except ValueError:
+        raise LimnerError(
+            f"--move {text}: give shares of the side to the right and down, as in 0.1,-0.2"
+        ) from None
+    return right, down
 
 
 def plan_of(model: Model, options: SampleOptions) -> SamplePlan:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from limner.api.importing import IMPORTERS, import_model, import_run, importer_named
+from limner.api.importing import IMPORTERS, import_model, import_run, importer_named, save_preview
 from limner.cli.loading import warnings_as_lines
 from limner.cli.parsing import Arg, parse
 from limner.core.errors import ConfigError, LimnerError
@@ -68,8 +68,10 @@ def main(argv: Sequence[str]) -> int:
     settings |= dict(_assignment(text) for text in options.set)
     what = (options.format, options.source)
     with warnings_as_lines("import"):
+        preview = None
         if options.run is None:
             place, record = options.out, import_model(*what, options.out, settings)
+            preview = str(save_preview(options.out))
         elif options.data is None:
             raise LimnerError("--run: give the pictures that training goes on with, --data DATA")
         else:
@@ -81,9 +83,20 @@ def main(argv: Sequence[str]) -> int:
         "image_shape": list(config.image_shape),
         "num_classes": config.num_classes,
         "origin": config.origin,
+        "preview": preview,
+        "next": next_command(options),
     }
     print(json.dumps(facts) if options.json else describe(facts))
     return 0
+
+
+def next_command(options: Any) -> str:
+    """What to type now."""
+    if options.run is not None:
+        return (
+            f"limner train {options.run / 'config.json'} --run {options.run} --data {options.data}"
+        )
+    return f"limner sample {options.out} --num 16 --grid --out sheet.png"
 
 
 def options_of(argv: Sequence[str]) -> type[Import]:
@@ -135,4 +148,6 @@ def describe(facts: dict) -> str:
             lines += [f"  {name}: {item}" for name, item in value.items()]
         elif value:
             lines.append(f"  {key.replace('_', ' ')}: {value}")
+    lines += [f"preview: {facts['preview']}"] if facts["preview"] else []
+    lines.append(f"next: {facts['next']}")
     return "\n".join(lines)

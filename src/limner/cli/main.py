@@ -13,6 +13,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("limner.cli.sample", "images of a trained model: png, sheet or npz"),
     "interpolate": ("limner.cli.interpolate", "walk between two images: sheet, gif or mp4"),
     "video": ("limner.cli.video", "drifting samples, or a run's sheets over time, as mp4 or gif"),
+    "mix": ("limner.cli.mix", "styles of some images in the layers of others, as a sheet"),
+    "project": ("limner.cli.project", "the style whose image is nearest to a picture"),
     "evaluate": ("limner.cli.evaluate", "score a model or images against pictures"),
     "curve": ("limner.cli.curve", "scores along the truncation: csv, plot, strip of samples"),
     "statistics": ("limner.cli.statistics", "store batch norm statistics for truncations"),

@@ -71,6 +71,12 @@ class Sample:
     styles: Annotated[Path | None, Arg("FILE", rare=True)] = None
     """Styles instead of seeds and classes: .npy [N, w] or [N, layers, w], or an .npz."""
 
+    move: Annotated[str | None, Arg("X,Y", rare=True)] = None
+    """Of a StyleGAN3: images moved by these shares of the side, to the right and down."""
+
+    turn: Annotated[float | None, Arg("DEGREES", rare=True)] = None
+    """Of a StyleGAN3: images turned counterclockwise."""
+
     grid: Annotated[str | None, Arg("[SIZE]")] = None
     """Alone: a sheet even of one image. With 1080p, 4k or COLUMNSxROWS: so many images side by
     side without gaps, with --classes a class a row. Only for pictures."""

@@ -19,7 +19,15 @@ from torch import Tensor
 from limner.core.errors import RefusedFile
 from limner.formats.file_kinds import CUT_ZIP, OLD_TORCH, TORCH
 from limner.formats.pickles import BUILDERS as PLAIN
-from limner.formats.pickles import Machine, Name, Record, mapped, reading, shown
+from limner.formats.pickles import (
+    Machine,
+    Name,
+    Record,
+    mapped,
+    read_pickle,
+    reading,
+    shown,
+)
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -188,27 +196,80 @@ def _entry(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
     return archive.read(entry)
 
 
+def read_pickled_tensors(path: str | Path, wanted: str) -> Any:
+    """The tree that pickle wrote of objects with tensors; each storage in it is a text of bytes in
+    torch's older format. Returns and raises as `read_torch` does, `wanted` too."""
+    embedded = _Embedded(path)
+    builders = {**BUILDERS, ("torch.storage", "_load_from_bytes"): embedded.load}
+    tree = read_pickle(path, builders, wanted)
+    with reading(path, "pickle", wanted, ()):
+        return _checked(tree)
+
+
+class _Embedded:
+    """Storages that are pickled as bytes. Together they are no larger than the file, also where it
+    reads the same bytes over and over."""
+
+    def __init__(self, path: str | Path):
+        self.path, self.num = path, 0
+        self.waiting: dict[str, np.ndarray] = {}
+        self.storages: _Storages | None = None
+
+    def load(self, args: tuple) -> Any:
+        if self.storages is None:
+            size = Path(self.path).stat().st_size
+            self.storages = _Storages(size, self.waiting.__setitem__)
+        (content,) = args
+        if not isinstance(content, bytes):
+            raise RefusedFile("it loads tensors from something that is not bytes")
+        self.num += 1
+        tree = _legacy_tree(
+            io.BytesIO(content), len(content), self.storages, self.waiting, f"{self.num}:"
+        )
+        if not isinstance(tree, _Storage):
+            raise ValueError("a storage in it is something else")
+        return tree
+
+
 def _read_legacy(content: mmap.mmap) -> Any:
-    """magic, protocol, system, tree, keys of the storages; then of each its length and bytes."""
     waiting: dict[str, np.ndarray] = {}
     storages = _Storages(len(content), waiting.__setitem__)
-    plain = Machine(len(content), {})
+    return _checked(_legacy_tree(content, len(content), storages, waiting))
+
+
+def _legacy_tree(
+    content: Any,
+    num_bytes: int,
+    storages: "_Storages",
+    waiting: dict[str, np.ndarray],
+    prefix: str = "",
+) -> Any:
+    """magic, protocol, system, tree, keys of the storages; then of each its length and bytes.
+    `prefix`: before the keys, where one of several such texts has its own."""
+
+    def find(pid: Any) -> Any:
+        if prefix and isinstance(pid, tuple) and len(pid) > 2 and isinstance(pid[2], str):
+            pid = (*pid[:2], prefix + pid[2], *pid[3:])
+        return storages.find(pid)
+
+    before = set(waiting)
+    plain = Machine(num_bytes, {})
     if plain.run(content) != LEGACY_MAGIC or plain.run(content) != LEGACY_PROTOCOL:
         raise ValueError("neither a zip file nor of the older format")
     system = plain.run(content)
     if isinstance(system, dict) and system.get("little_endian") is False:
         raise RefusedFile("its numbers are big-endian")
-    tree = Machine(len(content), BUILDERS, storages.find).run(content)
-    keys = plain.run(content)
-    if sorted(keys) != sorted(waiting):
+    tree = Machine(num_bytes, BUILDERS, find).run(content)
+    keys = [f"{prefix}{key}" for key in plain.run(content)]
+    if sorted(keys) != sorted(waiting.keys() - before):
         raise ValueError("its list of storages does not fit its tensors")
     for key in keys:
         memory = waiting[key]
         length = int.from_bytes(content.read(8), "little") * storages.dtypes[key].itemsize
-        if length != len(memory) or content.tell() + length > len(content):
+        if length != len(memory) or content.tell() + length > num_bytes:
             raise ValueError(f"the storage '{shown(key)}' is not whole")
         memory[:] = np.frombuffer(content.read(length), np.uint8)
-    return _checked(tree)
+    return tree
 
 
 def _checked(tree: Any) -> Any:

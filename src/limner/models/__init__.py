@@ -15,6 +15,7 @@ from limner.models.sagan import SaganDiscriminator, SaganGenerator
 from limner.models.sngan import SnganDiscriminator, SnganGenerator
 from limner.models.stylegan2 import StyleGan2Generator
 from limner.models.stylegan2_discriminator import StyleGan2Discriminator
+from limner.models.stylegan3 import StyleGan3Generator
 
 # Which generator and discriminator belong together; configs name each by its class.
 ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
@@ -26,6 +27,7 @@ ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
     "pggan": (PgganGenerator, PgganDiscriminator),
     "r3gan": (R3ganGenerator, R3ganDiscriminator),
     "stylegan2": (StyleGan2Generator, StyleGan2Discriminator),
+    "stylegan3": (StyleGan3Generator, StyleGan2Discriminator),
     "projected": (FastGanGenerator, ProjectedDiscriminator),
 }
 
@@ -52,4 +54,5 @@ __all__ = [
     "SnganGenerator",
     "StyleGan2Discriminator",
     "StyleGan2Generator",
+    "StyleGan3Generator",
 ]

@@ -29,6 +29,7 @@ from limner.presets.variants import (
     BIGGAN_PAPER,
     DCGAN,
     LADDER,
+    LSGAN_AND_GGAN,
     SAGAN_AND_SNGAN,
     Variant,
 )
@@ -48,6 +49,7 @@ GROUPS: dict[str, dict[str, Preset]] = {
         "digits-tiny": "limner.presets.handwritten:digits_tiny",
     },
     "DCGAN": {"dcgan-celeba64": "limner.presets.dcgan:dcgan_celeba64", **DCGAN},
+    "LSGAN and GGAN": {**LSGAN_AND_GGAN},
     "BigGAN": {
         "biggan-imagenet128-bs256x8": "limner.presets.biggan:biggan_imagenet128_bs256x8",
         "biggan-cifar10": "limner.presets.biggan:biggan_cifar10",
@@ -80,6 +82,10 @@ GROUPS: dict[str, dict[str, Preset]] = {
         "stylegan2-cifar": "limner.presets.stylegan2_ada:stylegan2_cifar",
         **STYLEGAN2,
     },
+    "StyleGAN3": {
+        name: Fitted(f"limner.presets.stylegan3:{function}", "limner.presets.stylegan3:choices")
+        for name, function in (("stylegan3-t", "stylegan3_t"), ("stylegan3-r", "stylegan3_r"))
+    },
     "ablations": {
         "biggan-ladder-batch256": "limner.presets.biggan:biggan_ladder_batch256",
         **LADDER,
@@ -101,6 +107,7 @@ FAMILIES = {
     "BigGanDeepGenerator": "biggan-deep-imagenet128",
     "PgganGenerator": "pggan-v2-1gpu",
     "StyleGan2Generator": "stylegan2-auto",
+    "StyleGan3Generator": "stylegan3-t",
 }
 FITTED = {name: preset for name, preset in PRESETS.items() if isinstance(preset, Fitted)}
 

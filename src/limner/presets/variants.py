@@ -32,6 +32,67 @@ DCGAN = {
     ),
 }
 
+# MMGeneration's LSGAN (Mao et al. 2017) and GGAN (Lim & Ye 2017) on DCGAN's networks: least squares
+# and hinge, one step of either player, no average. Those at 128 px go to 4x4 in the discriminator.
+LEAST_SQUARES = (
+    'updates.0.terms=[{"type": "LeastSquaresD"}]',
+    'updates.1.terms=[{"type": "LeastSquaresG"}]',
+)
+HINGE = ('updates.0.terms=[{"type": "HingeD"}]', 'updates.1.terms=[{"type": "HingeG"}]')
+
+
+def _dcgan(rate: str, steps: int) -> tuple[str, ...]:
+    return (
+        *(f"optim.{player}.{field}" for player in "gd" for field in (f"lr={rate}", BETAS)),
+        f"steps={steps}",
+        "intervals.sample=10000",
+        "intervals.save=20000",
+    )
+
+
+BETAS = "betas=[0.5, 0.99]"
+AT_128 = (
+    "data.resolution=128",
+    "batch_size=64",
+    "generator.width=64",
+    "discriminator.max_channels=2048",
+)
+
+LSGAN_AND_GGAN = {
+    "lsgan-celeba64": variant(
+        "dcgan-celeba64",
+        "MMGeneration's lsgan_dcgan-archi_lr-1e-3_celeba-cropped_64_b128x1_12m.",
+        *LEAST_SQUARES,
+        *_dcgan("1e-3", 100_000),
+    ),
+    "lsgan-bedroom64": variant(
+        "dcgan-celeba64",
+        "MMGeneration's LSGAN on LSUN bedrooms at 64 px, DCGAN's networks, rate 1e-4.",
+        *LEAST_SQUARES,
+        *_dcgan("1e-4", 100_000),
+    ),
+    "lsgan-celeba128": variant(
+        "dcgan-celeba64",
+        "MMGeneration's LSGAN on CelebA at 128 px, DCGAN's networks, rate 1e-4.",
+        *LEAST_SQUARES,
+        *_dcgan("1e-4", 160_000),
+        *AT_128,
+    ),
+    "ggan-celeba64": variant(
+        "dcgan-celeba64",
+        "MMGeneration's GGAN on CelebA at 64 px, DCGAN's networks, rate 1e-3.",
+        *HINGE,
+        *_dcgan("1e-3", 100_000),
+    ),
+    "ggan-celeba128": variant(
+        "dcgan-celeba64",
+        "MMGeneration's ggan_celeba-cropped_dcgan-archi_lr-1e-4_128_b64x1_10m.",
+        *HINGE,
+        *_dcgan("1e-4", 160_000),
+        *AT_128,
+    ),
+}
+
 BIGGAN = {
     "biggan-imagenet128-bs512x4": variant(
         "biggan-imagenet128-bs256x8",

@@ -1,5 +1,6 @@
 """A loaded model: what `limner.load(...)` returns, ready to sample."""
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from limner.core.chosen import numbered_class, parse_classes
 from limner.core.config import tag_of
 from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
-from limner.core.protocols import NetworkConfig, NoiseMode, z_dim_of
+from limner.core.protocols import NetworkConfig, NoiseMode, mean_style_of, z_dim_of
 from limner.core.undrawn import undrawn, without_memory
 from limner.sampling.generate import generate_batches, styles_of
 from limner.sampling.latents import TruncationMode, latents_from_seeds
@@ -126,6 +127,27 @@ class Model:
     def has_styles(self) -> bool:
         """Whether the generator makes styles of latents, and images of styles."""
         return has_styles(self.generator)
+
+    @property
+    def mean_style(self) -> Tensor:
+        """The running mean [w] of a generator's styles."""
+        return mean_style_of(self.generator)
+
+    def move(self, x: float = 0.0, y: float = 0.0, degrees: float = 0.0) -> None:
+        """From now on all images are turned counterclockwise and then moved to the right and down,
+        by shares of their side: in the input of a StyleGAN3, so that nothing enters from outside.
+
+        Raises:
+            LimnerError: the generator has no such input.
+        """
+        transform = getattr(getattr(self.generator, "input", None), "transform", None)
+        if not isinstance(transform, Tensor):
+            raise LimnerError("only images of a StyleGAN3 can be moved and turned by its input")
+        turn = math.radians(degrees)
+        cos, sin = math.cos(turn), math.sin(turn)
+        there = torch.tensor([[cos, sin, x], [-sin, cos, y], [0, 0, 1]], dtype=torch.float64)
+        with torch.no_grad():
+            transform.copy_(torch.linalg.inv(there))
 
     def look(
         self,

@@ -9,5 +9,8 @@ IMPORTERS: dict[str, str] = {
     "dcgan-mmgen": "limner.checkpoints.importers.dcgan_mmgen:DcganMmgen",
     "pggan": "limner.checkpoints.importers.pggan:Pggan",
     "tfhub-biggan": "limner.checkpoints.importers.tfhub_biggan:TfhubBiggan",
+    "stylegan2-ada": "limner.checkpoints.importers.style_pickles:Stylegan2Ada",
+    "stylegan3": "limner.checkpoints.importers.style_pickles:Stylegan3",
+    "r3gan": "limner.checkpoints.importers.r3gan_pickle:R3ganPickle",
     "huggingface-biggan": "limner.checkpoints.importers.huggingface_biggan:HuggingfaceBiggan",
 }

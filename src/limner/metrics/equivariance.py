@@ -1,0 +1,202 @@
+"""EQ-T and EQ-R (Karras et al. 2021, StyleGAN3, appendix E): in dB, how well the image moves or
+turns as a whole when the input of the synthesis does.
+
+The image operators are those of NVlabs/stylegan3, metrics/equivariance.py: windowed sincs, so that
+the score is of the network and not of the comparison.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from limner.core.streams import stream
+from limner.layers import upfirdn
+
+LARGEST_SHIFT = 0.125  # of the image's side
+WINDOW, LARGEST_WINDOW, ALIASES = 3, 6, 64  # samples: of Lanczos, room for it turned, of the sinc
+UP = 4  # times as many samples while an image is turned
+Kind = Literal["eq-t", "eq-t-frac", "eq-r"]
+KINDS: tuple[Kind, ...] = ("eq-t", "eq-t-frac", "eq-r")
+Images = Float[Tensor, "n c h w"]
+Matrix = Float[Tensor, "3 3"]
+Compared = tuple[Tensor, Tensor, Tensor]  # expected, got, where both are known
+
+
+def translation(x: float, y: float) -> Matrix:
+    """By shares of the image's width and height."""
+    return torch.tensor([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
+def rotation(angle: float) -> Matrix:
+    """In radians, from the x axis to the y axis."""
+    cos, sin = math.cos(angle), math.sin(angle)
+    return torch.tensor([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
+
+
+@torch.no_grad()
+def equivariance(
+    synthesize: Callable[[Matrix], Images], kind: Kind, num: int, seed: int = 0
+) -> float:
+    """PSNR in dB over `num` batches; each is made twice, once with its input transformed.
+
+    Args:
+        synthesize: an inverse transform of the input [3, 3] -> images, nominally in [-1, 1]; the
+            same images whenever it is asked between two identities. The identity comes first.
+        kind: "eq-t" moves by whole pixels, "eq-t-frac" by any share, "eq-r" turns.
+    """
+    squares = weights = torch.zeros((), dtype=torch.float64)
+    for a, b, angle in _draws(num, seed):
+        reference = synthesize(torch.eye(3))
+        expected, got, mask = COMPARE[kind](synthesize, reference, a, b, angle)
+        error = (expected - got).square() * mask
+        squares = squares + error.sum(dtype=torch.float64).cpu()
+        weights = weights + mask.expand_as(error).sum(dtype=torch.float64).cpu()
+    return float(20 * math.log10(2) - 10 * torch.log10(squares / weights))
+
+
+def _draws(num: int, seed: int) -> Iterator[tuple[float, float, float]]:
+    """Two shifts in shares of the side, and an angle."""
+    draws = stream("metrics", "equivariance", seed)
+    for _ in range(num):
+        a, b, angle = (torch.rand(3, generator=draws, dtype=torch.float64) * 2 - 1).tolist()
+        yield a * LARGEST_SHIFT, b * LARGEST_SHIFT, angle * math.pi
+
+
+def _whole(
+    synthesize: Callable[[Matrix], Images], reference: Images, a: float, b: float, angle: float
+) -> Compared:
+    height, width = reference.shape[2:]
+    x, y = round(a * width), round(b * height)
+    expected, mask = shifted_by_pixels(reference, x, y)
+    return expected, synthesize(translation(-x / width, -y / height)), mask
+
+
+def _fractional(
+    synthesize: Callable[[Matrix], Images], reference: Images, a: float, b: float, angle: float
+) -> Compared:
+    expected, mask = shifted(reference, a, b)
+    return expected, synthesize(translation(-a, -b)), mask
+
+
+def _turned(
+    synthesize: Callable[[Matrix], Images], reference: Images, a: float, b: float, angle: float
+) -> Compared:
+    got = synthesize(rotation(-angle))
+    expected, mask = rotated(reference, angle)
+    pseudo, other = pseudo_rotated(got, angle)
+    return expected, pseudo, mask * other
+
+
+COMPARE = {"eq-t": _whole, "eq-t-frac": _fractional, "eq-r": _turned}
+
+
+# --- operators --------------------------------------------------------------------
+
+
+def shifted_by_pixels(x: Images, right: int, down: int) -> tuple[Tensor, Tensor]:
+    """Images moved, zeros entering, and a mask of what was there before."""
+    height, width = x.shape[2:]
+    pads = (max(right, 0), max(-right, 0), max(down, 0), max(-down, 0))
+    rows, columns = slice(max(-down, 0), None), slice(max(-right, 0), None)
+
+    def moved(of: Tensor) -> Tensor:
+        return F.pad(of, pads)[:, :, rows, columns][:, :, :height, :width]
+
+    return moved(x), moved(torch.ones_like(x[:1, :1]))
+
+
+def shifted(x: Images, right: float, down: float) -> tuple[Tensor, Tensor]:
+    """The same by shares of the sides, between pixels by a windowed sinc whose reach the mask
+    leaves out."""
+    height, width = x.shape[2:]
+    for share, side, axis in ((right, width, 3), (down, height, 2)):
+        move = share * side
+        whole = math.floor(move)
+        places = torch.arange(2 * WINDOW, dtype=torch.float64) - (WINDOW - 1) - (move - whole)
+        taps = torch.sinc(places) * torch.sinc(places / WINDOW)
+        row = (taps / taps.sum()).to(x)[None]
+        room = (WINDOW, WINDOW - 1)
+        if axis == 3:
+            x = upfirdn(x, row, padding=(*room, 0, 0))
+            x = shifted_by_pixels(x, whole, 0)[0]
+        else:
+            x = upfirdn(x, row.t(), padding=(0, 0, *room))
+            x = shifted_by_pixels(x, 0, whole)[0]
+    mask = torch.zeros_like(x[:1, :1])
+    left, top = math.floor(right * width), math.floor(down * height)
+    mask[
+        :,
+        :,
+        max(top + WINDOW, 0) : min(height + top - WINDOW + 1, height),
+        max(left + WINDOW, 0) : min(width + left - WINDOW + 1, width),
+    ] = 1
+    return x, mask
+
+
+def turning_filter(matrix: Float[Tensor, "2 2"], up: int) -> Float[Tensor, "side side"]:
+    """What lets pass what both an image and the image under a matrix can hold, by Lanczos windows
+    in both directions; for `up` times as many samples."""
+    reach = ALIASES * up - 1
+    steps = torch.arange(-reach, reach + 1, dtype=torch.float64) / up
+    grid = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1)  # (x, y)
+    other = grid @ matrix.to(grid).t()
+    pass_both = _convolved(_sincs(grid), _sincs(other))
+    window = _convolved(_windows(grid), _windows(other))
+    cut = (ALIASES - LARGEST_WINDOW) * up
+    kernel = (pass_both * window)[cut:-cut, cut:-cut]
+    kernel = F.pad(kernel, (0, 1, 0, 1))
+    side = len(kernel) // up
+    phases = kernel.view(side, up, side, up)
+    phases = phases / phases.sum((0, 2), keepdim=True) / up**2
+    return phases.reshape(side * up, side * up)[:-1, :-1].float()
+
+
+def _sincs(at: Tensor) -> Tensor:
+    return torch.sinc(at[..., 0]) * torch.sinc(at[..., 1])
+
+
+def _windows(at: Tensor) -> Tensor:
+    inside = (at.abs() < WINDOW).all(-1)
+    return torch.where(inside, torch.sinc(at / WINDOW).prod(-1), torch.zeros_like(at[..., 0]))
+
+
+def _convolved(a: Tensor, b: Tensor) -> Tensor:
+    """Circularly, both with their origin in the middle."""
+    turned = [torch.fft.fft2(torch.fft.ifftshift(each)) for each in (a, b)]
+    return torch.fft.fftshift(torch.fft.ifft2(turned[0] * turned[1]).real)
+
+
+def rotated(x: Images, angle: float) -> tuple[Tensor, Tensor]:
+    """Images turned, with a mask of where that is known."""
+    height, width = x.shape[2:]
+    matrix = rotation(angle)
+    kernel = turning_filter(matrix[:2, :2], UP).to(x)
+    pad = len(kernel) // 2
+    first, second = (len(kernel) + UP - 1) // 2 + pad, (len(kernel) - UP) // 2 + pad
+    large = upfirdn(x, kernel, up=UP, padding=(first, second, first, second), gain=UP**2)
+    theta = torch.linalg.inv(matrix)[:2]
+    theta[:, 2] += torch.tensor([1 / (UP * width), 1 / (UP * height)])
+    theta[0] *= width / (width + 2 * pad / UP)
+    theta[1] *= height / (height + 2 * pad / UP)
+    grid = F.affine_grid(theta[None].to(x), [1, 1, height, width], align_corners=False)
+    grid = grid.expand(len(x), -1, -1, -1)
+    y = F.grid_sample(large, grid, "bilinear", "zeros", align_corners=False)
+    known, edge = torch.zeros_like(large[:1, :1]), 2 * pad + 1
+    known[:, :, edge:-edge, edge:-edge] = 1
+    mask = F.grid_sample(known, grid[:1], "nearest", "zeros", align_corners=False)
+    return y, mask
+
+
+def pseudo_rotated(x: Images, angle: float) -> tuple[Tensor, Tensor]:
+    """What a turned image loses, taken from one that is turned already; and a mask without edge."""
+    kernel = turning_filter(rotation(-angle)[:2, :2], 1).to(x)
+    pad = len(kernel) // 2
+    y = upfirdn(x, kernel, padding=(pad, pad, pad, pad))
+    mask = torch.zeros_like(x[:1, :1])
+    mask[:, :, pad:-pad, pad:-pad] = 1
+    return y, mask

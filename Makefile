@@ -21,6 +21,11 @@ FIRST_HALF := tests/e2e
 QUALITY := $(BIN)/python benchmarks/quality
 JOBS ?= 3
 
+# The tests of the studio drive Debian's Chromium, and skip where there is none.
+BROWSER := command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	&& apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	|| echo "no Chromium: apt-get install chromium, or the studio's tests in a browser are skipped"
+
 .PHONY: train test test-full cover lint docs bench bench-quality bench-quality-long clean
 
 train: $(VENV)/.train-installed
@@ -85,4 +90,5 @@ $(VENV)/.train-installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev-installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BROWSER)
 	@touch $@ $(VENV)/.train-installed

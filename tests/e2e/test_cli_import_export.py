@@ -94,10 +94,17 @@ def test_to_a_run_that_trains_on_and_back(folder, tmp_path, pictures, capsys):
         assert torch.equal(ours["state"][number]["exp_avg_sq"], moments["exp_avg_sq"])
 
 
+def test_a_model_is_named_after_its_source(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    facts = answer(capsys, "import", "biggan-pytorch", folder, "--json")
+    assert facts["out"] == f"{folder.name}-model"
+    assert (tmp_path / facts["out"] / "config.json").exists()
+    assert facts["next"].startswith(f"limner sample {folder.name}-model ")
+
+
 def test_refusals_are_one_line(folder, tmp_path, capsys):
     said = lambda *words: refusal(capsys, "import", *words)  # noqa: E731
     out, run = ("--out", tmp_path / "m"), ("--run", tmp_path / "r")
-    assert "either --out MODEL or --run RUN" in said("biggan-pytorch", folder)
     assert "either --out MODEL or --run RUN" in said("biggan-pytorch", folder, *out, *run)
     assert "--data DATA" in said("biggan-pytorch", folder, *run)
     assert "hold no training" in said("dcgan-mmgen", folder / "G.pth", *run, "--data", "digits")

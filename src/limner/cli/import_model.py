@@ -15,6 +15,7 @@ from limner.api.importing import IMPORTERS, import_model, import_run, importer_n
 from limner.cli.loading import warnings_as_lines
 from limner.cli.parsing import Arg, parse
 from limner.core.errors import ConfigError, LimnerError
+from limner.core.outputs import named_after
 
 EXAMPLE = "limner import biggan-pytorch weights/cifar --suffix best0 --out models/cifar"
 
@@ -41,7 +42,8 @@ class Import:
     """The checkpoint: a file, or a folder of them."""
 
     out: Path | None = None
-    """Model folder to write; one that holds a model is replaced, anything else is refused."""
+    """Model folder to write; one that holds a model is replaced, anything else is refused. By
+    default SOURCE-model here."""
 
     run: Path | None = None
     """Run directory to write instead, to train on; needs --data."""
@@ -60,8 +62,9 @@ class Import:
 def main(argv: Sequence[str]) -> int:
     """Import and say what came of it; 0."""
     options: Any = parse(options_of(argv), argv, "import", EXAMPLE)
-    if (options.out is None) == (options.run is None):
+    if options.out is not None and options.run is not None:
         raise LimnerError("give either --out MODEL or --run RUN")
+    out = options.out or named_after(str(options.source), "model")
     names = {field.name for field in dataclasses.fields(Import)}
     own = (field.name for field in dataclasses.fields(options) if field.name not in names)
     settings = {name: getattr(options, name) for name in own}
@@ -70,8 +73,8 @@ def main(argv: Sequence[str]) -> int:
     with warnings_as_lines("import"):
         preview = None
         if options.run is None:
-            place, record = options.out, import_model(*what, options.out, settings)
-            preview = str(save_preview(options.out))
+            place, record = out, import_model(*what, out, settings)
+            preview = str(save_preview(out))
         elif options.data is None:
             raise LimnerError("--run: give the pictures that training goes on with, --data DATA")
         else:
@@ -84,19 +87,17 @@ def main(argv: Sequence[str]) -> int:
         "num_classes": config.num_classes,
         "origin": config.origin,
         "preview": preview,
-        "next": next_command(options),
+        "next": next_command(options, place),
     }
     print(json.dumps(facts) if options.json else describe(facts))
     return 0
 
 
-def next_command(options: Any) -> str:
+def next_command(options: Any, place: Path) -> str:
     """What to type now."""
     if options.run is not None:
-        return (
-            f"limner train {options.run / 'config.json'} --run {options.run} --data {options.data}"
-        )
-    return f"limner sample {options.out} --num 16 --grid --out sheet.png"
+        return f"limner train {place / 'config.json'} --run {place} --data {options.data}"
+    return f"limner sample {place} --num 16 --grid --out sheet.png"
 
 
 def options_of(argv: Sequence[str]) -> type[Import]:

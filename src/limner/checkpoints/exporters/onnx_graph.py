@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from limner import __version__
 from limner.checkpoints.foreign import Exporter, Training
 from limner.checkpoints.model_folder import ModelConfig, ModelRecord
 from limner.core.config import Config, tag_of
@@ -84,7 +84,7 @@ def facts_of(config: ModelConfig, graph: _Graph) -> dict[str, str]:
     """The file's metadata."""
     latent = "standard normal; for a truncation t, drawn again until all entries are in [-t, t]"
     facts = {
-        "limner": __version__,
+        "limner": version("limner"),
         "network": tag_of(type(config.generator)),
         "z": f"{graph.z_dim} numbers, {latent}",
         "images": "N, C, H, W, nominally in [-1, 1]: red, green, blue where C is 3",

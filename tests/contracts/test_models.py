@@ -17,7 +17,7 @@ CASES = [((1, 8, 8), 0), ((3, 16, 16), NUM_CLASSES), ((2, 32, 32), 1)]
 LINEAR = {"pggan", "projected", "r3gan", "stylegan2", "stylegan3"}
 PICTURES = {"projected"}  # whose discriminator knows gray and color alone
 SIZES = {"width": 4, "fmap_max": 4, "widths": (4,), "channel_max": 4}
-SIZES |= {"head_channels": 4, "input_size": 128, "num_heads": 1}
+SIZES |= {"head_channels": 4, "input_size": 128, "num_heads": 1, "first_side": 2}
 
 
 def small(kind):

@@ -8,6 +8,7 @@ from limner.models.biggan import BigGanDiscriminator, BigGanGenerator
 from limner.models.biggan_deep import BigGanDeepDiscriminator, BigGanDeepGenerator
 from limner.models.dcgan import DcganDiscriminator, DcganGenerator
 from limner.models.fastgan import FastGanGenerator
+from limner.models.lsgan import LsganDiscriminator, LsganGenerator
 from limner.models.pggan import PgganDiscriminator, PgganGenerator
 from limner.models.projected import ProjectedDiscriminator
 from limner.models.r3gan import R3ganDiscriminator, R3ganGenerator
@@ -16,10 +17,13 @@ from limner.models.sngan import SnganDiscriminator, SnganGenerator
 from limner.models.stylegan2 import StyleGan2Generator
 from limner.models.stylegan2_discriminator import StyleGan2Discriminator
 from limner.models.stylegan3 import StyleGan3Generator
+from limner.models.wgan_gp import WganGpDiscriminator, WganGpGenerator
 
 # Which generator and discriminator belong together; configs name each by its class.
 ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[NetworkConfig]]] = {
     "dcgan": (DcganGenerator, DcganDiscriminator),
+    "wgan-gp": (WganGpGenerator, WganGpDiscriminator),
+    "lsgan": (LsganGenerator, LsganDiscriminator),
     "sngan": (SnganGenerator, SnganDiscriminator),
     "sagan": (SaganGenerator, SaganDiscriminator),
     "biggan": (BigGanGenerator, BigGanDiscriminator),
@@ -43,6 +47,8 @@ __all__ = [
     "DcganDiscriminator",
     "DcganGenerator",
     "FastGanGenerator",
+    "LsganDiscriminator",
+    "LsganGenerator",
     "PgganDiscriminator",
     "PgganGenerator",
     "ProjectedDiscriminator",
@@ -55,4 +61,6 @@ __all__ = [
     "StyleGan2Discriminator",
     "StyleGan2Generator",
     "StyleGan3Generator",
+    "WganGpDiscriminator",
+    "WganGpGenerator",
 ]

@@ -27,6 +27,7 @@ from limner.presets.stylegan2_variants import STYLEGAN2
 from limner.presets.variants import (
     BIGGAN,
     BIGGAN_PAPER,
+    CRITICS,
     DCGAN,
     LADDER,
     LSGAN_AND_GGAN,
@@ -49,7 +50,12 @@ GROUPS: dict[str, dict[str, Preset]] = {
         "digits-tiny": "limner.presets.handwritten:digits_tiny",
     },
     "DCGAN": {"dcgan-celeba64": "limner.presets.dcgan:dcgan_celeba64", **DCGAN},
-    "LSGAN and GGAN": {**LSGAN_AND_GGAN},
+    "WGAN-GP, LSGAN and GGAN": {
+        "wgan-gp-celeba128": "limner.presets.critics:wgan_gp_celeba128",
+        "lsgan-bedroom128": "limner.presets.critics:lsgan_bedroom128",
+        **CRITICS,
+        **LSGAN_AND_GGAN,
+    },
     "BigGAN": {
         "biggan-imagenet128-bs256x8": "limner.presets.biggan:biggan_imagenet128_bs256x8",
         "biggan-cifar10": "limner.presets.biggan:biggan_cifar10",

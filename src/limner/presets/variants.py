@@ -93,6 +93,21 @@ LSGAN_AND_GGAN = {
     ),
 }
 
+CRITICS = {
+    "wgan-gp-bedroom128": variant(
+        "wgan-gp-celeba128",
+        "The same for LSUN bedrooms: a penalty of weight 50.",
+        "updates.0.terms.1.weight=50",
+    ),
+    "ggan-bedroom64": variant(
+        "lsgan-bedroom128",
+        "MMGeneration's GGAN on LSUN bedrooms at 64 px, LSGAN's networks, rate 1e-4.",
+        *HINGE,
+        "data.resolution=64",
+        "batch_size=128",
+    ),
+}
+
 BIGGAN = {
     "biggan-imagenet128-bs512x4": variant(
         "biggan-imagenet128-bs256x8",

@@ -157,7 +157,7 @@ def test_scores_that_need_classes_leave_before_a_picture_is_decoded(limner, tmp_
     assert answer.code == 0, answer.err
     lines = answer.err.splitlines()
     assert lines[0] == (
-        "note: left out: accuracy, intra-fid, which need classes, and the pictures have none"
+        "warning: left out: accuracy, intra-fid, which need classes, and the pictures have none"
     )
     assert "ms-ssim=" in answer.err
     model = tmp_path / "run"

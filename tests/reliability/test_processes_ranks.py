@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from limner import api
+from limner.api import screen, training
 from limner.checkpoints import RunDirectory, list_states, load_rank_state
 from limner.cli.main import main
 from limner.data import Loader, PreparedData, indices
@@ -39,7 +39,7 @@ PATIENCE = 280
 @pytest.fixture(autouse=True)
 def _no_extras(monkeypatch: pytest.MonkeyPatch):
     """No report and no TensorBoard: they are slow to import and not what is asked here."""
-    monkeypatch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(training.importlib.util, "find_spec", lambda name: None)
     for name in (KILLS, MARKS):
         monkeypatch.delenv(name, raising=False)
 
@@ -64,7 +64,7 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The uninterrupted run."""
     run = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
+        patch.setattr(training.importlib.util, "find_spec", lambda name: None)
         assert here(pictures, run) == [0, 0]
     return run
 
@@ -188,7 +188,7 @@ def cut(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
         return main(words(pictures, root / "run"))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
+        patch.setattr(training.importlib.util, "find_spec", lambda name: None)
         codes = in_processes(2, work)
     return root / "run", codes, (root / "errors-0").read_text()
 
@@ -262,6 +262,7 @@ def seen_by(
 
     with monkeypatch.context() as patch:
         patch.setattr(Loader, "next", following)
+        patch.setattr(screen, "timed", lambda *_: None)  # whose steps see pictures, too
         if count == 1:
             assert work(0) == 0
         else:

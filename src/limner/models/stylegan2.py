@@ -13,10 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from limner.core import distributed
 from limner.core.config import Config
 from limner.core.errors import ConfigError
-from limner.core.protocols import Labels, LayerNoise, NetworkConfig
+from limner.core.protocols import LayerNoise, NetworkConfig
 from limner.core.ranges import Positive, Share
 from limner.layers import (
     BINOMIAL,
@@ -31,10 +30,11 @@ from limner.layers import (
 )
 from limner.layers.activation import LEAKY_GAIN, leaky
 from limner.layers.equalized import FilterConv2d
-from limner.layers.mapping import MappingNetwork, StyleLinear
+from limner.layers.mapping import StyleLinear
 from limner.layers.prepared import fixed
 from limner.layers.resampling import Resample
-from limner.models.common import Few, Size, check_latents, num_doublings
+from limner.models.common import Few, Size, num_doublings
+from limner.models.styled import StyledNetwork
 
 BOTTOM = 4  # pixels on a side where the generator begins and the discriminator ends
 Architecture = Literal["skip", "resnet", "orig"]
@@ -91,45 +91,22 @@ def channels_by_resolution(
     return {size: min(channel_base // size, channel_max) for size in sizes}
 
 
-class StyleGan2GeneratorNetwork(nn.Module):
+class StyleGan2GeneratorNetwork(StyledNetwork):
     """See StyleGan2Generator and core.protocols.StyleGenerator. `y` is needed with classes and
-    ignored without.
-
-    mean_style: running mean [w_dim] of the styles that training mode has seen.
-    """
-
-    mean_style: Tensor
+    ignored without."""
 
     def __init__(
         self, config: StyleGan2Generator, image_shape: tuple[int, int, int], num_classes: int
     ):
-        super().__init__()
-        self.z_dim, self.config = config.z_dim, config
+        super().__init__(config)
         channels = channels_by_resolution(config.channel_base, config.channel_max, image_shape)
-        self.num_styles = 2 * len(channels)
         self.blocks = nn.ModuleDict()
         for size, own in channels.items():
             inner = channels.get(size // 2)
             to_image = config.architecture == "skip" or size == image_shape[1]
             image = image_shape[0] if to_image else None
             self.blocks[str(size)] = SynthesisBlock(config, size, inner, own, image)
-        self.mapper = MappingNetwork(
-            config.z_dim, num_classes, config.w_dim, config.num_mapping, config.mapping_rate
-        )
-        self.register_buffer("mean_style", torch.zeros(config.w_dim))
-
-    def mapping(
-        self, z: Float[Tensor, "n z"], y: Labels | None = None, update_statistics: bool = True
-    ) -> Float[Tensor, "n layers w_dim"]:
-        """Styles, the same for every layer; in training mode the running mean moves, by the mean
-        over all processes (the original keeps one a process)."""
-        check_latents(z, self.z_dim)
-        w = self.mapper(z, y)
-        if self.training and update_statistics:
-            with torch.no_grad():
-                mean = distributed.average(w.mean(0).to(self.mean_style.dtype))
-                self.mean_style.copy_(mean.lerp(self.mean_style, self.config.mean_style_decay))
-        return w[:, None].repeat(1, self.num_styles, 1)
+        self.add_mapping(num_classes, num_styles=2 * len(channels))
 
     def synthesis(
         self,
@@ -145,16 +122,6 @@ class StyleGan2GeneratorNetwork(nn.Module):
         for i, block in enumerate(others):
             x, image = block(x, image, rows[1 + 2 * i :], noise)
         return image
-
-    def forward(
-        self,
-        z: Float[Tensor, "n z"],
-        y: Labels | None = None,
-        update_statistics: bool = True,
-        noise: LayerNoise = "random",
-    ) -> Float[Tensor, "n c h w"]:
-        styles = self.mapping(z, y, update_statistics)
-        return self.synthesis(styles, update_statistics, noise)
 
 
 class SynthesisBlock(nn.Module):

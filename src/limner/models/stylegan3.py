@@ -17,15 +17,16 @@ from torch import Tensor, nn
 from limner.core import distributed
 from limner.core.config import Config
 from limner.core.errors import ConfigError
-from limner.core.protocols import Labels, LayerNoise, NetworkConfig
+from limner.core.protocols import LayerNoise, NetworkConfig
 from limner.core.ranges import Positive, Share
 from limner.layers import at_least_single, demodulation, full_precision, squares_of
 from limner.layers.activation import LEAKY_GAIN, SLOPE
 from limner.layers.filtered_leaky import filtered_leaky
 from limner.layers.lowpass import lowpass_filter
-from limner.layers.mapping import MappingNetwork, StyleLinear
+from limner.layers.mapping import StyleLinear
 from limner.layers.prepared import fixed, scaled
-from limner.models.common import Few, FewOrNone, Size, check_latents, num_doublings
+from limner.models.common import Few, FewOrNone, Size, num_doublings
+from limner.models.styled import StyledNetwork
 
 MAX_TAPS = 256  # the paper's have 24 at most
 SMALLEST = 4  # pixels on a side that images double from
@@ -146,41 +147,18 @@ def places_of(config: StyleGan3Generator, image_shape: tuple[int, int, int]) -> 
     ]
 
 
-class StyleGan3GeneratorNetwork(nn.Module):
+class StyleGan3GeneratorNetwork(StyledNetwork):
     """See StyleGan3Generator and core.protocols.StyleGenerator. `y` is needed with classes and
-    ignored without. There is no noise in its layers: what is asked of it is ignored.
-
-    mean_style: running mean [w_dim] of the styles that training mode has seen.
-    """
-
-    mean_style: Tensor
+    ignored without. There is no noise in its layers: what is asked of it is ignored."""
 
     def __init__(
         self, config: StyleGan3Generator, image_shape: tuple[int, int, int], num_classes: int
     ):
-        super().__init__()
-        self.z_dim, self.config = config.z_dim, config
+        super().__init__(config)
         places = places_of(config, image_shape)
-        self.num_styles = len(places) + 1
         self.input = FourierInput(places[0].source, config.w_dim)
         self.layers = nn.ModuleList(SynthesisLayer(config, place) for place in places)
-        self.mapper = MappingNetwork(
-            config.z_dim, num_classes, config.w_dim, config.num_mapping, config.mapping_rate
-        )
-        self.register_buffer("mean_style", torch.zeros(config.w_dim))
-
-    def mapping(
-        self, z: Float[Tensor, "n z"], y: Labels | None = None, update_statistics: bool = True
-    ) -> Float[Tensor, "n layers w_dim"]:
-        """Styles, the same for every layer; in training mode the running mean moves, by the mean
-        over all processes (the original keeps one a process)."""
-        check_latents(z, self.z_dim)
-        w = self.mapper(z, y)
-        if self.training and update_statistics:
-            with torch.no_grad():
-                mean = distributed.average(w.mean(0).to(self.mean_style.dtype))
-                self.mean_style.copy_(mean.lerp(self.mean_style, self.config.mean_style_decay))
-        return w[:, None].repeat(1, self.num_styles, 1)
+        self.add_mapping(num_classes, num_styles=len(places) + 1)
 
     def synthesis(
         self,
@@ -194,16 +172,6 @@ class StyleGan3GeneratorNetwork(nn.Module):
         for layer, style in zip(self.layers, rows, strict=True):
             x = layer(x, style, self.training and update_statistics)
         return at_least_single(x) * self.config.output_scale
-
-    def forward(
-        self,
-        z: Float[Tensor, "n z"],
-        y: Labels | None = None,
-        update_statistics: bool = True,
-        noise: LayerNoise = "random",
-    ) -> Float[Tensor, "n c h w"]:
-        styles = self.mapping(z, y, update_statistics)
-        return self.synthesis(styles, update_statistics, noise)
 
 
 class FourierInput(nn.Module):

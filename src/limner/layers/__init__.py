@@ -2,7 +2,7 @@
 
 from limner.layers.activation import biased_activation
 from limner.layers.attention import SelfAttention2d
-from limner.layers.class_table import ClassTable, lookup, required, rows_of
+from limner.layers.class_table import ClassTable, lookup, projected, required, rows_of, with_class
 from limner.layers.cross_replica_batch_norm import (
     CrossReplicaBatchNorm2d,
     cross_replica_batch_norm,
@@ -52,10 +52,12 @@ __all__ = [
     "minibatch_deviation",
     "modulated_convolve",
     "pixel_norm",
+    "projected",
     "required",
     "resample",
     "rows_of",
     "squares_of",
     "upfirdn",
     "upsample",
+    "with_class",
 ]

@@ -53,3 +53,21 @@ def required(y: Labels | None, num_classes: int) -> Labels:
             f"integers [N] or rows [N, {num_classes}]"
         )
     return y
+
+
+def with_class(
+    z: Float[Tensor, "n z"], table: ClassTable | None, y: Labels | None
+) -> Float[Tensor, "n z_and_d"]:
+    """Latents with the vector of their class behind them; as they are without a table."""
+    if table is None:
+        return z
+    return torch.cat([z, table(required(y, table.num_embeddings))], dim=1)
+
+
+def projected(
+    logits: Float[Tensor, " n"], h: Float[Tensor, "n d"], table: ClassTable | None, y: Labels | None
+) -> Float[Tensor, " n"]:
+    """logits + <v(y), h> (Miyato & Koyama 2018); as they are without a table."""
+    if table is None:
+        return logits
+    return logits + (table(required(y, table.num_embeddings)) * h).sum(1)

@@ -1,5 +1,6 @@
 """Checks and initializations that the architectures share."""
 
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -67,3 +68,13 @@ def initialize(module: nn.Module, kind: Init) -> None:
                 bias = getattr(layer, "bias", None)
                 if bias is not None:
                     nn.init.zeros_(bias)
+
+
+def initialize_he(module: nn.Module, gain: float) -> None:
+    """Convolutions N(0, gain / sqrt(fan)) (He et al. 2015), fan by the weight's first axis as mmcv
+    counts: outputs, of transposed ones inputs; their biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(layer.weight[:, 0].numel()))
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

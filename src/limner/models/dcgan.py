@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from limner.core.config import Config
 from limner.core.protocols import Labels, NetworkConfig, Scores
 from limner.core.ranges import NonNegative
-from limner.layers import ClassTable, CrossReplicaBatchNorm2d, required
+from limner.layers import ClassTable, CrossReplicaBatchNorm2d, projected, with_class
 from limner.models.common import Size, num_doublings
 
 Norm = Literal["batch", "cross_replica"]
@@ -95,8 +95,7 @@ class DcganGeneratorNetwork(nn.Module):
         initialize(self, config.conv_std, config.norm_mean, config.norm_std)
 
     def forward(self, z: Float[Tensor, "n z"], y: Labels | None = None) -> Float[Tensor, "n c h w"]:
-        if self.embed is not None:
-            z = torch.cat([z, self.embed(required(y, self.num_classes))], dim=1)
+        z = with_class(z, self.embed, y)
         h = z[:, :, None, None].contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             h = block(h)
@@ -142,9 +141,7 @@ class DcganDiscriminatorNetwork(nn.Module):
         for block in self.blocks:
             h = block(h)
         logits = self.output(h).flatten()
-        if self.embed is not None:
-            logits = logits + (self.embed(required(y, self.num_classes)) * h.flatten(1)).sum(1)
-        return Scores(logits)
+        return Scores(projected(logits, h.flatten(1), self.embed, y))
 
 
 class DiscriminatorBlock(nn.Module):

@@ -1,7 +1,7 @@
 """LSGAN's own networks (Mao et al. 2017, figure 5) as MMGeneration trains them.
 
 Transposed 3x3 convolutions, two a resolution at first, against strided 5x5 ones; batch norm
-everywhere but at the image.
+everywhere but at the image. Linear layers begin as torch's.
 """
 
 import itertools
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from limner.core.config import Config
 from limner.core.errors import ConfigError
 from limner.core.protocols import Labels, NetworkConfig, Scores
-from limner.layers import ClassTable, required
-from limner.models.common import Size, num_doublings
+from limner.layers import ClassTable, projected, with_class
+from limner.models.common import Size, initialize_he, num_doublings
 
 SLOPE = 0.2  # of the discriminator's leaky relu
 
@@ -81,11 +81,10 @@ class LsganGeneratorNetwork(nn.Module):
         blocks += [GeneratorBlock(wide, wide // 2, 2), GeneratorBlock(wide // 2, wide // 4, 2)]
         self.blocks = nn.ModuleList(blocks)
         self.output = nn.ConvTranspose2d(config.width, image_shape[0], 3, padding=1)
-        initialize(self, math.sqrt(2))
+        initialize_he(self, math.sqrt(2))
 
     def forward(self, z: Float[Tensor, "n z"], y: Labels | None = None) -> Float[Tensor, "n c h w"]:
-        if self.embed is not None:
-            z = torch.cat([z, self.embed(required(y, self.num_classes))], dim=1)
+        z = with_class(z, self.embed, y)
         h = self.first(z).unflatten(1, (-1, self.first_side, self.first_side))
         h = F.relu_(self.norm(h.contiguous(memory_format=torch.channels_last)))
         for block in self.blocks:
@@ -125,7 +124,7 @@ class LsganDiscriminatorNetwork(nn.Module):
         self.output = nn.Linear(features, 1)
         self.num_classes = num_classes
         self.embed = ClassTable(num_classes, features) if num_classes else None
-        initialize(self, math.sqrt(2 / (1 + SLOPE**2)))
+        initialize_he(self, math.sqrt(2 / (1 + SLOPE**2)))
 
     def forward(self, x: Float[Tensor, "n c h w"], y: Labels | None = None) -> Scores:
         h = x.contiguous(memory_format=torch.channels_last)
@@ -133,9 +132,7 @@ class LsganDiscriminatorNetwork(nn.Module):
             h = block(h)
         h = h.flatten(1)
         logits = self.output(h).flatten()
-        if self.embed is not None:
-            logits = logits + (self.embed(required(y, self.num_classes)) * h).sum(1)
-        return Scores(logits)
+        return Scores(projected(logits, h, self.embed, y))
 
 
 class DiscriminatorBlock(nn.Module):
@@ -148,13 +145,3 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h//2 w//2"]:
         return F.leaky_relu(self.norm(self.conv(x)), SLOPE, inplace=True)
-
-
-def initialize(module: nn.Module, gain: float) -> None:
-    """Convolutions N(0, gain / sqrt(fan)) (He et al. 2015), fan by the weight's first axis as mmcv
-    counts: outputs, of transposed ones inputs; biases 0. Linear layers as torch begins them."""
-    for layer in module.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(layer.weight[:, 0].numel()))
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)

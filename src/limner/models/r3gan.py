@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from limner.core.config import Config
 from limner.core.errors import ConfigError
 from limner.core.protocols import Labels, NetworkConfig, Scores
-from limner.layers import ClassTable, at_least_single, full_precision, required
+from limner.layers import ClassTable, at_least_single, full_precision, required, with_class
 from limner.layers.convolution import TwiceDifferentiableConv2d
 from limner.layers.fir import BINOMIAL, fir_filter, resample
 from limner.models.common import Few, FewOrNone, Size, check_latents, num_doublings
@@ -118,8 +118,7 @@ class R3ganGeneratorNetwork(nn.Module):
 
     def forward(self, z: Float[Tensor, "n z"], y: Labels | None = None) -> Float[Tensor, "n c h w"]:
         check_latents(z, self.z_dim)
-        if self.embed is not None:
-            z = torch.cat([z, self.embed(required(y, self.num_classes))], dim=1)
+        z = with_class(z, self.embed, y)
         return self.stages(z)
 
 

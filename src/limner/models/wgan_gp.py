@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from limner.core.config import Config
 from limner.core.protocols import Labels, NetworkConfig, Scores
-from limner.layers import ClassTable, required
-from limner.models.common import Size, num_doublings
+from limner.layers import ClassTable, projected, with_class
+from limner.models.common import Size, initialize_he, num_doublings
 from limner.models.dcgan import BOTTOM, channels_from_top
 
 SLOPE = 0.2  # of the discriminator's leaky relu
@@ -79,8 +79,7 @@ class WganGpGeneratorNetwork(nn.Module):
         initialize(self, math.sqrt(2))
 
     def forward(self, z: Float[Tensor, "n z"], y: Labels | None = None) -> Float[Tensor, "n c h w"]:
-        if self.embed is not None:
-            z = torch.cat([z, self.embed(required(y, self.num_classes))], dim=1)
+        z = with_class(z, self.embed, y)
         h = self.first(z).unflatten(1, (-1, BOTTOM, BOTTOM)) + self.bias[:, None, None]
         h = self.norm(F.relu(h).contiguous(memory_format=torch.channels_last))
         for number, block in enumerate(self.blocks):
@@ -133,9 +132,7 @@ class WganGpDiscriminatorNetwork(nn.Module):
                 h = F.avg_pool2d(h, 2)
         h = self.last(h).flatten(1)
         logits = self.output(h).flatten()
-        if self.embed is not None:
-            logits = logits + (self.embed(required(y, self.num_classes)) * h).sum(1)
-        return Scores(logits)
+        return Scores(projected(logits, h, self.embed, y))
 
 
 class DiscriminatorBlock(nn.Module):
@@ -153,12 +150,10 @@ class DiscriminatorBlock(nn.Module):
 
 
 def initialize(module: nn.Module, gain: float) -> None:
-    """Convolutions N(0, gain / sqrt(outputs * pixels)) (He et al. 2015, by outputs), linear layers
-    and class vectors N(0, 1), biases 0."""
+    """Convolutions by `initialize_he`; linear layers and class vectors N(0, 1), biases 0."""
+    initialize_he(module, gain)
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(layer.weight[:, 0].numel()))
-        elif isinstance(layer, (nn.Linear, nn.Embedding)):
+        if isinstance(layer, (nn.Linear, nn.Embedding)):
             nn.init.normal_(layer.weight)
-        if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.bias is not None:
+        if isinstance(layer, nn.Linear) and layer.bias is not None:
             nn.init.zeros_(layer.bias)

@@ -27,11 +27,11 @@ from limner.presets.stylegan2_variants import STYLEGAN2
 from limner.presets.variants import (
     BIGGAN,
     BIGGAN_PAPER,
-    CRITICS,
     DCGAN,
     LADDER,
     LSGAN_AND_GGAN,
     SAGAN_AND_SNGAN,
+    WGAN_GP,
     Variant,
 )
 
@@ -51,9 +51,8 @@ GROUPS: dict[str, dict[str, Preset]] = {
     },
     "DCGAN": {"dcgan-celeba64": "limner.presets.dcgan:dcgan_celeba64", **DCGAN},
     "WGAN-GP, LSGAN and GGAN": {
-        "wgan-gp-celeba128": "limner.presets.critics:wgan_gp_celeba128",
-        "lsgan-bedroom128": "limner.presets.critics:lsgan_bedroom128",
-        **CRITICS,
+        "wgan-gp-celeba128": "limner.presets.wgan:wgan_gp_celeba128",
+        **WGAN_GP,
         **LSGAN_AND_GGAN,
     },
     "BigGAN": {

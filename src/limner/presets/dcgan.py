@@ -10,6 +10,13 @@ from limner.models.dcgan import DcganDiscriminator, DcganGenerator
 from limner.objectives import NonSaturatingD, NonSaturatingG
 
 
+def unlabelled(side: int) -> DataConfig:
+    """Pictures as MMGeneration reads those of its unconditional networks."""
+    return DataConfig(
+        resolution=side, channels=3, labels="none", fit="squash", filter="bilinear", flip=False
+    )
+
+
 def dcgan_celeba64() -> RunConfig:
     """MMGeneration's dcgan_celeba-cropped_64_b128x1_300k: any folder of pictures, no labels."""
     adam = Adam(lr=2e-4, betas=(0.5, 0.999))
@@ -17,9 +24,7 @@ def dcgan_celeba64() -> RunConfig:
         name="dcgan-celeba64",
         generator=DcganGenerator(width=128, z_dim=100, max_channels=1024),
         discriminator=DcganDiscriminator(width=128, max_channels=1024, leaky_slope=0.01),
-        data=DataConfig(
-            resolution=64, channels=3, labels="none", fit="squash", filter="bilinear", flip=False
-        ),
+        data=unlabelled(64),
         updates=(
             Update(player="d", terms=(NonSaturatingD(),), forwards="fake_then_real"),
             Update(player="g", terms=(NonSaturatingG(),)),

@@ -58,7 +58,28 @@ AT_128 = (
     "discriminator.max_channels=2048",
 )
 
+LSGANS_NETWORKS = (
+    'generator={"type": "LsganGenerator"}',
+    'discriminator={"type": "LsganDiscriminator"}',
+)
+
 LSGAN_AND_GGAN = {
+    "lsgan-bedroom128": variant(
+        "dcgan-celeba64",
+        "MMGeneration's LSGAN on LSUN bedrooms at 128 px, with that paper's own networks.",
+        *LSGANS_NETWORKS,
+        *LEAST_SQUARES,
+        *_dcgan("1e-4", 160_000),
+        "data.resolution=128",
+        "batch_size=64",
+    ),
+    "ggan-bedroom64": variant(
+        "dcgan-celeba64",
+        "MMGeneration's GGAN on LSUN bedrooms at 64 px, LSGAN's networks, rate 1e-4.",
+        *LSGANS_NETWORKS,
+        *HINGE,
+        *_dcgan("1e-4", 160_000),
+    ),
     "lsgan-celeba64": variant(
         "dcgan-celeba64",
         "MMGeneration's lsgan_dcgan-archi_lr-1e-3_celeba-cropped_64_b128x1_12m.",
@@ -93,18 +114,11 @@ LSGAN_AND_GGAN = {
     ),
 }
 
-CRITICS = {
+WGAN_GP = {
     "wgan-gp-bedroom128": variant(
         "wgan-gp-celeba128",
         "The same for LSUN bedrooms: a penalty of weight 50.",
         "updates.0.terms.1.weight=50",
-    ),
-    "ggan-bedroom64": variant(
-        "lsgan-bedroom128",
-        "MMGeneration's GGAN on LSUN bedrooms at 64 px, LSGAN's networks, rate 1e-4.",
-        *HINGE,
-        "data.resolution=64",
-        "batch_size=128",
     ),
 }
 

@@ -48,3 +48,11 @@ class Golden:
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
+
+
+def near(got, expected, relative=1e-4, absolute=1e-5, what=""):
+    """The usual tolerance of the fixtures: relative to the largest magnitude, and a little more."""
+    got = got.detach()
+    assert got.shape == expected.shape, what
+    gap = (got - expected).abs().max().item()
+    assert gap <= relative * expected.abs().max().item() + absolute, (what, gap)

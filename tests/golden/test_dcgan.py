@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from golden_files import near
 from limner.checkpoints.importers.dcgan_mmgen import (
     DcganMmgen,
     discriminator_config,
@@ -82,12 +83,6 @@ class OnePass:
 def fixture(request, golden):
     config = json.loads(golden(f"dcgan/{request.param}.json").read_text())["config"]
     return Fixture(load_file(golden(f"dcgan/{request.param}.safetensors")), config)
-
-
-def near(got, expected, relative=1e-4, absolute=1e-5, what=""):
-    limit = relative * expected.abs().max().item() + absolute
-    gap = (got.detach() - expected).abs().max().item()
-    assert gap <= limit, (what, gap, limit)
 
 
 def test_forward_in_evaluation_leaves_the_state(fixture):

@@ -7,6 +7,7 @@ import torch
 from r3gan_reference import config_of, to_limner
 from safetensors.torch import load_file
 
+from golden_files import near
 from limner.objectives import R1, R2, Memory, RelativisticD, RelativisticG
 
 NAMES = ("r3gan16", "r3gan32_cond")
@@ -59,12 +60,6 @@ class Phase:
             self.fake.requires_grad_()
         self.real_logits = fixture.d(self.real, fixture.labels).logits
         self.fake_logits = fixture.d(self.fake, fixture.labels).logits
-
-
-def near(got, expected, relative=1e-4, absolute=1e-5, what=""):
-    assert got.shape == expected.shape, what
-    gap = (got.detach() - expected).abs().max().item()
-    assert gap <= relative * expected.abs().max().item() + absolute, (what, gap)
 
 
 def gradients_match(network, expected):

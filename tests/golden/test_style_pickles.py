@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from golden_files import near
 from limner.api.importing import import_model
 from limner.checkpoints import read_model
 
@@ -18,11 +19,6 @@ FILES = {
 @pytest.fixture(params=FILES)
 def system(request):
     return request.param
-
-
-def near(got, expected):
-    gap = (got - expected).abs().max().item()
-    assert gap <= 1e-4 * expected.abs().max().item() + 1e-5, gap
 
 
 def networks_of(record):

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from test_stylegan2 import FIXTURES, Fixture, near
+from test_stylegan2 import FIXTURES, Fixture
 
+from golden_files import near
 from limner.checkpoints import ModelConfig
 from limner.sampling import Model
 from limner.sampling.looks import truncated

@@ -13,6 +13,7 @@ import torch
 from ada_draws import RecordedDraws, recorded_calls
 from safetensors.torch import load_file
 
+from golden_files import near
 from limner.checkpoints.importers.stylegan2_names import to_limner
 from limner.core.config import Config
 from limner.core.images import to_unit_range
@@ -245,12 +246,6 @@ class Steps:
         Gradients.seen.clear()
         self.trainer.step()
         return list(Gradients.seen)
-
-
-def near(got, expected, relative, absolute, what):
-    assert got.shape == expected.shape, what
-    gap = (got - expected).abs().max().item()
-    assert gap <= relative * expected.abs().max().item() + absolute, (what, gap)
 
 
 def near_weights(got, expected, most, what):

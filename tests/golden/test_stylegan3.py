@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from golden_files import near
 from limner.checkpoints.importers import stylegan2_names, stylegan3_names
 from limner.models import StyleGan2Discriminator, StyleGan3Generator
 from limner.models.stylegan3 import places_of
@@ -75,13 +76,6 @@ class Fixture:
 @pytest.fixture(scope="module", params=FIXTURES)
 def fixture(golden, request):
     return Fixture(golden, request.param)
-
-
-def near(got, expected, relative=1e-4, absolute=1e-5, what=""):
-    got = got.detach()
-    assert got.shape == expected.shape, what
-    gap = (got - expected).abs().max().item()
-    assert gap <= relative * expected.abs().max().item() + absolute, (what, gap)
 
 
 def test_styles_and_images(fixture):

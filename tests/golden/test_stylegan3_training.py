@@ -8,9 +8,10 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_stylegan2_training import Gradients, Pictures, near, near_weights
+from test_stylegan2_training import Gradients, Pictures, near_weights
 from test_stylegan3 import config_of, to_limner
 
+from golden_files import near
 from limner.core.schedules import Linear
 from limner.data import DataConfig
 from limner.engine import Adam, Players, RunConfig, Update

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from test_dcgan_trainer import LOSSES, Pictures, Replay, ReplayedDraw
 
+from golden_files import near
 from limner.data.config import DataConfig
 from limner.engine import Adam, Players, RunConfig, Update
 from limner.engine.trainer import Trainer
@@ -82,11 +83,6 @@ class Fixture:
         network = config.build(tuple(self.tensors["in/real"].shape[1:]), 0)
         network.load_state_dict(self.part("state", player))
         return network
-
-
-def near(got, expected, relative=1e-4, absolute=1e-5, what=""):
-    assert got.shape == expected.shape, what
-    assert (got - expected).abs().max() <= relative * expected.abs().max() + absolute, what
 
 
 @pytest.mark.parametrize("name", [*WGAN, *LSGAN])

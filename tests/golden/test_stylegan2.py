@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from style_reference import Fixture, Replay, shape_of
 
 from golden_files import near
 from limner.checkpoints.importers.stylegan2_names import to_limner, to_reference
@@ -40,39 +40,17 @@ def config_of(net, given):
     )
 
 
-def shape_of(given):
-    return given["img_channels"], given["img_resolution"], given["img_resolution"]
+def to_ours(net, config, shape, state):
+    return to_limner(ROLES[net], config, state)
 
 
-class Fixture:
-    """One golden file, and the two networks in the state that it begins with."""
-
-    def __init__(self, golden, name):
-        stem = golden(f"stylegan2/{name}.safetensors")
-        self.record = json.loads(stem.with_suffix(".json").read_text())["config"]
-        self.tensors = load_file(stem)
-        self.configs = {net: config_of(net, self.record[net]) for net in ROLES}
-        self.labels, self.real_labels = self.tensors.get("in/c"), self.tensors.get("in/real_c")
-
-    def __getitem__(self, name):
-        return self.tensors[name]
-
-    def part(self, place, net):
-        """Tensors under a place's name as limner has them."""
-        begin = f"{place}/{net}/"
-        part = {k.removeprefix(begin): v for k, v in self.tensors.items() if k.startswith(begin)}
-        return to_limner(ROLES[net], self.configs[net], part)
-
-    def fresh(self, net):
-        given = self.record[net]
-        network = self.configs[net].build(shape_of(given), given["c_dim"])
-        network.load_state_dict(self.part("state", net))
-        return network
+def fixture_of(golden, name):
+    return Fixture(golden(f"stylegan2/{name}.safetensors"), config_of, to_ours)
 
 
 @pytest.fixture(scope="module", params=FIXTURES)
 def fixture(golden, request):
-    return Fixture(golden, request.param)
+    return fixture_of(golden, request.param)
 
 
 def test_styles_and_images(fixture):
@@ -119,33 +97,6 @@ def test_mean_style_moves_in_training_mode_alone(fixture):
         assert torch.equal(g.mean_style, before)
         g.train().mapping(z, y)
     near(g.mean_style, fixture["after_G_train/G/mapping.w_avg"])
-
-
-class Replay:
-    """A Pass over a fixture's recorded tensors, every forward on first use."""
-
-    nimg = 0
-
-    def __init__(self, fixture, num=None):
-        self.fixture, self.noise = fixture, self
-        self.g, self.d = fixture.fresh("G"), fixture.fresh("D")
-        y = fixture.labels
-        self.latents, self.fake_labels = fixture["in/z"][:num], y if y is None else y[:num]
-        self.real, self.real_labels = fixture["in/real"].clone(), fixture.real_labels
-        self.real.requires_grad_()
-        self.styles = self.g.mapping(self.latents, self.fake_labels)
-        self.fake = self.g.synthesis(self.styles, noise="const")
-
-    def normal(self, purpose, shape):
-        return self.fixture["in/pl_noise_raw"]
-
-    @property
-    def real_logits(self):
-        return self.d(self.real, self.real_labels).logits
-
-    @property
-    def fake_logits(self):
-        return self.d(self.fake, self.fake_labels).logits
 
 
 def gradients_match(fixture, phase, net, network, relative=2e-3, absolute=1e-6):

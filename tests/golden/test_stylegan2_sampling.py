@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_stylegan2 import FIXTURES, Fixture
+from test_stylegan2 import FIXTURES, fixture_of
 
 from golden_files import near
 from limner.checkpoints import ModelConfig
@@ -12,7 +12,7 @@ from limner.sampling.looks import truncated
 
 @pytest.fixture(scope="module", params=FIXTURES)
 def fixture(golden, request):
-    return Fixture(golden, request.param)
+    return fixture_of(golden, request.param)
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ gradients and first moments are those of the original over the number of rounds,
 its square, and with eps over that number too every weight moves as there.
 """
 
-import json
 from typing import ClassVar
 
 import pytest
 import torch
 from ada_draws import RecordedDraws, recorded_calls
-from safetensors.torch import load_file
+from style_reference import Loop
 
 from golden_files import near
 from limner.checkpoints.importers.stylegan2_names import to_limner
@@ -32,31 +31,14 @@ ROLES = {"G": "generator", "D": "discriminator", "G_ema": "generator"}
 LOSSES = {"Gmain": "G/loss", "Greg": "G/reg", "Dmain": "D/loss", "Dreg": "D/reg"}
 
 
-class Fixture:
+class Fixture(Loop):
     def __init__(self, golden, name):
-        path = golden(f"stylegan2/{name}.safetensors")
-        self.tensors = load_file(path)
-        self.record = json.loads(path.with_suffix(".json").read_text())
-        self.facts = self.record["config"]
-        self.phases = self.record["phases"]
-        self.rows = self.facts["loop"]["batch_gpu"]
-        self.rounds = self.facts["batch_size"] // self.rows
-        self.config = original(self)
-
-    def __getitem__(self, name):
-        return self.tensors[name]
+        super().__init__(golden(f"stylegan2/{name}.safetensors"), original)
 
     def part(self, place, net=None):
         """Tensors under a place's name as limner has them."""
-        begin = f"{place}/"
-        part = {k.removeprefix(begin): v for k, v in self.tensors.items() if k.startswith(begin)}
         role = ROLES[net or place.split("/")[-1]]
-        return to_limner(role, getattr(self.config, role), part)
-
-    def calls(self, step):
-        """(phase, round) of each pass of a step, in order."""
-        running = [i for i, p in enumerate(self.phases) if step % p["interval"] == 0]
-        return [(i, r) for i in running for r in range(self.rounds)]
+        return to_limner(role, getattr(self.config, role), self.under(place))
 
 
 class Replay(Noise):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from style_reference import Fixture, Replay, shape_of
 
 from golden_files import near
 from limner.checkpoints.importers import stylegan2_names, stylegan3_names
@@ -37,45 +37,16 @@ def config_of(net, given):
     )
 
 
-def shape_of(given):
-    return given["img_channels"], given["img_resolution"], given["img_resolution"]
-
-
 def to_limner(net, config, shape, state):
     if net == "G":
         return stylegan3_names.to_limner(config, shape, state)
     return stylegan2_names.to_limner("discriminator", config, state)
 
 
-class Fixture:
-    """One golden file, and the two networks in the state that it begins with."""
-
-    def __init__(self, golden, name):
-        stem = golden(f"stylegan3/{name}.safetensors")
-        self.record = json.loads(stem.with_suffix(".json").read_text())["config"]
-        self.tensors = load_file(stem)
-        self.configs = {net: config_of(net, self.record[net]) for net in ("G", "D")}
-        self.labels, self.real_labels = self.tensors.get("in/c"), self.tensors.get("in/real_c")
-
-    def __getitem__(self, name):
-        return self.tensors[name]
-
-    def part(self, place, net):
-        """Tensors under a place's name as limner has them."""
-        begin = f"{place}/{net}/"
-        part = {k.removeprefix(begin): v for k, v in self.tensors.items() if k.startswith(begin)}
-        return to_limner(net, self.configs[net], shape_of(self.record[net]), part)
-
-    def fresh(self, net):
-        given = self.record[net]
-        network = self.configs[net].build(shape_of(given), given["c_dim"])
-        network.load_state_dict(self.part("state", net))
-        return network
-
-
 @pytest.fixture(scope="module", params=FIXTURES)
 def fixture(golden, request):
-    return Fixture(golden, request.param)
+    path = golden(f"stylegan3/{request.param}.safetensors")
+    return Fixture(path, config_of, to_limner)
 
 
 def test_styles_and_images(fixture):
@@ -125,33 +96,6 @@ def test_averages_move_in_training_mode_alone(fixture):
     for key, value in expected.items():
         near(g.state_dict()[key], value, what=key)
         assert not torch.equal(value, before[key])
-
-
-class Replay:
-    """A Pass over a fixture's recorded tensors, every forward on first use."""
-
-    nimg = 0
-
-    def __init__(self, fixture, num=None, moves=False):
-        self.fixture, self.noise = fixture, self
-        self.g, self.d = fixture.fresh("G"), fixture.fresh("D")
-        y = fixture.labels
-        self.latents, self.fake_labels = fixture["in/z"][:num], y if y is None else y[:num]
-        self.real, self.real_labels = fixture["in/real"].clone(), fixture.real_labels
-        self.real.requires_grad_()
-        self.styles = self.g.mapping(self.latents, self.fake_labels, moves)
-        self.fake = self.g.synthesis(self.styles, moves)
-
-    def normal(self, purpose, shape):
-        return self.fixture["in/pl_noise_raw"]
-
-    @property
-    def real_logits(self):
-        return self.d(self.real, self.real_labels).logits
-
-    @property
-    def fake_logits(self):
-        return self.d(self.fake, self.fake_labels).logits
 
 
 def gradients_match(fixture, phase, net, network, absolute=1e-6):

@@ -3,11 +3,9 @@
 What test_stylegan2_training.py says of sums and means over rounds holds here too.
 """
 
-import json
-
 import pytest
 import torch
-from safetensors.torch import load_file
+from style_reference import Loop
 from test_stylegan2_training import Gradients, Pictures, near_weights
 from test_stylegan3 import config_of, to_limner
 
@@ -25,34 +23,17 @@ FIXTURES = ["sg3t_16_train", "sg3r_16_train_blur"]
 LOSSES = {"Gboth": "G/loss", "Dmain": "D/loss", "Dreg": "D/reg"}
 
 
-class Fixture:
+class Fixture(Loop):
     def __init__(self, golden, name):
-        path = golden(f"stylegan3/{name}.safetensors")
-        self.tensors = load_file(path)
-        self.record = json.loads(path.with_suffix(".json").read_text())
-        self.facts = self.record["config"]
-        self.phases = self.record["phases"]
-        self.rows = self.facts["loop"]["batch_gpu"]
-        self.rounds = self.facts["batch_size"] // self.rows
+        super().__init__(golden(f"stylegan3/{name}.safetensors"), original)
         size = self.facts["resolution"]
         self.shape = (3, size, size)
-        self.config = original(self)
-
-    def __getitem__(self, name):
-        return self.tensors[name]
 
     def part(self, place, net):
         """Tensors under a place's name as limner has them."""
-        begin = f"{place}/"
-        part = {k.removeprefix(begin): v for k, v in self.tensors.items() if k.startswith(begin)}
         player = net[0]
         config = self.config.generator if player == "G" else self.config.discriminator
-        return to_limner(player, config, self.shape, part)
-
-    def calls(self, step):
-        """(phase, round) of each pass of a step, in order."""
-        running = [i for i, p in enumerate(self.phases) if step % p["interval"] == 0]
-        return [(i, r) for i in running for r in range(self.rounds)]
+        return to_limner(player, config, self.shape, self.under(place))
 
 
 class Replay(Noise):

@@ -86,7 +86,7 @@ def as_json(by_step: "dict[int, list[Result]]", along: bool, notes: list[str]) -
 
 def title_of(model: str, data: str | Path | None) -> str:
     """What a table or plot is of."""
-    own = model != str(data) and data is not None and own_data(model) == str(data)
+    own = data is not None and own_data(model) == str(data)
     return f"{model} against {'its own pictures' if own else data}"
 
 

@@ -34,8 +34,8 @@ class Growing(nn.Module):
     @property
     def lod(self) -> float:
         """Read from the device only after something else than this attribute wrote the buffer."""
-        if self.__dict__.get("_fixed") is not None:
-            return self.__dict__["_fixed"]
+        if self._fixed is not None:
+            return self._fixed
         buffer = self.__dict__["_buffers"].get("lod")
         if buffer is None:
             raise AttributeError("lod")

@@ -41,14 +41,16 @@ def test_an_exported_space_starts_by_itself_without_the_network(limner, tiny_run
     shared = [*places, *(line for p in places for line in linked(Path(p)))]
     (packages / "shared.pth").write_text("\n".join(shared) + "\n")
     port, nowhere = free_port(), "http://127.0.0.1:9"
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "CI")}
+    left_out = ("PYTHONPATH", "CI", "NO_PROXY", "no_proxy")
+    environment = {k: v for k, v in os.environ.items() if k not in left_out}
     environment |= {"GRADIO_SERVER_PORT": f"{port}", "http_proxy": nowhere, "https_proxy": nowhere}
     process = subprocess.Popen(
         [tmp_path / "venv" / "bin" / "python", "app.py"],
-        cwd=space, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        cwd=space, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         wait_for(f"http://127.0.0.1:{port}", process)
+        assert process.stdout.readline() == f"limner studio: http://127.0.0.1:{port}/\n"
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=60) as answer:
             assert b'"generate"' in answer.read()
     finally:

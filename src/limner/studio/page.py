@@ -123,6 +123,14 @@ def build(shelf: Shelf, batch_size: int) -> gr.Blocks:
     return page
 
 
+def ask_without_proxy(address: str) -> None:
+    """Let gradio's first request, to the page that it serves, go round a proxy of the user's."""
+    for name in ("no_proxy", "NO_PROXY"):
+        places = [place for place in os.environ.get(name, "").split(",") if place]
+        mine = [place for place in (*LOOPBACK, address) if place not in places]
+        os.environ[name] = ",".join([*places, *mine])
+
+
 def serve(
     shelf: Shelf,
     batch_size: int,
@@ -143,6 +151,7 @@ def serve(
     """
     cache = tempfile.TemporaryDirectory(prefix="limner-studio-")  # until the process ends
     os.environ["GRADIO_TEMP_DIR"] = cache.name
+    ask_without_proxy(address)
     page = build(shelf, batch_size)
     page.cache_of_the_studio = cache  # type: ignore[attr-defined]
     page.queue(api_open=False, max_size=MOST_WAITING)

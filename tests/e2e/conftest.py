@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 from studio_place import Place, chromium, serving
 
+from limner.checkpoints import ModelRecord, find_model, write_model
 from limner.cli.main import main
 from shapes import unchecked
 
@@ -60,7 +61,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def studio(tiny_run: Path) -> Iterator[Place]:
-    """The studio on a folder with two runs."""
+    """The studio on a folder with two runs, and a model of 1,000 classes."""
     folder = tiny_run.parent / "shown"
     for name, batch_size in (("first", 16), ("second", 8)):
         shutil.copytree(tiny_run, folder / name)
@@ -68,6 +69,9 @@ def studio(tiny_run: Path) -> Iterator[Place]:
         config.write_text(
             config.read_text().replace('"batch_size": 16', f'"batch_size": {batch_size}')
         )
+    config = find_model(tiny_run).config.replace(num_classes=1000, class_names=(), origin={})
+    network = config.generator.build(config.image_shape, config.num_classes)
+    write_model(folder / "thousand", ModelRecord(config, network.state_dict()))
     with serving(str(folder)) as (address, process):
         yield Place(address, str(folder / "first"), process)
 

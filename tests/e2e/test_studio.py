@@ -123,6 +123,53 @@ def test_a_walk_is_that_of_the_command(page, studio, limner, tmp_path):
     assert downloaded(page, "#walk-files a") == own.read_bytes()
 
 
+def test_stop_keeps_the_pictures_that_are_there(page):
+    fill(page, "Pictures", 4096)
+    page.locator("#generate").click()
+    page.locator("#pictures img").nth(8).wait_for()
+    page.locator("#generate-stop").click()
+    page.locator("#generate-status", has_text="stopped").wait_for()
+    assert 8 < page.locator("#pictures img").count() < 200
+    fill(page, "Pictures", 3)
+    assert "--num 3" in generate(page)
+
+
+def test_a_model_of_1000_classes_begins_as_the_hub_demo(page, studio):
+    choose(page, "#model", "thousand")
+    page.locator("#facts", has_text="1,000 classes").wait_for()
+    assert page.locator("#classes", has_text="933: cheeseburger").count() == 1
+    choose(page, "#classes", "goldfinch")
+    words = generate(page)
+    assert "--num 10 --seed 0 --classes 933,11 --truncation 0.4" in words
+    page.get_by_role("tab", name="Interpolate").click()
+    page.locator("#interpolate").click()
+    page.locator("#interpolate-status", has_text="10 pictures").wait_for()
+    walk = page.locator("#walk-command textarea").input_value()
+    assert "--from 0:207 --to 0:8" in walk
+    assert "--truncation 0.2" in walk
+
+
+def test_explore_moves_a_picture_and_shows_what_is_around_it(page):
+    page.get_by_role("tab", name="Explore").click()
+    made = []
+    for distance in ("0", "4"):
+        page.locator("#direction-1 input[type=number]").fill(distance)
+        with page.expect_response(re.compile("picture.png")) as waiting:
+            page.locator("#explore").click()
+        made.append(pixels(waiting.value.body()))
+    assert not np.array_equal(*made)
+    for button, word, number in (
+        ("#strip-of-truncation", "along the truncation", 10),
+        ("#nearest", "nearest training pictures", 8),
+    ):
+        page.locator(button).click()
+        page.locator("#explore-status", has_text=word).wait_for()
+        page.locator("#around img").nth(number - 1).wait_for()
+        assert page.locator("#around img").count() == number
+    page.locator("#levels").click()
+    page.locator("#explore-status [role=alert]", has_text="it has one level").wait_for()
+
+
 @pytest.mark.parametrize(
     ("label", "value", "message"),
     [
@@ -162,15 +209,16 @@ def test_runs_stand_beside_each_other(page, studio):
     assert page.locator("#sheet-b img").count() >= 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize(
+    ("size", "scheme"), [(WIDE, "light"), (PHONE, "dark")], ids=["wide-light", "phone-dark"]
+)
 def test_every_tab_fits_its_screen_and_is_accessible(browser, studio, size, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
     page = opened(browser, studio, viewport=size, color_scheme=scheme)
     generate(page)
     found: dict[str, list[str]] = {}
-    for name in ("Generate", "Interpolate", "Runs"):
+    for name in ("Generate", "Interpolate", "Explore", "Runs"):
         tab = page.get_by_role("tab", name=name)
         if tab.is_visible():
             tab.click()

@@ -8,6 +8,7 @@ from toy_sampling import toy_model
 import limner
 from limner.api.exploring import (
     crossed_images,
+    data_of_run,
     directions_of,
     level_images,
     moved_plan,
@@ -120,8 +121,8 @@ def test_the_nearest_training_pictures(tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.create()
     run.write_data(data, "toys")
-    found = nearest_pictures(run, np.asarray(data.images[5]), 3)
+    found = nearest_pictures(data_of_run(run), np.asarray(data.images[5]), 3)
     assert np.array_equal(found[0], data.images[5])
     assert len(found) == 3
     with pytest.raises(LimnerError, match="another shape"):
-        nearest_pictures(run, np.zeros((8, 8, 1), np.uint8))
+        nearest_pictures(data, np.zeros((8, 8, 1), np.uint8))

@@ -137,3 +137,20 @@ def test_the_shelf_finds_folders_of_models_and_loads_anew(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="neither a model"):
         Shelf([str(tmp_path / "empty")])
+
+
+def test_real_pictures_are_those_named_else_those_of_the_run(tmp_path):
+    model = toy_model(num_classes=2)
+    name = str(
+        write_model(tmp_path / "one", ModelRecord(model.config, model.generator.state_dict()))
+    )
+    (tmp_path / "real").mkdir()
+    for value in (10, 200):
+        Image.new("RGB", (16, 12), (value,) * 3).save(tmp_path / "real" / f"{value}.png")
+    found = Shelf([name], "cpu", tmp_path / "real").pictures(name)
+    assert found.images[:, 0, 0, 0].tolist() == [10, 200]
+    assert found.image_shape == model.image_shape
+    with pytest.raises(LimnerError, match="start the studio with --data DIR"):
+        Shelf([name], "cpu").pictures(name)
+    with pytest.raises(LimnerError, match="nowhere"):
+        Shelf([name], "cpu", tmp_path / "nowhere")

@@ -94,19 +94,24 @@ def level_images(model: Model, plan: SamplePlan) -> list[np.ndarray]:
     return images
 
 
-def nearest_pictures(run: RunDirectory, image: np.ndarray, num: int = 8) -> list[np.ndarray]:
-    """The pictures of a run's data nearest to an image, nearest first, uint8 [H, W, C]: by the
-    squared difference of pixels, averaged to at most 16 a side.
-
-    Raises:
-        LimnerError: the run's prepared data is not there, or has pictures of another shape.
-    """
+def data_of_run(run: RunDirectory) -> PreparedData:
+    """What a run was trained on, if it is still there; else a LimnerError."""
     path = Path(run.read_data("path")["path"])
     if not is_prepared(path):
-        raise LimnerError(f"{path}: the run's data is no longer there")
-    pictures = PreparedData(path).images
+        raise LimnerError(f"{path}: the run's data is no longer there; name it by --data")
+    return PreparedData(path)
+
+
+def nearest_pictures(data: PreparedData, image: np.ndarray, num: int = 8) -> list[np.ndarray]:
+    """The pictures nearest to an image, nearest first, uint8 [H, W, C]: by the squared difference
+    of pixels, averaged to at most 16 a side, among the first 100,000.
+
+    Raises:
+        LimnerError: pictures of another shape.
+    """
+    pictures = data.images
     if pictures.shape[1:] != image.shape:
-        raise LimnerError(f"{path}: pictures of another shape than the model's")
+        raise LimnerError(f"{data.directory}: pictures of another shape than the model's")
     searched = min(len(pictures), MOST_SEARCHED)
     wanted = _small(image[None])
     parts = [

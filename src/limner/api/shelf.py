@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from limner.checkpoints.model_place import ModelPlace, model_place
 from limner.checkpoints.run_directory import RunDirectory
 from limner.core.errors import CheckpointError, LimnerError, nearest
+from limner.data.prepared import is_prepared
+from limner.data.sources import find_source
 
 if TYPE_CHECKING:
     from limner.api import Model
+    from limner.data import PreparedData
 
 MOST_LOADED = 2
 
@@ -21,18 +24,21 @@ class Shelf:
 
     Args:
         specs: each a model, see `load`, or a folder whose folders are runs or models.
+        data: real pictures to compare with, any source of `limner train`; None takes each run's.
 
     Raises:
-        CheckpointError: one of them is neither.
+        CheckpointError: one of them is neither; DataError: no such source.
     """
 
-    def __init__(self, specs: Sequence[str], device: str = "auto"):
-        self._specs, self._device = tuple(specs), device
+    def __init__(self, specs: Sequence[str], device: str = "auto", data: str | Path | None = None):
+        self._specs, self._device, self._data = tuple(specs), device, data
         self._loaded: dict[str, tuple[object, Model]] = {}
         self._lock = threading.Lock()
         for spec in self._specs:
             if not _places(spec) and not _runs(spec):
                 model_place(spec)  # says what is wrong
+        if data is not None and not is_prepared(Path(data)):
+            find_source(str(data))
 
     def _found(self) -> dict[str, ModelPlace]:
         return {name: place for spec in self._specs for name, place in _places(spec).items()}
@@ -46,10 +52,25 @@ class Shelf:
         named = {str(run.path): run for spec in self._specs for run in _runs(spec)}
         return dict(sorted(named.items(), key=lambda item: -_changed(item[1])))
 
-    def run_of(self, name: str) -> RunDirectory | None:
-        """The run that a model is of."""
-        place = self._found().get(name)
-        return None if place is None else place.run
+    def pictures(self, name: str) -> "PreparedData":
+        """Real pictures of a model's shape: of the data given, else of its run.
+
+        Raises:
+            LimnerError: neither is there; what `pictures_for` raises.
+        """
+        from limner.api.exploring import data_of_run
+        from limner.api.scoring import pictures_for, recipe_of
+
+        if self._data is not None:
+            shape = self.model(name).image_shape
+            return pictures_for(shape, "none", self._data, recipe_of(name))
+        run = self._found()[name].run
+        if run is None:
+            raise LimnerError(
+                "a model folder does not say where its training pictures lie; start the studio "
+                "with --data DIR, or with its run"
+            )
+        return data_of_run(run)
 
     def model(self, name: str | None) -> "Model":
         """The model of a name, loaded; a run's anew when it has a newer checkpoint.

@@ -21,6 +21,9 @@ class Studio:
     models: Annotated[tuple[str, ...], Arg("MODEL|RUN|DIR", positional=True)]
     """Models, runs, or folders of them; several may be given."""
 
+    data: Annotated[str | None, Arg("DATA")] = None
+    """Real pictures, among which Explore finds the nearest; by default those of the model's run."""
+
     port: int | None = None
     """Of the address; by default the first free one from 7860 on."""
 
@@ -63,6 +66,7 @@ def main(argv: Sequence[str]) -> int:
         )
     page = launch(
         *options.models,
+        data=options.data,
         device=options.device,
         batch_size=options.batch_size,
         port=options.port,

@@ -21,6 +21,7 @@ BATCH_SIZE = 8  # pictures that appear at a time
 
 def launch(
     *models: str | Path,
+    data: str | Path | None = None,
     device: str = "auto",
     batch_size: int = BATCH_SIZE,
     port: int | None = None,
@@ -32,6 +33,7 @@ def launch(
 
     Args:
         models: each a model, a run, or a folder of them.
+        data: real pictures in which the nearest ones are looked for; by default each run's own.
         batch_size: images a forward pass.
         port: by default the first free one from 7860 on.
         address: where to listen; 127.0.0.1 is this machine alone, at another everybody who reaches
@@ -40,13 +42,16 @@ def launch(
         browser: open it in this machine's browser.
 
     Raises:
-        MissingExtra: gradio is not installed; CheckpointError: no such model; LimnerError: the
-            port is taken.
+        MissingExtra: gradio is not installed; CheckpointError: no such model; DataError: no
+            such data; LimnerError: the port is taken.
     """
-    shelf = Shelf([str(model) for model in models], device)
+    shelf = Shelf([str(model) for model in models], device, data)
     if importlib.util.find_spec("gradio") is None:
         raise MissingExtra("gradio", "studio", "the studio")
 
+    from limner.studio.quicker import import_gradio
+
+    import_gradio()
     from limner.studio.page import serve
 
     return serve(shelf, batch_size, address, port, hosts, browser)

@@ -83,14 +83,10 @@ class Explore:
             yield refused(error), gr.skip()
 
     def nearest(self, name: str, *fields: Any) -> Iterator[tuple[Any, ...]]:
-        """(status, pictures) of the run's data that are nearest to the picture."""
+        """(status, real pictures) that are nearest to the picture."""
         try:
-            run = self.shelf.run_of(name)
-            if run is None:
-                raise LimnerError(
-                    "a model folder does not say what it was trained on; give its run"
-                )
-            images = nearest_pictures(run, _image(self.shelf.model(name), fields))
+            image = _image(self.shelf.model(name), fields)
+            images = nearest_pictures(self.shelf.pictures(name), image)
             with own_folder() as folder:
                 words = [f"nearest {place}" for place in range(1, len(images) + 1)]
                 yield told("nearest training pictures, by pixels"), _saved(folder, images, words)

@@ -1,11 +1,14 @@
 """Generators of styles: truncation in w, noise, walks, drifts, given styles, and scores of them."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from toy_sampling import toy_model
 
+from limner.api.drawing import pieces
 from limner.api.samples import SampleOptions, save_samples
 from limner.api.scoring import evaluation_sampler
 from limner.api.walks import WalkOptions, save_walk
@@ -23,7 +26,7 @@ from limner.sampling import (
     load,
 )
 from limner.sampling.drifting import on_curve
-from limner.sampling.looks import Look, noise_of, truncated
+from limner.sampling.looks import Look, noise_of, pictures, truncated
 from styled import LAYERS, StyledNetwork, W, styled_model
 
 
@@ -416,3 +419,53 @@ def test_rows_of_labels_are_chosen_for_styles_too():
     found = images.styles(z, torch.tensor([1]))
     assert torch.allclose(found, model.generator.mapping(z, torch.from_numpy(rows[1:2])))
     assert evaluation_sampler(toy_model().generator, 0)(4, 0)[0].styles is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"
+        ),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_out_of_memory_halves_the_batch_and_the_images_stay(error, monkeypatch):
+    model = styled_model()
+    plan = model.plan(num=9, noise="random")
+    expected = model.draw(plan, 8)
+    sizes = []
+
+    def scarce(generator, z, *more):
+        if len(z) > 2 and sizes:  # the first pass of a size still fits
+            raise error
+        sizes.append(len(z))
+        return pictures(generator, z, *more)
+
+    monkeypatch.setattr(sys.modules["limner.sampling.generate"], "pictures", scarce)
+    with pytest.warns(UserWarning, match="at most 2 a batch from now on"):
+        found = list(pieces(model, plan, 4))
+    assert sizes == [4, 2, 2, 1]
+    assert [(piece.begin, piece.batch_size) for piece in found] == [(0, 4), (4, 2), (6, 2), (8, 2)]
+    whole = np.concatenate([piece.images for piece in found]).astype(int)
+    assert abs(whole - expected).max() <= 1  # floats within 1e-5
+
+
+def test_one_image_that_does_not_fit_is_an_error_and_others_pass(monkeypatch):
+    model = styled_model()
+
+    def fails(*given):
+        raise error
+
+    monkeypatch.setattr(sys.modules["limner.sampling.generate"], "pictures", fails)
+    error = MemoryError()
+    with (
+        pytest.raises(LimnerError, match="not even one"),
+        pytest.warns(UserWarning, match="at most 1 a batch"),
+    ):
+        model.draw(model.plan(num=4), 2)
+    error = RuntimeError("size mismatch")
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        model.draw(model.plan(num=4), 2)

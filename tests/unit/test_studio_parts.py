@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from toy_sampling import toy_model
 
@@ -26,52 +25,6 @@ def test_pieces_are_the_plan_in_its_order():
     assert [(piece.begin, len(piece.images)) for piece in found] == [(0, 3), (3, 3), (6, 1)]
     whole = np.concatenate([piece.images for piece in found])
     assert np.array_equal(whole, model.draw(plan, 3))
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"
-        ),
-        MemoryError(),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_out_of_memory_halves_the_batch_and_the_pictures_stay(error, monkeypatch):
-    model = styled_model()
-    plan = model.plan(num=9, noise="random")
-    expected = model.draw(plan, 8)
-    batches = model.batches
-
-    def scarce(plan, batch_size):
-        for number, images in enumerate(batches(plan, batch_size)):
-            if number == 1 and batch_size > 2:  # the first pass of a size still fits
-                raise error
-            yield images
-
-    monkeypatch.setattr(model, "batches", scarce)
-    found = list(pieces(model, plan, 4))
-    assert [(piece.begin, piece.batch_size) for piece in found] == [(0, 4), (4, 2), (6, 2), (8, 2)]
-    whole = np.concatenate([piece.images for piece in found]).astype(int)
-    assert abs(whole - expected).max() <= 1  # the promise of Model.sample: floats within 1e-5
-
-
-def test_one_picture_that_does_not_fit_is_an_error_and_others_pass(monkeypatch):
-    model = toy_model()
-
-    def fails(plan, batch_size):
-        raise errors.pop()
-        yield
-
-    monkeypatch.setattr(model, "batches", fails)
-    errors = [MemoryError(), MemoryError()]
-    with pytest.raises(LimnerError, match="not even one"):
-        list(pieces(model, model.plan(num=4), 2))
-    errors = [RuntimeError("size mismatch")]
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        list(pieces(model, model.plan(num=4), 2))
 
 
 MIXED = np.tile(np.array([1 / 3, 0, 2 / 3], np.float32), (3, 1))

@@ -7,7 +7,6 @@ from typing import Any
 import gradio as gr
 
 from limner.api import Model, WalkOptions
-from limner.api.drawing import is_out_of_memory
 from limner.api.exploring import crossed_images
 from limner.api.shelf import Shelf
 from limner.api.walks import walk_images, write_walk
@@ -58,11 +57,6 @@ class Interpolate:
                 yield told(f"{len(images)} pictures"), paths[:1], paths[1:2], paths, gr.skip()
         except LimnerError as error:
             yield refused(error), *[gr.skip()] * 4
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            words = LimnerError("memory ran out: take fewer steps")
-            yield refused(words), *[gr.skip()] * 4
 
 
 def options_of(

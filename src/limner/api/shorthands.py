@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limner.core.config import override
@@ -19,11 +20,14 @@ class Shorthands:
     resolution: str | None = None
     lr: float | None = None
     epochs: float | None = None
+    total_batch: int | None = None
     said: list[str] = field(default_factory=list)
 
     def before(self) -> list[str]:
         """The assignments that depend on nothing; --set comes after them."""
         made = []
+        if self.batch_size is not None and self.total_batch is not None:
+            raise ConfigError("give either --batch-size or --total-batch, not both")
         if self.batch_size is not None:
             made.append(f"batch_size={self.batch_size}")
             self._say(f"--batch-size {self.batch_size}", made)
@@ -64,6 +68,19 @@ class Shorthands:
         self._say(f"--lr {self.lr:g}", made, "" if ratio == 1 else ", in the preset's ratio")
         given = [item for item in assignments if item.strip().startswith("optim.")]
         return override(config, [*made, *given])
+
+    def with_total_batch(self, config: "RunConfig", device: str, run: Path | None) -> "RunConfig":
+        """The config with --total-batch, split to fit the memory of the device."""
+        if self.total_batch is None:
+            return config
+        from limner.api.batching import split
+
+        config, why = split(config, self.total_batch, device, run)
+        parts = config.updates[0].accumulate
+        made = [f"batch_size={config.batch_size}"]
+        made += [f"updates.{i}.accumulate={parts}" for i in range(len(config.updates))]
+        self._say(f"--total-batch {self.total_batch}", made, f", {why}")
+        return config
 
     def _say(self, option: str, assignments: Sequence[str], why: str = "") -> None:
         self.said.append(f"{option} is --set {' --set '.join(assignments)}{why}")

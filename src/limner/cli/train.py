@@ -83,6 +83,10 @@ class Train:
     fresh: bool = False
     """Start over; what --run holds is moved aside to RUN.replaced-TIME."""
 
+    total_batch: Annotated[int | None, Arg(rare=True)] = None
+    """Real images whose gradients make one step, split into as few micro-batches as fit into
+    memory: the keys batch_size and updates.N.accumulate."""
+
     workers: Annotated[int, Arg(rare=True)] = 0
     """Loader processes; the result does not depend on it."""
 
@@ -195,7 +199,9 @@ def compose(
 
     from limner.api.shorthands import Shorthands
 
-    short = Shorthands(options.batch_size, options.resolution, options.lr, options.epochs)
+    short = Shorthands(
+        options.batch_size, options.resolution, options.lr, options.epochs, options.total_batch
+    )
     kimg = short.kimg(data, options.steps, options.kimg)
     changes = ([*short.before(), *options.set], options.steps, kimg, options.seed)
     choices: list[Choice] = []
@@ -212,6 +218,7 @@ def compose(
     else:
         config = composed(options.preset, *changes)
     config = short.with_rates(config, options.set)
+    config = short.with_total_batch(config, options.device, run)
     return config, choices, short.said
 
 

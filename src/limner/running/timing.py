@@ -48,7 +48,7 @@ def timed(config: RunConfig, data: PreparedData, device: torch.device) -> Timing
         config: the run, resolved against the data.
     """
     num = distributed.world_size()
-    share = _of_batch(config, max(config.batch_size // num, 1))
+    share = of_batch(config, max(config.batch_size // num, 1))
     try:
         with distributed.alone():
             return _timed(share, data, device, num, config.images_in_all())
@@ -75,7 +75,7 @@ def _seconds_an_image(
 ) -> float:
     """Of the steps that begin when so many real images have been shown."""
     num = min(max(update.every for update in config.updates), MOST_TIMED)
-    few, seconds = _of_batch(config, min(FEW, config.batch_size), accumulate=1), 0.0
+    few, seconds = of_batch(config, min(FEW, config.batch_size), accumulate=1), 0.0
     if few != config:
         seconds, batch_size = _seconds_a_step(few, data, device, nimg, 1)
         seconds *= config.batch_size / batch_size * _rounds(config) / _rounds(few)
@@ -111,8 +111,8 @@ def _rounds(config: RunConfig) -> float:
     return sum(update.repeats * update.accumulate / update.every for update in config.updates)
 
 
-def _of_batch(config: RunConfig, size: int, accumulate: int | None = None) -> RunConfig:
-    """The same algorithm with smaller batches."""
+def of_batch(config: RunConfig, size: int, accumulate: int | None = None) -> RunConfig:
+    """The same algorithm with other batches, and as many micro-batches an update as said."""
     updates = []
     for update in config.updates:
         num = update.num_latents

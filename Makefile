@@ -63,7 +63,7 @@ bench: $(VENV)/.dev-installed
 # Seeds run side by side, one thread each. Stopped, the same command goes on. A run that fails or
 # misses its goal stands in the results as well, and does not keep the others from running.
 bench-quality: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest $(SMOKE)
+	$(BIN)/python -m pytest -m "full or not full" $(SMOKE)
 	-$(QUALITY) conditional --seeds 0-2 --jobs $(JOBS)
 	-$(QUALITY) ring --seeds 0-2 --jobs $(JOBS)
 	-$(QUALITY) grid --seeds 0-2 --jobs $(JOBS)

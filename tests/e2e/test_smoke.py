@@ -1,4 +1,4 @@
-"""Does the working smoke pass, and is every broken one seen? Ten CPU-seconds a run.
+"""Does the working smoke pass, and is a broken one seen? Ten CPU-seconds a run.
 
 Thresholds: docs/smoke.md says how they were set, from six seeds of the working run and three of
 each broken one. The distance is in floors: real half against real half in the same features.
@@ -14,6 +14,9 @@ from limner.layers.spectral_norm import normalized
 from smoke import VARIANTS, run, trained
 
 ACCURACY, FLOORS, CAS, RECALL, EMA_GAIN = 0.95, 3.5, 0.90, 0.36, 1.2
+
+# Broken ways that come nearest to passing; the others, far off, are told by make test-full.
+NEAR = {"shuffled-labels", "stuck-loader", "missing-class", "wrong-flip"}
 
 once = functools.cache(run)
 
@@ -39,7 +42,14 @@ def test_the_average_beats_the_raw_weights():
     assert figures["raw_fid"] >= EMA_GAIN * figures["fid"], figures
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "working"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in NEAR else pytest.mark.full)
+        for name in VARIANTS
+        if name != "working"
+    ],
+)
 def test_a_broken_run_fails_at_least_one(name: str):
     figures = run(name, 0, raw=False)
     assert failures(figures), figures

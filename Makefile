@@ -5,6 +5,7 @@
 # make lint        ruff, pyright and the import contract
 # make docs        the documentation as a site, in build/site
 # make bench       every benchmark; each prints one JSON object
+# make gpu-check   whether all is right and fast on a CUDA device, in 8 minutes (DEVICE=cpu: small, anywhere)
 # make bench-quality       the quality benchmarks, about 1 h 50 min on two cores (docs/quality.md)
 # make bench-quality-long  LONG: Stacked MNIST by protocol B at 60,000 iterations, 5 h
 # make clean       remove the environment and the caches of the tools
@@ -20,13 +21,14 @@ FIRST_HALF := tests/e2e
 
 QUALITY := $(BIN)/python benchmarks/quality
 JOBS ?= 3
+DEVICE ?= cuda
 
 # The tests of the studio drive Debian's Chromium, and skip where there is none.
 BROWSER := command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	&& apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	|| echo "no Chromium: apt-get install chromium, or the studio's tests in a browser are skipped"
 
-.PHONY: train test test-full cover lint docs bench bench-quality bench-quality-long clean
+.PHONY: train test test-full cover lint docs bench gpu-check bench-quality bench-quality-long clean
 
 train: $(VENV)/.train-installed
 	$(BIN)/python -m limner train digits --run $(RUN)
@@ -58,7 +60,11 @@ docs: $(VENV)/.dev-installed
 	@echo "open build/site/index.html; with its search: $(BIN)/python -m http.server -d build/site"
 
 bench: $(VENV)/.dev-installed
-	@set -e; for file in $(filter-out benchmarks/mnist_data.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file; done
+	@set -e; for file in $(filter-out benchmarks/mnist_data.py benchmarks/gpu_check.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file; done
+
+gpu-check: $(VENV)/.dev-installed
+	@mkdir -p reports
+	$(BIN)/python benchmarks/gpu_check.py --device $(DEVICE) --out reports/gpu-check.json
 
 # Seeds run side by side, one thread each. Stopped, the same command goes on. A run that fails or
 # misses its goal stands in the results as well, and does not keep the others from running.

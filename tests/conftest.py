@@ -1,15 +1,23 @@
 """Shared fixtures, and shapes checked. Torch has one thread: two on a loaded machine can stall."""
 
+import functools
 import importlib.util
 import os
 
 import pytest
+import safetensors.torch
 import torch
 
 import shapes
 from golden_files import Golden, large_roots, unpack
 
 torch.set_num_threads(1)
+
+if device := os.environ.get(
+    "LIMNER_TEST_DEVICE"
+):  # make gpu-check: the reference tensors elsewhere
+    torch.set_default_device(device)
+    safetensors.torch.load_file = functools.partial(safetensors.torch.load_file, device=device)
 
 shapes.install()
 

@@ -83,7 +83,10 @@ def test_the_number_of_processes_may_be_that_of_the_schedule(tables, number):
         assert schedule.batch_size(expected[2], usual, num_processes=1) == expected[3]
 
 
-@pytest.mark.parametrize("number", range(10))
+MORE = [pytest.param(number, marks=pytest.mark.full) for number in range(1, 10)]
+
+
+@pytest.mark.parametrize("number", [0, *MORE])  # up to millions of steps each
 def test_the_walk_through_a_whole_training(tables, number):
     """Resets, steps, images and ticks of the reference's loop, which reads every 4 steps."""
     table = tables[number]

@@ -174,6 +174,44 @@ def _dcgan_mmgen(root: Path) -> Planted:
     return Planted(path, path, state, packed, "give an iter_N.pth of MMGeneration")
 
 
+def _mmgen(root: Path) -> Planted:
+    """An unconditional SN-GAN."""
+    shape = (3, 8, 8)
+    state = {}
+    for prefix, config in (
+        ("generator", BigGanGenerator(width=4, z_dim=2, multipliers=(1,), spectral_norm=False)),
+        ("discriminator", BigGanDiscriminator(width=2, multipliers=(1,), stored_vectors=("*",))),
+    ):
+        network = config.build(shape, 0)
+        for name, tensor in network.state_dict().items():
+            key = _of_mmgen(prefix, name, f"{name.rpartition('.')[0]}.v0" in network.state_dict())
+            if key is not None:
+                is_vector = key.endswith(("weight_u", "weight_v"))
+                state[f"{prefix}.{key}"] = tensor.flatten() if is_vector else tensor
+    packed = lambda tensors: torch_bytes({"meta": {}, "state_dict": tensors})  # noqa: E731
+    path = root / "iter_1.pth"
+    path.write_bytes(packed(state))
+    return Planted(path, path, state, packed, "give an iter_N.pth of MMGeneration")
+
+
+def _of_mmgen(network: str, name: str, normalized: bool) -> str | None:
+    """Its name of a tensor; None of one that only limner keeps."""
+    layer, _, leaf = name.rpartition(".")
+    if leaf == "sv0":
+        return None
+    outside = {"output": "to_rgb.conv", "output_norm": "to_rgb.bn"}
+    outside["linear"] = "noise2feat" if network == "generator" else "decision"
+    if normalized:
+        leaf = {"weight": "weight_orig", "u0": "weight_u", "v0": "weight_v"}.get(leaf, leaf)
+    if layer in outside:
+        return f"{outside[layer]}.{leaf}"
+    layer = re.sub(r"^first\.", "from_rgb.", layer)
+    layer = re.sub(r"^blocks\.", "conv_blocks.", layer)
+    layer = re.sub(r"norm(\d)$", r"norm_\1.norm", layer)
+    layer = re.sub(r"conv(\d)$", r"conv_\1.conv", layer)
+    return f"{re.sub(r'shortcut$', 'shortcut.conv', layer)}.{leaf}"
+
+
 def _pggan(root: Path) -> Planted:
     network = snapshots.tensorflow("Gs", fmap_base=4, fmap_max=2)
     packed = lambda arrays: snapshots.pickled(network | {"variables": list(arrays.items())})  # noqa: E731
@@ -223,6 +261,7 @@ def _style_pickle(system: str) -> Callable[[Path], Planted]:
 PLANTED: dict[str, Callable[[Path], Planted]] = {
     "biggan-pytorch": _biggan_pytorch,
     "dcgan-mmgen": _dcgan_mmgen,
+    "mmgen": _mmgen,
     "pggan": _pggan,
     "tfhub-biggan": _tfhub_biggan,
     "huggingface-biggan": _huggingface_biggan,

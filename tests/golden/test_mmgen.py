@@ -163,6 +163,28 @@ def test_stylegan2(golden):
     assert 0 < (g.mean_style - styles.mean((0, 1))).abs().max() < styles.abs().max()
 
 
+SWAPPED = ["sngan_proj32_ajbrock", "biggandeep16_inplace_torch", "pggan16", "stylegan2_32"]
+
+
+@pytest.mark.parametrize("name", SWAPPED)
+def test_colors_swapped_on_request(golden, name):
+    plain, swapped = File(golden, name), File(golden, name, bgr=True)
+    assert plain.record.config.origin["channel_order"] == "BGR (as trained)"
+    assert "swapped" in swapped.record.config.origin["channel_order"]
+    z, y = plain["in/noise"], plain.get("in/label")
+    noise = {"noise": "const"} if name == "stylegan2_32" else {}
+    image = plain.network("G").eval()(z, y, **noise)
+    torch.testing.assert_close(swapped.network("G").eval()(z, y, **noise), image.flip(1))
+    expected = plain.network("D").eval()(image, y).logits
+    torch.testing.assert_close(swapped.network("D").eval()(image.flip(1), y).logits, expected)
+
+
+def test_colors_that_the_original_turns_are_those_of_the_weights(golden):
+    file = File(golden, "biggan32_torchsn_rgb2bgr", bgr=True)
+    assert file.record.config.origin["channel_order"].startswith("RGB")
+    near(file.network("G").eval()(file["in/noise"], file["in/label"]).flip(1), file["out/G_eval"])
+
+
 FULL_SIZE = [
     "sngan_proj_32", "sngan_proj_128", "sagan_32", "sagan_128", "biggan_32", "biggan_128",
     "biggan_deep_128", "pggan_128", "stylegan2_256", "wgangp_128", "lsgan_128",

@@ -29,7 +29,7 @@ from limner.core.config import Config
 from limner.core.errors import CheckpointError, ConfigError, RefusedFile
 from limner.formats.pickles import Record, shown
 from limner.formats.torch_files import read_torch
-from limner.formats.weights import unwrapped
+from limner.formats.weights import plain, unwrapped
 from limner.models.common import Epsilon, Few
 
 WANTED = "an iter_N.pth of MMGeneration"
@@ -99,7 +99,7 @@ FAMILIES: dict[str, Family] = {
         "first",
     ),
     "DCGAN": Family(
-        r"noise2feat\.conv\.weight",
+        r"(noise2feat|upsampling\.0)\.conv\.weight",
         mmgen_early.dcgan_generator,
         mmgen_early.dcgan_discriminator,
         "output",
@@ -174,6 +174,24 @@ class Mmgen(Config, Importer, frozen=True):
         return "RGB (swapped from the trained BGR)"
 
 
+class DcganMmgen(Config, Importer, frozen=True):
+    """An iter_N.pth of MMGeneration, of a DCGAN alone.
+
+    Attributes:
+        bgr: the checkpoint was trained in BGR: swap its color channels, so that images are RGB.
+    """
+
+    bgr: bool = False
+
+    def read(self, source: Path) -> ModelRecord:
+        """See `Importer.read`."""
+        record = Mmgen(bgr=self.bgr).read(source)
+        family = record.config.origin["family"]
+        if family != "DCGAN":
+            raise CheckpointError(f"{source}: is a {family} of MMGeneration; limner import mmgen")
+        return record
+
+
 class _File:
     """What a file holds, its networks by G, G_ema and D."""
 
@@ -184,7 +202,8 @@ class _File:
         state = unwrapped(tree, path, keep=GROUPS)
         if not isinstance(state, dict) or not state:
             raise CheckpointError(f"{path}: holds no state_dict; give {WANTED}")
-        self.groups, self.extras = _groups(state, path)
+        groups, self.extras = _groups(state, path)
+        self.groups = {name: plain(own, f"{path}: {name}") for name, own in groups.items()}
         self.family = _family(self.groups, path)
         optimizer = ["optimizer"] if isinstance(tree, dict) and "optimizer" in tree else []
         beside = [*optimizer, *self.extras]
@@ -214,7 +233,7 @@ class _File:
 
     def _misfit(self, name: str, error: Exception) -> CheckpointError:
         text = str(error).removeprefix(f"{self.path}: {name}: ")
-        text = f"there is no tensor {error}" if isinstance(error, KeyError) else text
+        text = f"the tensor {error} is missing" if isinstance(error, KeyError) else text
         return CheckpointError(
             f"{self.path}: {name}: not a whole {self.family} of MMGeneration: {text}"
         )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from limner.checkpoints.importers import dcgan_mmgen
+from limner.checkpoints.importers import mmgen_dcgan
 from limner.checkpoints.importers.mmgen_names import State, num_entries
 from limner.checkpoints.importers.mmgen_recipes import Said
 from limner.checkpoints.importers.network_pickles import Built, checked_config
@@ -35,15 +35,15 @@ WGAN_BOTTOM = 4  # pixels on a side where WGAN-GP's generator begins
 
 
 def dcgan_generator(state: Mapping[str, Tensor], said: Said, where: str) -> Built:
-    config, shape = dcgan_mmgen.generator_config(state)
-    return Built(config, shape, 0, dcgan_mmgen.rename_generator(state))
+    config, shape = mmgen_dcgan.generator_config(state)
+    return Built(config, shape, 0, mmgen_dcgan.rename_generator(state))
 
 
 def dcgan_discriminator(
     state: Mapping[str, Tensor], said: Said, where: str, image_shape: ImageShape
 ) -> Built:
-    config = dcgan_mmgen.discriminator_config(state, image_shape)
-    return Built(config, image_shape, 0, dcgan_mmgen.rename_discriminator(state))
+    config = mmgen_dcgan.discriminator_config(state, image_shape)
+    return Built(config, image_shape, 0, mmgen_dcgan.rename_discriminator(state))
 
 
 def renamed(role: Role, state: Mapping[str, Tensor]) -> State:

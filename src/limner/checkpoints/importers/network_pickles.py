@@ -25,6 +25,7 @@ from limner.core.files import sha256_of
 from limner.core.protocols import NetworkConfig
 from limner.formats.pickles import Name, Record, shown
 from limner.formats.torch_files import read_pickled_tensors
+from limner.formats.weights import common_words, plain, single, unnested
 
 NAMES = ("G_ema", "G", "D")
 FILE = "network.safetensors"
@@ -77,6 +78,7 @@ def read_networks(path: Path, system: str) -> dict[str, Network]:
         return _of_safetensors(path)
     tree = read_pickled_tensors(path, WANTED)
     tree = _plain(tree) if isinstance(tree, Record) else tree
+    tree = unnested(tree)
     if isinstance(tree, tuple):
         raise CheckpointError(
             f"{path}: a tuple of networks, as TensorFlow's programs save it, not {system}'s dict "
@@ -147,6 +149,9 @@ def _network(record: Any, where: str) -> Network:
     tensors, attributes = {}, {}
     for name, value in _flat(record, where):
         (tensors if isinstance(value, Tensor) else attributes)[name] = value
+    taken = common_words(tensors, where)
+    attributes = {name.removeprefix(taken): value for name, value in attributes.items()}
+    tensors = {name.removeprefix(taken): single(value) for name, value in tensors.items()}
     return Network(where, class_name, arguments, tensors, attributes)
 
 
@@ -224,6 +229,7 @@ def _of_safetensors(path: Path) -> dict[str, Network]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        tensors = plain(tensors, path, keep=NAMES)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError) as error:
@@ -243,6 +249,7 @@ def _of_safetensors(path: Path) -> dict[str, Network]:
                 "and init_kwargs are JSON objects from prefix to either"
             )
         states = {key.removeprefix(f"{name}."): value for key, value in own.items()}
+        states = plain(states, f"{path}: {name}")
         networks[name] = Network(f"{path}: {name}", class_name.rpartition(".")[2], given, states)
     if rest:
         raise CheckpointError(

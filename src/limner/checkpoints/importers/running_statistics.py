@@ -10,7 +10,7 @@ from limner.checkpoints.model_folder import ModelRecord
 
 NUM_PIXELS, MOST, LEAST = 2**18, 64, 8  # images of so many pixels, within these numbers
 SEED = 0
-FAR = 1.0  # median over channels of |log variance ratio| or of the means' distance in deviations
+FAR = 0.6  # median over channels of |log variance ratio| or of the means' distance in deviations
 
 
 def doubt(record: ModelRecord) -> str | None:

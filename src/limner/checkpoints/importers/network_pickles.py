@@ -17,9 +17,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from limner.checkpoints.foreign import Training
 from limner.checkpoints.importers.fitting import fitted, listed
 from limner.checkpoints.model_folder import ModelConfig, ModelRecord
-from limner.core.config import decode
+from limner.core.config import decode, encode
 from limner.core.errors import CheckpointError, ConfigError, RefusedFile
 from limner.core.files import sha256_of
 from limner.core.protocols import NetworkConfig
@@ -65,8 +66,8 @@ class Built:
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def read_networks(path: Path, system: str) -> dict[str, Network]:
-    """Those of a file that are there, by their names.
+def read_networks(path: Path, system: str) -> tuple[dict[str, Network], dict[str, Any]]:
+    """Those of a file that are there, by their names, and what else a pickle holds.
 
     Raises:
         RefusedFile: it holds what no such file needs; nothing in it was run.
@@ -75,7 +76,7 @@ def read_networks(path: Path, system: str) -> dict[str, Network]:
     if path.is_dir() and (path / FILE).exists():
         path = path / FILE  # as the exporters write it
     if path.suffix == ".safetensors":
-        return _of_safetensors(path)
+        return _of_safetensors(path), {}
     tree = read_pickled_tensors(path, WANTED)
     tree = _plain(tree) if isinstance(tree, Record) else tree
     tree = unnested(tree)
@@ -90,7 +91,8 @@ def read_networks(path: Path, system: str) -> dict[str, Network]:
         raise CheckpointError(
             f"{path}: {_kind(tree)} without the networks {', '.join(NAMES)}; give {WANTED}"
         )
-    return {name: _network(record, f"{path}: {name}") for name, record in found.items()}
+    rest = {str(key): value for key, value in held.items() if key not in NAMES}
+    return {name: _network(record, f"{path}: {name}") for name, record in found.items()}, rest
 
 
 def composed(networks: Mapping[str, Built], path: Path, facts: Mapping[str, Any]) -> ModelRecord:
@@ -130,6 +132,29 @@ def composed(networks: Mapping[str, Built], path: Path, facts: Mapping[str, Any]
     raw = states.get("G") if "G_ema" in states else None
     generator = states["G_ema" if "G_ema" in states else "G"]
     return ModelRecord(config, generator, generator_raw=raw, discriminator=states.get("D"))
+
+
+def training_of(record: ModelRecord, path: Path, recipe: str, nimg: int = 0) -> Training:
+    """One that goes on from the networks of a file by a recipe of limner's, its optimizers new.
+
+    Raises:
+        CheckpointError: not all three networks are there.
+    """
+    config = record.config
+    if record.generator_raw is None or record.discriminator is None:
+        raise CheckpointError(
+            f"{path}: holds {config.origin['networks']} alone, and training goes on with G, D and "
+            "G_ema; give --out for a model"
+        )
+    assert config.discriminator is not None
+    run = {
+        "generator": encode(config.generator),
+        "discriminator": encode(config.discriminator),
+        "data.resolution": config.image_shape[1],
+        "data.channels": config.image_shape[0],
+        "data.labels": "classes" if config.num_classes else "none",
+    }
+    return Training(run, 0, {}, recipe=recipe, nimg=nimg)
 
 
 # --- pickles -------------------------------------------------------------------

@@ -9,7 +9,6 @@ from limner.api.judging import Asked, Judge
 from limner.api.scoring import evaluation_sampler
 from limner.core.errors import LimnerError
 from limner.metrics import (
-    METRICS,
     PROTOCOLS,
     ImageStream,
     Reference,
@@ -84,7 +83,7 @@ def test_another_number_of_images_is_no_protocol():
 
 def test_the_whole_way_of_one(monkeypatch):
     kind = type("Small", (PROTOCOLS["fid50k-full"],), {"fixed": Fixed(60, "random-conv")})
-    monkeypatch.setitem(METRICS, "fid50k-full", kind)
+    monkeypatch.setitem(PROTOCOLS, "fid50k-full", kind)
     data = pictures(40, 8)
     judge = Judge(data, Asked(["fid50k-full"]), data.image_shape)
     assert (judge.num, judge.reference.extractor.name) == (60, "random-conv")
@@ -101,7 +100,7 @@ def test_precision_and_recall_of_all_images_on_both_sides(monkeypatch):
     assert metric.num_used(70_000, 50_000) == 70_000
     assert metric.figures == ("precision", "recall")
     kind = type("Small", (type(metric),), {"fixed": Fixed(60, "random-conv")})
-    monkeypatch.setitem(METRICS, "pr50k3-full", kind)
+    monkeypatch.setitem(PROTOCOLS, "pr50k3-full", kind)
     images = torch.randint(0, 256, (60, 3, 8, 8), dtype=torch.uint8)
     results = score(Reference(pictures(40, 8), "random-conv"), images, None, ["pr50k3-full"])
     assert [(r.name, r.num, r.num_real) for r in results] == [

@@ -63,7 +63,6 @@ METRICS: dict[str, type[Metric]] = {
     "modes-kl": ModesKl,
     "ppl": Ppl,
     "eq": Equivariance,
-    **PROTOCOLS,
 }
 
 __all__ = [

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LARGEST_SHIFT = 0.125  # of the image's side
 WINDOW, LARGEST_WINDOW, ALIASES = 3, 6, 64  # samples: of Lanczos, room for it turned, of the sinc
-IMAGES_PER_BATCH, SIDE_MIN = 4, 32
+IMAGES_PER_BATCH = 4
 UP = 4  # times as many samples while an image is turned
 Kind = Literal["eq-t", "eq-t-frac", "eq-r"]
 KINDS: tuple[Kind, ...] = ("eq-t", "eq-t-frac", "eq-r")
@@ -127,6 +127,7 @@ class Equivariance(Metric):
     reads = "generator"
     alone = True
     num_published = 50_000
+    side_min = 16
 
     def begin(self, side: Side) -> Rows:
         return Rows(replace(side, num=-(-side.num // IMAGES_PER_BATCH)))
@@ -136,8 +137,6 @@ class Equivariance(Metric):
             raise LimnerError(
                 "metric 'eq' needs a generator whose input can be moved and turned: a StyleGAN3"
             )
-        if min(images.image_shape[1:]) < SIDE_MIN:
-            raise LimnerError(f"metric 'eq' needs images of at least {SIDE_MIN} pixels a side")
 
     def of_generator(self, images: "ImageStream", reference: "Reference", num: int) -> Tensor:
         assert images.moved is not None

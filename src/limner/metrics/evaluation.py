@@ -17,7 +17,7 @@ from limner.metrics.features.base import CPU, PIXELS_MAX
 from limner.metrics.moments_file import Moments
 from limner.metrics.named import named
 from limner.metrics.needs import Tell, lacking, lacking_of_data, settled, together, warn
-from limner.metrics.protocols import num_reals, settings_of
+from limner.metrics.protocols import PROTOCOLS, num_reals, settings_of
 from limner.metrics.reading import accumulated
 from limner.metrics.reference import Reference
 from limner.metrics.streams import ImageStream, as_stream
@@ -201,14 +201,14 @@ def name_of(
 
 
 def find_metric(name: str) -> Metric:
-    """The entry of METRICS, or a user's own as "module:Class" or "FILE.py:Class".
+    """The entry of METRICS or PROTOCOLS, or a user's own as "module:Class" or "FILE.py:Class".
 
     Raises:
         LimnerError: unknown, or no Metric; see `named`.
     """
     from limner.metrics import METRICS  # the package's table stands above this file
 
-    cls = named(name, METRICS, "metric")
+    cls = named(name, {**METRICS, **PROTOCOLS}, "metric")
     if not (isinstance(cls, type) and issubclass(cls, Metric)):
         raise LimnerError(f"metric '{name}': derive it from limner.metrics.Metric")
     return cls()

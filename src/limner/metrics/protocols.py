@@ -70,7 +70,7 @@ class Ppl2Wend(Ppl):
     spaces = ("w",)
 
 
-PROTOCOLS: Mapping[str, type[Metric]] = {
+PROTOCOLS: dict[str, type[Metric]] = {
     "fid50k-full": Fid50kFull,
     "kid50k-full": Kid50kFull,
     "is50k": Is50k,

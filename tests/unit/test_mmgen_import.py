@@ -4,6 +4,8 @@ what is refused."""
 import pytest
 import torch
 
+from limner.api.exporting import export
+from limner.checkpoints import ModelConfig, ModelRecord, write_model
 from limner.checkpoints.importers.mmgen import Mmgen
 from limner.checkpoints.importers.mmgen_recipes import of_text, said_of
 from limner.checkpoints.importers.running_statistics import doubt
@@ -198,3 +200,28 @@ def test_a_generators_state_alone_is_a_file_too(trained, write):
     assert record.config.num_classes == 4
     with pytest.raises(CheckpointError, match="holds no state_dict"):
         Mmgen().read(write({}))
+
+
+@pytest.mark.parametrize(
+    ("g", "d", "field"),
+    [
+        ({"gain_around_one": False}, {}, "gain_around_one"),
+        ({"normalized_tables": True}, {}, "normalized_tables"),
+        ({"stored_vectors": ("*",)}, {}, "stored_vectors"),
+        ({}, {"relu_shortcut": True}, "discriminator.relu_shortcut"),
+        ({}, {"stored_vectors": ("linear",)}, "discriminator.stored_vectors"),
+    ],
+)
+def test_what_only_mmgeneration_computes_does_not_go_into_other_files(g, d, field, tmp_path):
+    shape = (3, 8, 8)
+    networks = (
+        BigGanGenerator(width=1, z_dim=2, output_norm_eps=1e-5, **g),
+        BigGanDiscriminator(width=1, **d),
+    )
+    config = ModelConfig(
+        generator=networks[0], discriminator=networks[1], image_shape=shape, num_classes=2
+    )
+    states = [network.build(shape, 2).state_dict() for network in networks]
+    write_model(tmp_path / "m", ModelRecord(config, states[0], discriminator=states[1]))
+    with pytest.raises(CheckpointError, match=f"{field}: must be"):
+        export(tmp_path / "m", "biggan-pytorch", tmp_path / "out")

@@ -163,6 +163,29 @@ def test_stylegan2(golden):
     assert 0 < (g.mean_style - styles.mean((0, 1))).abs().max() < styles.abs().max()
 
 
+EARLY = [
+    "wgangp_gn16", "wgangp_ln16", "lsgan_lsganarchi32", "lsgan_dcganarchi32", "ggan_dcganarchi32",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_networks_whose_tensors_tell_all(golden, name, tmp_path):
+    tensors = load_file(golden(f"mmgen/{name}.safetensors"))
+    state = {
+        f"{'generator' if key[6] == 'G' else 'discriminator'}.{key[8:]}": value
+        for key, value in tensors.items()
+        if key.startswith("state/")
+    }
+    torch.save({"meta": {}, "state_dict": state}, tmp_path / "iter_1.pth")
+    record = Mmgen().read(tmp_path / "iter_1.pth")
+    shape = record.config.image_shape
+    g, d = record.config.generator.build(shape, 0), record.config.discriminator.build(shape, 0)
+    fill(g, record.generator, "G")
+    fill(d, record.discriminator, "D")
+    near(g.eval()(tensors["in/noise"]), tensors["out/G_eval"])
+    near(d.eval()(tensors["in/real"]).logits, tensors["out/D_eval"].flatten())
+
+
 SWAPPED = ["sngan_proj32_ajbrock", "biggandeep16_inplace_torch", "pggan16", "stylegan2_32"]
 
 

@@ -149,7 +149,8 @@ def style_snapshot(
     )
     make = persistent("Generator")
     network = modules(tensors, make, _init_args=(), _init_kwargs=arguments)
-    networks = {"G_ema": network, "D": style_discriminator(system, num_classes)}
+    d = style_discriminator(system, num_classes)
+    networks = {"G": network, "D": d, "G_ema": network}
     return pickled({"training_set_kwargs": {"path": "data.zip"}, **networks})
 
 

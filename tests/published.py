@@ -174,6 +174,46 @@ def _dcgan_mmgen(root: Path) -> Planted:
     return Planted(path, path, state, packed, "give an iter_N.pth of MMGeneration")
 
 
+def _mmgen(root: Path) -> Planted:
+    """An unconditional SN-GAN."""
+    g = BigGanGenerator(width=4, z_dim=2, multipliers=(1,), spectral_norm=False)
+    d = BigGanDiscriminator(width=2, multipliers=(1,), stored_vectors=("*",))
+    state = mmgen_names("generator", g.build((3, 8, 8), 0))
+    state |= mmgen_names("discriminator", d.build((3, 8, 8), 0))
+    packed = lambda tensors: torch_bytes({"meta": {}, "state_dict": tensors})  # noqa: E731
+    path = root / "iter_1.pth"
+    path.write_bytes(packed(state))
+    return Planted(path, path, state, packed, "give an iter_N.pth of MMGeneration")
+
+
+def mmgen_names(role: str, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The state of one of limner's networks under the names of MMGeneration's SN-GAN."""
+    own = network.state_dict()
+    found = {}
+    for name, tensor in own.items():
+        layer, _, leaf = name.rpartition(".")
+        if leaf == "sv0":
+            continue
+        if f"{layer}.v0" in own:
+            leaf = {"weight": "weight_orig", "u0": "weight_u", "v0": "weight_v"}.get(leaf, leaf)
+        tensor = tensor.flatten() if leaf in ("weight_u", "weight_v") else tensor
+        found[f"{role}.{_mmgen_layer(role, layer)}.{leaf}"] = tensor
+    return found
+
+
+def _mmgen_layer(role: str, layer: str) -> str:
+    outside = {"output": "to_rgb.conv", "output_norm": "to_rgb.bn"}
+    outside["linear"] = "noise2feat" if role == "generator" else "decision"
+    layer = outside.get(layer, layer)
+    layer = re.sub(r"^first\.", "from_rgb.", layer)
+    layer = re.sub(r"^blocks\.", "conv_blocks.", layer)
+    layer = re.sub(r"norm(\d)$", r"norm_\1.norm", layer)
+    layer = re.sub(r"norm(\d)\.gain$", r"norm_\1.weight_embedding", layer)
+    layer = re.sub(r"norm(\d)\.bias$", r"norm_\1.bias_embedding", layer)
+    layer = re.sub(r"conv(\d)$", r"conv_\1.conv", layer)
+    return re.sub(r"shortcut$", "shortcut.conv", layer)
+
+
 def _pggan(root: Path) -> Planted:
     network = snapshots.tensorflow("Gs", fmap_base=4, fmap_max=2)
     packed = lambda arrays: snapshots.pickled(network | {"variables": list(arrays.items())})  # noqa: E731
@@ -223,6 +263,7 @@ def _style_pickle(system: str) -> Callable[[Path], Planted]:
 PLANTED: dict[str, Callable[[Path], Planted]] = {
     "biggan-pytorch": _biggan_pytorch,
     "dcgan-mmgen": _dcgan_mmgen,
+    "mmgen": _mmgen,
     "pggan": _pggan,
     "tfhub-biggan": _tfhub_biggan,
     "huggingface-biggan": _huggingface_biggan,

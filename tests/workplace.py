@@ -89,6 +89,9 @@ def _old_checkpoints(folder: Path) -> None:
     pickle = PLANTED["pggan"](folder).source
     for name in ("karras2018iclr-celebahq-1024x1024.pkl", "network-snapshot-004000.pkl"):
         shutil.copy(pickle, folder / name)
+    source = PLANTED["mmgen"](folder).source
+    for name in ("sngan_proj_32_woReLUinplace.pth", "iter_500000.pth"):
+        shutil.copy(source, folder / name)
     for system, name in (
         ("stylegan2-ada", "network-snapshot-025000.pkl"),
         ("stylegan3", "stylegan3-t-ffhq-1024x1024.pkl"),

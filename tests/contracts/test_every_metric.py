@@ -19,6 +19,7 @@ from limner.engine import Intervals
 from limner.metrics import METRICS, ImageStream, Reference, score, streams
 from limner.metrics.arrays import ArrayData
 from limner.metrics.classes import ClassifierSettings
+from limner.metrics.equivariance import COMPARE
 from limner.metrics.features import EXTRACTORS, classifier_of, inception, make_extractor
 from limner.metrics.features.classifier import fitted_network
 from processes import in_processes
@@ -87,7 +88,15 @@ def stream_of(images, scale=1.0):
     def part(begin, end):
         return images[begin:end]
 
-    return ImageStream(NUM, (1, SIDE, SIDE), part, generate, z_dim=4, styles=styles)
+    def moved(z, y, numbers, there):
+        places = (torch.arange(SIDE) + 0.5) / SIDE - 0.5
+        x, y = torch.meshgrid(places, places, indexing="xy")
+        at = torch.stack([x, y, torch.ones_like(x)], -1) @ there.t()
+        wave = torch.sin(3 * at[..., 0] + 1) * torch.cos(2 * at[..., 1]) + scale * x * y
+        return wave * z.norm(dim=1)[:, None, None, None] / 4
+
+    stream = (NUM, (1, SIDE, SIDE), part, generate)
+    return ImageStream(*stream, z_dim=4, styles=styles, moved=moved)
 
 
 def scored(images, labels, names, scale=1.0):
@@ -159,6 +168,24 @@ def slow_ppl():
     return dict(zip(names, (full, end, *in_w), strict=True))
 
 
+def slow_equivariance():
+    moved, sums = stream_of(FAKE).moved, {kind: [0.0, 0.0] for kind in COMPARE}
+    draws = stream("metrics", "equivariance", SEED)
+    latents = stream("metrics", "equivariance", "latents", SEED)
+    for _ in range(NUM // 4):
+        a, b, turn = (torch.rand(3, generator=draws, dtype=torch.float64) * 2 - 1).tolist()
+        z = torch.randn(4, 4, generator=latents)
+        for kind, compare in COMPARE.items():
+            synthesize = lambda there, z=z: moved(z, None, None, there)  # noqa: E731
+            still = synthesize(torch.eye(3))
+            expected, got, mask = compare(synthesize, still, a / 8, b / 8, turn * np.pi)
+            for number in range(4):
+                errors = (expected[number] - got[number]).double().square() * mask[0]
+                sums[kind][0] += float(errors.sum())
+                sums[kind][1] += float(mask.sum())
+    return {k: 10 * np.log10(4 * count / errors) for k, (errors, count) in sums.items()}
+
+
 SLOW = {
     "fid": lambda: {"fd-planted": slow_frechet(FEATURES, REAL_FEATURES)},
     "kid": lambda: {"kd-planted": naive_discrepancy(FEATURES, REAL_FEATURES)},
@@ -176,6 +203,7 @@ SLOW = {
     "modes": lambda: {"modes": modes_of_loop()[0]},
     "modes-kl": lambda: {"modes-kl": modes_of_loop()[1]},
     "ppl": slow_ppl,
+    "eq": slow_equivariance,
 }
 # float32 patches; float32 latents at a step of 1e-4
 TOLERANCES = {"swd": 1e-4, "ppl": 2e-2}

@@ -1,6 +1,7 @@
 """Every importer reads a small checkpoint of its system and refuses its hostile twins; what an
 exporter writes comes back. A new line in a table is tested here once it has a planted file."""
 
+import dataclasses
 import json
 import pickle
 import sys
@@ -21,7 +22,7 @@ from limner.core.errors import ConfigError
 from limner.core.protocols import NetworkConfig
 from limner.models import BigGanDiscriminator, BigGanGenerator, DcganGenerator
 from network_snapshots import R3GAN, STYLE_D, STYLES
-from published import PLANTED, Planted
+from published import PLANTED, Planted, torch_bytes
 from toys import ToyGenerator
 
 
@@ -137,6 +138,66 @@ def test_its_hostile_twins_are_refused_in_one_line_and_run_nothing(
         assert not (tmp_path / "model").exists()
     pickle.loads(HARMFUL["os.system"])  # the control: it would have run
     assert marker.exists()
+
+
+def wrapped(planted: Planted) -> dict[str, bytes]:
+    """The same weights as other scripts put them down."""
+    tensors = planted.tensors
+    prefixes = ("module.", "_orig_mod.", "module._orig_mod.")
+    others = {
+        f"behind {prefix}": planted.packed({f"{prefix}{name}": t for name, t in tensors.items()})
+        for prefix in prefixes
+    }
+    # An exact half of each number, so that the weights of all forms are the same.
+    others["in half precision"] = planted.packed({name: halved(t) for name, t in tensors.items()})
+    if planted.packed(tensors)[:2] == b"PK" and planted.weights.suffix != ".npz":
+        tree = torch.load(planted.weights, weights_only=True)
+        whole = tree.get("state_dict", tree)
+        others |= {f"inside {name}": torch_bytes({name: whole}) for name in ("state_dict", "model")}
+        others["inside two"] = torch_bytes({"epoch": 3, "model": {"state_dict": whole}})
+        inner = {key: t for key, t in whole.items() if key.startswith("generator.")}
+        if any(key.startswith("discriminator.") for key in whole):
+            other = {key: t for key, t in whole.items() if key not in inner}
+            named = {key.replace("generator.", "generator.module."): t for key, t in inner.items()}
+            others["behind module. in one network"] = torch_bytes({"state_dict": other | named})
+            cut = {key.removeprefix("generator."): t for key, t in inner.items()}
+            rest = {key.removeprefix("discriminator."): t for key, t in other.items()}
+            others["networks as tables"] = torch_bytes({"generator": cut, "discriminator": rest})
+        else:
+            others["inside generator_ema"] = torch_bytes({"generator_ema": whole})
+    return others
+
+
+def halved(value):
+    """Single precision as half, anything else as it is."""
+    if isinstance(value, torch.Tensor):
+        return value.half() if value.dtype == torch.float32 else value
+    is_single = isinstance(value, np.ndarray) and value.dtype == np.float32
+    return value.astype(np.float16) if is_single else value
+
+
+def rounded(value):
+    half = halved(value)
+    if isinstance(half, torch.Tensor):
+        return half.to(value.dtype)
+    return half.astype(value.dtype) if isinstance(half, np.ndarray) else half
+
+
+@pytest.mark.filterwarnings("ignore:.*is taken off all names")
+def test_prefixes_nesting_and_half_precision_change_nothing(name, planted):
+    importer = importer_named(name)[1].of({})
+    tensors = {key: rounded(value) for key, value in planted.tensors.items()}
+    planted = dataclasses.replace(planted, tensors=tensors)
+    planted.weights.write_bytes(planted.packed(tensors))
+    expected = importer.read(planted.source)
+    for kind, content in wrapped(planted).items():
+        planted.weights.write_bytes(content)
+        got = importer.read(planted.source)
+        assert got.config.generator == expected.config.generator, kind
+        assert got.generator.keys() == expected.generator.keys(), kind
+        for key, value in expected.generator.items():
+            assert got.generator[key].dtype == value.dtype, (kind, key)
+            assert torch.equal(got.generator[key], value), (kind, key)
 
 
 def test_a_folder_or_file_in_its_place_is_named(name, planted, tmp_path, capsys):

@@ -38,6 +38,7 @@ ARCHIVES: dict[str, tuple[str, ...]] = {
         "biggan/keys_*",
         "biggan_hf/keys_*",
         "biggan_tfhub/keys_*",
+        "mmgen/keys_*",
         "pggan/keys_*",
         "stylegan2/keys_*",
         "stylegan3/keys_*",

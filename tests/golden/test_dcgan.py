@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from golden_files import near
-from limner.checkpoints.importers.dcgan_mmgen import (
-    DcganMmgen,
+from limner.checkpoints.importers.mmgen import DcganMmgen, Mmgen
+from limner.checkpoints.importers.mmgen_dcgan import (
     discriminator_config,
     generator_config,
     rename_discriminator,
@@ -235,6 +235,12 @@ def test_imported_checkpoint_is_the_state_after_the_step(checkpoint):
     near(d(fixture["in/real"]).logits, fixture["out/D_eval_real"][:, 0])
     assert record.config.origin["channel_order"] == "BGR (as trained)"
     assert len(record.config.origin["sha256"]) == 64
+
+
+def test_the_importer_of_all_families_takes_it_too(checkpoint):
+    ours, theirs = Mmgen().read(checkpoint), DcganMmgen().read(checkpoint)
+    assert ours.config == theirs.config
+    assert all(torch.equal(ours.generator[key], theirs.generator[key]) for key in theirs.generator)
 
 
 def test_swapped_colors(checkpoint):

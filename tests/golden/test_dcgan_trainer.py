@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from limner.checkpoints.importers.dcgan_mmgen import (
+from limner.checkpoints.importers.mmgen_dcgan import (
     discriminator_config,
     generator_config,
     rename_discriminator,

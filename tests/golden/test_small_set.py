@@ -44,6 +44,7 @@ HELD = {
     "GrowthSchedule": "pggan/training_schedule.json",
     "biggan-pytorch": "biggan_ckpt/cifar_legacy/G_best0.pth",
     "dcgan-mmgen": "dcgan/dcgan32_mmcv_ckpt.pth",
+    "mmgen": "mmgen/keys_fullsize.json",
     "huggingface-biggan": "biggan_hf/hf_biggan_deep_64_tiny_files/pytorch_model.bin",
     "pggan importer": "pggan/pickle16_cond_lod_nosource.pkl",
     "stylegan3 importer": "stylegan3/sg3t_pickle_nosource.pkl",

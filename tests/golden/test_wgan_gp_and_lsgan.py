@@ -1,7 +1,6 @@
 """WGAN-GP's and LSGAN's own networks, and whole steps of MMGeneration's training of them."""
 
 import json
-import re
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ from safetensors.torch import load_file
 from test_dcgan_trainer import LOSSES, Pictures, Replay, ReplayedDraw
 
 from golden_files import near
+from limner.checkpoints.importers.mmgen_early import renamed
 from limner.data.config import DataConfig
 from limner.engine import Adam, Players, RunConfig, Update
 from limner.engine.trainer import Trainer
@@ -21,38 +21,6 @@ from limner.models import (
 from limner.objectives import GradientPenalty, WassersteinD, WassersteinG
 
 WGAN, LSGAN = ("wgangp_gn16", "wgangp_ln16"), ("lsgan_lsganarchi32", "ggan_lsganarchi32")
-RENAMED = {
-    "noise2feat.linear": "first",
-    "noise2feat_head.0": "first",
-    "noise2feat_tail.0": "norm",
-    "noise2feat": "",
-    "from_rgb.conv": "first",
-    "to_rgb.conv": "output",
-    "decision.conv": "last",
-    "decision.linear": "output",
-    "decision.0": "output",
-}
-
-
-def renamed(player, tensors, layers_between, last):
-    """The original's names; its list counts the layers that double or halve, too."""
-    found = {}
-    for key, value in tensors.items():
-        key = re.sub(r"\.(bn|GN|LN2d)\.", ".norm.", key)
-        for old, new in RENAMED.items():
-            if key.startswith(f"{old}."):
-                key = f"{new}.{key.removeprefix(old + '.')}".removeprefix(".")
-                break
-        number = re.match(r"conv_blocks\.(\d+)\.", key)
-        if number is not None:
-            place, rest = int(number[1]), key[number.end() :]
-            if place == last:
-                key = rest.replace("conv.", "output.")
-            else:
-                between = (place + (player == "G")) // 3 if layers_between else 0
-                key = f"blocks.{place - between}.{rest}"
-        found[key] = value.flatten() if key == "bias" else value
-    return found
 
 
 class Fixture:
@@ -75,8 +43,7 @@ class Fixture:
     def part(self, place, player):
         begin = f"{place}/{player}/"
         found = {k.removeprefix(begin): v for k, v in self.tensors.items() if k.startswith(begin)}
-        last = 4 if player == "G" and not self.is_wgan else None
-        return renamed(player, found, self.is_wgan, last)
+        return renamed("generator" if player == "G" else "discriminator", found)
 
     def network(self, player):
         config = {"G": self.g, "D": self.d}[player]

@@ -15,8 +15,8 @@ import published
 import snapshots
 from hostile import as_torch_zip
 from limner.checkpoints.importers.biggan_pytorch import BigGanPytorch
-from limner.checkpoints.importers.dcgan_mmgen import DcganMmgen
 from limner.checkpoints.importers.huggingface_biggan import HuggingfaceBiggan
+from limner.checkpoints.importers.mmgen import DcganMmgen
 from limner.checkpoints.importers.pggan import Pggan
 from limner.checkpoints.importers.tfhub_biggan import TfhubBiggan
 from limner.formats.pickles import Record, read_pickle

@@ -82,6 +82,20 @@ def test_a_move_changes_the_picture_and_none_does_not(model):
         moved_plan(model, plan, [float("nan")])
 
 
+@pytest.mark.parametrize("model", [toy_model(), styled_model()], ids=["z", "w"])
+def test_samples_along_a_direction(model, tmp_path):
+    options = limner.SampleOptions(seeds="3,4", direction=1, amount=-2.0)
+    limner.save_samples(model, tmp_path / "moved.npz", options)
+    plan = moved_plan(model, model.plan(seeds="3,4"), [-2.0])
+    with np.load(tmp_path / "moved.npz") as made:
+        assert np.array_equal(made["images"], model.draw(plan))
+    with pytest.raises(LimnerError, match=r"--direction 99: this model has \d"):
+        limner.save_samples(model, tmp_path / "no.npz", limner.SampleOptions(num=1, direction=99))
+    for wrong in ({"amount": 1.0}, {"direction": 0}):
+        with pytest.raises(LimnerError, match=r"--amount 1: say along|--direction 0: 1 is"):
+            limner.SampleOptions(**wrong)
+
+
 @pytest.mark.parametrize("num_classes", [0, 3])
 def test_styles_cross_layer_by_layer_from_the_finest(num_classes):
     model = styled_model(num_classes)

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from limner.layers import PowerIteration, SNConv2d, SNEmbedding, SNLinear
+from limner.core.errors import ConfigError
+from limner.layers import PowerIteration, SNConv2d, SNEmbedding, SNLinear, keep_vectors
+from limner.layers.prepared import prepared
 from limner.layers.spectral_norm import power_iteration
 
 
@@ -151,3 +153,35 @@ def test_embedding_takes_rows():
     rows = torch.tensor([[1.0, 0, 0], [0, 0.5, 0.5]])
     table = layer(torch.arange(3))
     torch.testing.assert_close(layer(rows), torch.stack([table[0], (table[1] + table[2]) / 2]))
+
+
+# --- torch's rule of evaluation -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["conv", "linear", "table"])
+def test_stored_vectors_are_those_of_torchs_own_spectral_norm(kind):
+    torch.manual_seed(0)
+    made = {
+        "conv": (SNConv2d(3, 5, 3), torch.nn.Conv2d(3, 5, 3, padding=1), torch.randn(2, 3, 4, 4)),
+        "linear": (SNLinear(3, 5), torch.nn.Linear(3, 5), torch.randn(2, 3)),
+        "table": (SNEmbedding(3, 5), torch.nn.Embedding(3, 5), torch.tensor([0, 2])),
+    }
+    ours, theirs, x = made[kind]
+    theirs.load_state_dict({k: ours.state_dict()[k] for k in theirs.state_dict()})
+    theirs = torch.nn.utils.spectral_norm(theirs, eps=1e-8)
+    keep_vectors(torch.nn.ModuleDict({"layer": ours}), ["layer"])
+    theirs.weight_u.copy_(ours.u0[0])
+    for _ in range(2):
+        torch.testing.assert_close(ours(x), theirs(x))
+    with torch.no_grad():  # the weight moves on, the vectors stay
+        ours.weight.add_(0.3)
+        theirs.weight_orig.add_(0.3)
+    ours, theirs = ours.eval(), theirs.eval()
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.v0[0], theirs.weight_v)
+    torch.testing.assert_close(prepared(ours)(x), theirs(x))
+
+
+def test_stored_vectors_of_no_layer_are_named():
+    with pytest.raises(ConfigError, match="no layer with spectral norm in 'block'"):
+        keep_vectors(torch.nn.ModuleDict({"blocks": SNLinear(2, 2)}), ["block"])

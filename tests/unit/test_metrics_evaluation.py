@@ -29,7 +29,7 @@ FIELDS = [
 FITTING = [
     name
     for name, metric in METRICS.items()
-    if metric.side_min <= 8 and name not in ("ppl", "cas-network")
+    if metric.side_min <= 8 and name not in ("ppl", "eq", "cas-network")
 ]
 
 

@@ -61,9 +61,10 @@ class CurveOptions:
         if not self.metrics:
             raise LimnerError("metrics: give at least one, for example fid,is")
         for name in self.metrics:
-            if find_metric(name).reads == "paths":
+            metric = find_metric(name)
+            if metric.reads == "generator" or metric.fixed is not None:
                 raise LimnerError(
-                    f"metric '{name}' goes along whole latents, which no truncation changes; "
+                    f"metric '{name}' is of whole latents, which no truncation changes; "
                     "leave it out"
                 )
         given = list(self.truncations)

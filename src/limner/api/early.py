@@ -20,7 +20,8 @@ __all__ = [
 # Those of limner.metrics.METRICS and EXTRACTORS, which need torch.
 METRIC_NAMES = (
     *("fid", "kid", "is", "prdc", "copies", "accuracy", "cas", "swd", "msssim", "intra-fid"),
-    *("cas-network", "modes", "modes-kl", "ppl"),
+    *("cas-network", "modes", "modes-kl", "ppl", "eq"),
+    *("fid50k-full", "kid50k-full", "is50k", "pr50k3-full", "ppl2-wend"),
 )
 FEATURE_NAMES = (
     *("inception", "inception-bfloat16", "inception-torchvision", "effnet-lite0", "classifier"),

@@ -4,19 +4,21 @@ Torch is imported on first use, so that the command can show the formats without
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from limner.checkpoints.foreign import Importer, Training
 from limner.checkpoints.importers import IMPORTERS
-from limner.core.config import decode, load_module, resolve_part, to_json
+from limner.core.config import decode, encode, load_module, override, resolve_part, to_json
 from limner.core.errors import CheckpointError, ConfigError, LimnerError
 
 if TYPE_CHECKING:
     import torch
 
     from limner.checkpoints import ModelRecord
+    from limner.engine import RunConfig
     from limner.running.fit import Fit
 
 __all__ = ["IMPORTERS", "format_named", "import_model", "import_run", "importer_named"]
@@ -122,20 +124,28 @@ def import_run(
     from limner.checkpoints import RunDirectory, find_model
     from limner.core.files import write_atomically
     from limner.data import open_data
-    from limner.engine import RunConfig
     from limner.running.fit import Fit
 
     name, importer = _importer(name, source, settings)
     with _named(source):
         record, training = importer.read_training(Path(source))
     directory = RunDirectory(run)
-    config = decode(RunConfig, {**training.run, "steps": training.step + 1})
+    config = _config_of(training, data)
     prepared = open_data(data, config.data, on_prepare)
     classes = record.config.num_classes
     if prepared.num_classes != classes:
         raise ConfigError(f"{data}: it has {prepared.num_classes} classes, the weights {classes}")
-    length = int(training.epochs * len(prepared) / config.images_per_step())
-    config = resolved(config.replace(steps=max(training.step + 1, length)), prepared)
+    if training.recipe:
+        begin = "" if training.moments else "; optimizers begin anew"
+        warnings.warn(
+            f"{source}: holds no recipe; the run goes on by limner's preset "
+            f"'{training.recipe}'{begin}",
+            stacklevel=2,
+        )
+    else:
+        length = int(training.epochs * len(prepared) / config.images_per_step())
+        config = config.replace(steps=max(training.step + 1, length))
+    config = resolved(config, prepared)
     if prepared.image_shape != record.config.image_shape:
         raise ConfigError(f"{data}: its pictures are {list(prepared.image_shape)}")
     with directory.lock():
@@ -151,6 +161,24 @@ def import_run(
         finally:
             fit.loader.close()
     return find_model(directory.path)
+
+
+def _config_of(training: Training, data: str | Path) -> "RunConfig":
+    """The config that a foreign training goes on with, its length aside."""
+    from limner.api.configs import is_fitted, preset_config
+    from limner.engine import RunConfig
+
+    if not training.recipe:
+        return decode(RunConfig, {**training.run, "steps": training.step + 1})
+    networks = {key: value for key, value in training.run.items() if "." not in key}
+    settings = [f"{key}={value}" for key, value in training.run.items() if "." in key]
+    if is_fitted(training.recipe):
+        from limner.api.fitting import fitted
+
+        config = fitted(training.recipe, data, assignments=settings)[0]
+    else:
+        config = override(preset_config(training.recipe), settings)
+    return decode(RunConfig, {**encode(config), **networks, "num_classes": None})
 
 
 def _importer(
@@ -194,8 +222,10 @@ def _take(fit: "Fit", record: "ModelRecord", training: Training) -> None:
         fill(trainer.generator_ema, record.generator, "the average")
     for player, moments in training.moments.items():
         _fill_adam(trainer.optimizers[player], trainer.networks[player], moments)
-    nimg = round(training.step * trainer.config.images_per_step())
-    trainer.progress = Progress(step=training.step, nimg=nimg, num_drawn=nimg)
+    of_step = trainer.config.images_per_step()
+    nimg = training.nimg or round(training.step * of_step)
+    step = training.step or round(nimg / of_step)
+    trainer.progress = Progress(step=step, nimg=nimg, num_drawn=nimg)
 
 
 def _fill_adam(

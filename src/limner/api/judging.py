@@ -33,8 +33,10 @@ from limner.metrics import (
     features_id,
     find_metric,
     nearest_rows,
+    num_reals,
     read_moments,
     score,
+    settings_of,
     write_moments,
 )
 from limner.metrics.arrays import ArrayData, ImageSet
@@ -89,19 +91,24 @@ class Judge:
         """
         if data is None and asked.statistics is None:
             raise LimnerError("give real pictures: --data, or their --statistics")
+        found = {name: find_metric(name) for name in asked.metrics}
+        num, features = settings_of(found, asked.num, asked.features)
+        asked = replace(asked, num=num, features=features)
         self.asked = asked
         self.left_out: dict[str, str] = {}
         real: ImageSet = no_images(image_shape) if data is None else data
         reasons: dict[str, str] = {}
-        for name in asked.metrics:
-            metric = find_metric(name)
+        for name, metric in found.items():
             if data is None and not (metric.takes_moments or metric.alone):
                 reasons[name] = f"metric '{name}' needs real pictures: give --data, too"
         possible = settled(asked.metrics, reasons, self._tell)
         self.metrics = check_metrics(possible, real, asked.features, self._tell)
         given = None if asked.statistics is None else read_moments(asked.statistics)
         self.reference = Reference(
-            real, asked.features, asked.seed, moments=given, device=asked.device
+            *(real, asked.features, asked.seed),
+            moments=given,
+            device=asked.device,
+            most=num_reals(found),
         )
 
     def _tell(self, metrics: str, line: str) -> None:

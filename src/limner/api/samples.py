@@ -32,6 +32,7 @@ Given = np.ndarray | torch.Tensor | str | Path
 
 MOST_SHEET_PIXELS = 89_000_000  # beyond it Pillow warns, or refuses, when the file is opened
 MOST_COLUMNS = 20
+AMOUNT = 3.0  # along a direction: latents have deviation 1
 SHEET = "sheet"  # the grid that is no wall
 LOOKS = ("truncation", "truncation_mode", "truncation_cutoff", "noise")  # of Model.look
 
@@ -51,6 +52,8 @@ class SampleOptions:
         npz_layout: see NpzWriter; "float" is "limner" with floats.
         batch_size: images a forward pass.
         move, turn: see `Model.move`; a move is "X,Y".
+        direction, amount: latents, or styles, are moved so far along the direction of this number,
+            1 the strongest (`principal_directions`); 3 by default.
 
     Examples:
         >>> options = limner.SampleOptions(seeds="0-7", classes="all", grid="sheet")
@@ -75,6 +78,8 @@ class SampleOptions:
     seed: int | None = None
     move: str | None = None
     turn: float | None = None
+    direction: int | None = None
+    amount: float | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -82,6 +87,10 @@ class SampleOptions:
         if self.seed is not None and self.seeds is not None:
             raise LimnerError("give either --seed or --seeds, not both")
         moved_by(self.move or "0,0")
+        if self.direction is None and self.amount is not None:
+            raise LimnerError(f"--amount {self.amount:g}: say along which --direction")
+        if self.direction is not None and self.direction < 1:
+            raise LimnerError(f"--direction {self.direction}: 1 is the strongest")
         if isinstance(self.standing, str):
             StandingPlan.parse(self.standing)
         if not self.is_wall:
@@ -125,6 +134,9 @@ def save_samples(
     if options.move is not None or options.turn is not None:
         loaded.move(*moved_by(options.move or "0,0"), options.turn or 0.0)
     plan = plan_of(loaded, options)
+    if options.direction is not None:
+        amount = AMOUNT if options.amount is None else options.amount
+        plan = _moved_along(loaded, plan, options.direction, amount)
     if options.standing is not None:
         given = options.standing
         standing = StandingPlan.parse(given) if isinstance(given, str) else given
@@ -138,6 +150,15 @@ def save_samples(
     else:
         _write_picture(loaded, plan, Path(out), options, progress)
     return plan
+
+
+def _moved_along(model: Model, plan: SamplePlan, direction: int, amount: float) -> SamplePlan:
+    from limner.api.exploring import directions_of, moved_plan
+
+    num = len(directions_of(model))
+    if direction > num:
+        raise LimnerError(f"--direction {direction}: this model has {num}")
+    return moved_plan(model, plan, [*[0.0] * (direction - 1), amount])
 
 
 def moved_by(text: str) -> tuple[float, float]:

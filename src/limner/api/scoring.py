@@ -32,6 +32,7 @@ from limner.sampling import (
 )
 from limner.sampling.generate import styles_of
 from limner.sampling.looks import Look, has_styles
+from limner.sampling.moving import can_move, moved_by
 
 if TYPE_CHECKING:
     from limner.api.tables import Scores
@@ -79,6 +80,10 @@ def evaluation_sampler(
             seeds = (seed + noise).tolist()
             return torch.cat([images.cpu() for images in made(z, chosen(y), seeds)])
 
+        def moved(z: Tensor, y: Tensor | None, noise: Tensor, there: Tensor) -> Tensor:
+            with moved_by(generator, there):
+                return generate_floats(z, y, noise)
+
         def styles(z: Tensor, y: Tensor | None) -> Tensor:
             return styles_of(generator, z, chosen(y))
 
@@ -93,7 +98,14 @@ def evaluation_sampler(
         labels = y_all if label_rows is None else None
         # ways between latents are drawn with one row of the data each
         num_choices = num_classes if label_rows is None else len(label_rows)
-        paths = (generate_floats, z_dim, num_choices, styles if has_styles(generator) else None)
+        halves = styles if has_styles(generator) else None
+        paths = (
+            generate_floats,
+            z_dim,
+            num_choices,
+            halves,
+            moved if can_move(generator) else None,
+        )
         return ImageStream(num, shape, part, *paths), labels
 
     return sample
@@ -130,13 +142,15 @@ def evaluate(
         [('precision', 50), ('recall', 50)]
     """
     from limner.api.tables import Scores
-    from limner.metrics import find_metric, make_evaluator
+    from limner.metrics import find_metric, make_evaluator, settings_of
 
     loaded = model if isinstance(model, Model) else load(model)
     if recipe is None and not isinstance(model, Model):
         recipe = recipe_of(model)
     prepared = data_for(loaded, data, recipe, on_prepare or counter("preparing"))
-    usual = min((find_metric(name).num_usual for name in metrics), default=10_000)
+    found = {name: find_metric(name) for name in metrics}
+    num, features = settings_of(found, num, features)
+    usual = min((metric.num_usual for metric in found.values()), default=10_000)
     num = min(len(prepared), usual) if num is None else num
     evaluator = make_evaluator(prepared, list(metrics), num, features, seed, loaded.device)
     sample, count = sampler_for(loaded, prepared), counter("scoring")

@@ -20,7 +20,10 @@ class Training:
 
     Attributes:
         run: the run's config as config.json holds it; of a foreign training without its length.
+        recipe: limner's preset that goes on where the files hold none; `run` then has the networks
+            alone, and what must differ.
         step: steps done.
+        nimg: real images shown; 0 where the steps tell.
         epochs: the length wanted, in passes over the data; 0 where it is not known.
         moments: player "g" or "d" -> parameter by its name in the network -> Adam's step, exp_avg
             and exp_avg_sq.
@@ -30,6 +33,8 @@ class Training:
     step: int
     moments: Mapping[str, Mapping[str, Mapping[str, "Tensor"]]]
     epochs: float = 0
+    recipe: str = ""
+    nimg: int = 0
 
 
 class Importer:

@@ -77,6 +77,13 @@ class Sample:
     turn: Annotated[float | None, Arg("DEGREES", rare=True)] = None
     """Of a StyleGAN3: images turned counterclockwise."""
 
+    direction: Annotated[int | None, Arg("K", rare=True)] = None
+    """Move latents, or styles, along the K-th of the directions that change images most, read off
+    the weights; 1 is the strongest."""
+
+    amount: Annotated[float | None, Arg("A", rare=True)] = None
+    """How far, against it with a minus; 3 by default."""
+
     grid: Annotated[str | None, Arg("[SIZE]")] = None
     """Alone: a sheet even of one image. With 1080p, 4k or COLUMNSxROWS: so many images side by
     side without gaps, with --classes a class a row. Only for pictures."""

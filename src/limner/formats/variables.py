@@ -26,7 +26,7 @@ from limner.formats.file_kinds import CUT_ZIP, GZIP, HDF5, NPZ, kind_of
 from limner.formats.npy import npz_member
 from limner.formats.tensorflow_bundle import INDEX_SUFFIX, TensorflowBundle
 from limner.formats.torch_files import read_torch
-from limner.formats.weights import unwrapped
+from limner.formats.weights import common_words, single, unwrapped
 from limner.formats.zips import opened as opened_zip
 from limner.formats.zips import overlapping
 
@@ -41,7 +41,7 @@ HDF5_FILTERS = (1, 2, 3, 32000)  # deflate, shuffle, fletcher32, lzf; others are
 
 
 class Variables(Mapping[str, Tensor]):
-    """Name -> tensor, read each time it is asked for, in its own type."""
+    """Name -> tensor, read each time it is asked for, in its own type, or single for half."""
 
     def __init__(self, shapes: dict[str, tuple[int, ...]], read: Callable[[str], Tensor]):
         self.shapes, self.read = shapes, read
@@ -72,7 +72,10 @@ def open_variables(path: str | Path) -> Iterator[Variables]:
     with contextlib.ExitStack() as stack:
         read = _reader_of(path)
         try:
-            yield stack.enter_context(read(path))
+            held = stack.enter_context(read(path))
+            taken = common_words(held, path)
+            shapes = {name[len(taken) :]: shape for name, shape in held.shapes.items()}
+            yield Variables(shapes, lambda name: single(held.read(f"{taken}{name}")))
         except OSError as error:  # of the file while it is read, or of the disk below /tmp
             name = error.filename or path
             raise CheckpointError(f"{name}: cannot be read ({error.strerror or error})") from None

@@ -21,6 +21,7 @@ from limner.layers.spectral_norm import (
     SNEmbedding,
     SNLinear,
     SNStridedConv2d,
+    keep_vectors,
 )
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "filtered_convolve",
     "fir_filter",
     "full_precision",
+    "keep_vectors",
     "lookup",
     "minibatch_deviation",
     "modulated_convolve",

@@ -151,7 +151,7 @@ class PlainNorm2d(Norm2d):
 
 
 class ConditionalNorm2d(Norm2d):
-    """norm(x) * (1 + gain(y)) + bias(y), per image and channel (de Vries et al. 2017; BigGAN).
+    """norm(x) * (center + gain(y)) + bias(y), per image and channel (de Vries et al. 2017; BigGAN).
 
     `gain` and `bias` are modules from the condition y to [n, c]: a ClassTable on labels, or a
     linear layer on a shared embedding (and a part of the latent vector).
@@ -167,9 +167,10 @@ class ConditionalNorm2d(Norm2d):
         kind: NormKind = "batch",
         eps: float = 1e-5,
         channels_per_group: int = 16,
+        center: float = 1.0,
     ):
         super().__init__(num_channels, kind, eps, channels_per_group)
-        self.gain, self.bias = gain, bias
+        self.gain, self.bias, self.center = gain, bias, center
 
     def forward(
         self, x: Float[Tensor, "n c h w"], condition: Shaped[Tensor, "n ..."]
@@ -178,7 +179,7 @@ class ConditionalNorm2d(Norm2d):
         # Under autocast a table gives float32: without the cast the whole image would become that.
         gain = self.gain(condition).to(x.dtype)[:, :, None, None]
         bias = self.bias(condition).to(x.dtype)[:, :, None, None]
-        return torch.addcmul(bias, x, 1.0 + gain)
+        return torch.addcmul(bias, x, self.center + gain)
 
     def prepare(self) -> nn.Module:
         gain, bias = table_of(self.gain), table_of(self.bias)
@@ -212,9 +213,9 @@ class FixedNorm2d(nn.Module):
             scale = torch.rsqrt(var + norm.eps)
             shift = -mean * scale
             self.normalize = None
-        # x * scale + shift, and that * (1 + gain) + bias
+        # x * scale + shift, and that * (center + gain) + bias
         self.table = fixed(torch.cat([gain * scale, gain * shift + bias], dim=1))
-        self.constant = fixed(torch.cat([scale, shift]))
+        self.constant = fixed(torch.cat([scale, shift]) * norm.center)
 
     def forward(
         self, x: Float[Tensor, "n c h w"], condition: Shaped[Tensor, "n ..."]

@@ -6,7 +6,13 @@ from torch import Tensor
 from limner.layers.precision import at_least_single
 
 
-def pixel_norm(x: Float[Tensor, "n c ..."], eps: float = 1e-8) -> Float[Tensor, "n c ..."]:
-    """x / sqrt(mean over channels of x^2 + eps) (Karras et al. 2018, section 4.2)."""
-    scale = at_least_single(x).square().mean(1, keepdim=True).add(eps).rsqrt()
+def pixel_norm(
+    x: Float[Tensor, "n c ..."], eps: float = 1e-8, outside: bool = False
+) -> Float[Tensor, "n c ..."]:
+    """x / sqrt(mean over channels of x^2 + eps) (Karras et al. 2018, section 4.2).
+
+    outside: x / (sqrt(mean of x^2) + eps), as MMGeneration has it.
+    """
+    mean = at_least_single(x).square().mean(1, keepdim=True)
+    scale = (mean.sqrt() + eps).reciprocal() if outside else mean.add(eps).rsqrt()
     return x * scale.to(x.dtype)

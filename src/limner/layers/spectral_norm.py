@@ -4,9 +4,12 @@ Every forward, in evaluation too, runs power iteration from the stored vectors u
 weight by the largest singular value so found. Only a forward in training mode writes u (and the
 values, as a log) back. The gradient of the singular value flows through the weight alone: u and v
 are constants. More vectors than one cost more and change only the log, not the output.
+
+torch.nn.utils.spectral_norm differs in evaluation alone: it takes the vectors u and v of the last
+training forward as they are. `keep_vectors` gives layers that rule.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from limner.core.errors import ConfigError
 from limner.core.protocols import Labels
 from limner.layers.class_table import ClassTable, lookup
 from limner.layers.precision import at_least_single, full_precision
@@ -22,11 +26,13 @@ from limner.layers.resampling import FixedConv2d, Resample, ResampleConv2d, conv
 
 
 class PowerIteration(NamedTuple):
-    """How singular values are estimated: how many, iterations a forward, and normalize()'s eps."""
+    """How singular values are estimated: how many, iterations a forward, normalize()'s eps, and
+    whether evaluation takes the stored vectors u0 and v0 as they are."""
 
     num_values: int = 1
     num_iterations: int = 1
     eps: float = 1e-8
+    stored: bool = False
 
 
 def power_iteration(
@@ -63,6 +69,26 @@ def add_buffers(module: nn.Module, num_outputs: int, power: PowerIteration) -> N
         module.register_buffer(f"sv{i}", torch.ones(1))
 
 
+def keep_vectors(network: nn.Module, names: Collection[str]) -> None:
+    """Have the layers with spectral norm of these names, and those inside modules of these names,
+    evaluate with their vectors u0 and v0 [1, inputs] of the last training forward, as
+    torch.nn.utils.spectral_norm does; "*" names all. ConfigError where a name has no such layer.
+    """
+    own: list[tuple[str, Any]] = [
+        (name, module) for name, module in network.named_modules() if hasattr(module, "power")
+    ]
+    for wanted in names:
+        chosen = [m for name, m in own if wanted == "*" or f"{name}.".startswith(f"{wanted}.")]
+        if not chosen:
+            raise ConfigError(f"stored_vectors: there is no layer with spectral norm in '{wanted}'")
+        for module in chosen:
+            module.power = module.power._replace(stored=True)
+            num_inputs = module.get_parameter("weight")[0].numel()
+            module.register_buffer("v0", F.normalize(torch.randn(1, num_inputs)))
+            if isinstance(module, SNEmbedding):
+                module.per_class = (*module.per_class, "v0")
+
+
 def normalized(
     module: nn.Module, weight: Float[Tensor, " o *inputs"], power: PowerIteration
 ) -> Float[Tensor, " o *inputs"]:
@@ -78,6 +104,9 @@ def _largest_value(
     module: nn.Module, matrix: Float[Tensor, "o k"], power: PowerIteration
 ) -> Float[Tensor, ""]:
     stored = [module.get_buffer(f"u{i}") for i in range(power.num_values)]
+    if power.stored and not module.training:
+        left, right = (module.get_buffer(name).to(matrix.dtype) for name in ("u0", "v0"))
+        return (right @ matrix.T @ left.T).squeeze()
     values: list[Tensor] = []
     # In evaluation nothing is written, so a second iteration would start from the same vectors.
     for _ in range(power.num_iterations if module.training else 1):
@@ -85,6 +114,9 @@ def _largest_value(
         values, vectors = power_iteration(matrix, starts, power.eps)
         if module.training:
             with torch.no_grad():
+                if power.stored:
+                    right = F.normalize(starts[0] @ matrix, eps=power.eps)
+                    module.get_buffer("v0").copy_(right)
                 for buffer, vector in zip(stored, vectors, strict=True):
                     buffer.copy_(vector)
     if module.training:

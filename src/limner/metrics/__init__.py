@@ -6,6 +6,7 @@ METRICS says what a requested name computes; see `limner.metrics.features.EXTRAC
 from limner.metrics.base import Accumulator, Figure, Metric, Real, Result, Rows, Side
 from limner.metrics.classes import Accuracy, CasNetwork, IntraFid, intra_class_distance
 from limner.metrics.copies import Copies, nearest_rows, share_of_copies
+from limner.metrics.equivariance import Equivariance
 from limner.metrics.evaluation import (
     Evaluator,
     Sample,
@@ -41,6 +42,7 @@ from limner.metrics.neighbours import (
 )
 from limner.metrics.notes import notes
 from limner.metrics.path_length import Ppl, mean_path_length, path_lengths
+from limner.metrics.protocols import PROTOCOLS, num_reals, settings_of
 from limner.metrics.reference import Reference
 from limner.metrics.sliced_wasserstein import Swd, sliced_wasserstein
 from limner.metrics.streams import ImageStream
@@ -60,14 +62,17 @@ METRICS: dict[str, type[Metric]] = {
     "modes": Modes,
     "modes-kl": ModesKl,
     "ppl": Ppl,
+    "eq": Equivariance,
 }
 
 __all__ = [
     "EXTRACTORS",
     "METRICS",
+    "PROTOCOLS",
     "Accumulator",
     "Classifier",
     "Distribution",
+    "Equivariance",
     "Evaluator",
     "Extractor",
     "Figure",
@@ -105,11 +110,13 @@ __all__ = [
     "nearest_neighbour_score",
     "nearest_rows",
     "notes",
+    "num_reals",
     "path_lengths",
     "polynomial_kernel",
     "precision_recall_density_coverage",
     "read_moments",
     "score",
+    "settings_of",
     "share_of_copies",
     "sliced_wasserstein",
     "write_moments",

@@ -11,7 +11,7 @@ from limner.core import distributed
 from limner.core.config import Config
 from limner.core.streams import stream
 
-Reads = Literal["features", "logits", "classes", "modes", "pixels", "images", "paths"]
+Reads = Literal["features", "logits", "classes", "modes", "pixels", "images", "generator"]
 
 
 # Why images may lie nearer to the real ones than other real ones do.
@@ -162,6 +162,18 @@ class Rows:
         return self.side.labels if self.places is None else self.side.labels[self.places]
 
 
+class Fixed(NamedTuple):
+    """What a protocol of published figures says of an evaluation; its reals are all that there are.
+
+    Attributes:
+        num: generated images, none of them truncated.
+        features: the extractor.
+    """
+
+    num: int
+    features: str
+
+
 class Metric:
     """A score: what it reads, what it keeps of both sides, and the figures from these.
 
@@ -174,8 +186,8 @@ class Metric:
         reads: which rows it is given: "features"; "logits" (the extractor's, or those of the data's
             classifier where it has none); "classes", "modes" (int64 [N], what the data's
             classifier takes an image for; of stacked data, the channels' together); "images" (uint8
-            [N, C, H, W] as they are), "pixels" (the same, large ones made smaller); "paths" (two
-            lengths, full and end, of ways between latents).
+            [N, C, H, W] as they are), "pixels" (the same, large ones made smaller); "generator"
+            (those that `of_generator` makes with the images' generator).
         needs_labels: of generated and real images.
         alone: it looks at the generated images only; its floor is that of the real ones.
         named_by_features: the result's name ends in the extractor's, for the figure belongs to it.
@@ -190,6 +202,8 @@ class Metric:
         side_min: of images with shorter sides, in pixels, it cannot be had.
         num_min: nor of fewer images a side.
         under_floor: what a figure that is better than its floor may mean; None where it means well.
+        fixed: what a protocol leaves no choice of; None for other metrics.
+        num_real_max: real images that are looked at, of more; None: all.
     """
 
     figures: ClassVar[tuple[str, ...]]
@@ -209,6 +223,8 @@ class Metric:
     side_min: ClassVar[int] = 1
     num_min: ClassVar[int] = 1
     under_floor: ClassVar[str | None] = None
+    fixed: ClassVar[Fixed | None] = None
+    num_real_max: ClassVar[int | None] = 50_000
 
     @property
     def needs_classes(self) -> bool:
@@ -240,6 +256,13 @@ class Metric:
             if side is not None and side.num < self.num_min:
                 return f"{self.num_min} {name} images, and there are {side.num}"
         return None
+
+    def of_generator(self, images: Any, reference: Any, num: int) -> Tensor:
+        """Rows of an `ImageStream`'s own generator, for "generator"; `reference` is a Reference."""
+        raise NotImplementedError
+
+    def check_generator(self, images: Any, reference: Any) -> None:
+        """Raises LimnerError where these cannot be had, before anything is made."""
 
     def known_floors(self, reference: Any) -> Mapping[str, float] | None:
         """Floors that are no halves of the real images against each other, from their `Reference`;

@@ -6,19 +6,27 @@ the score is of the network and not of the comparison.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from limner.core.errors import LimnerError
 from limner.core.streams import stream
 from limner.layers import upfirdn
+from limner.metrics.base import Figure, Metric, Rows, Side
+
+if TYPE_CHECKING:
+    from limner.metrics.reference import Reference
+    from limner.metrics.streams import ImageStream
 
 LARGEST_SHIFT = 0.125  # of the image's side
 WINDOW, LARGEST_WINDOW, ALIASES = 3, 6, 64  # samples: of Lanczos, room for it turned, of the sinc
+IMAGES_PER_BATCH = 4
 UP = 4  # times as many samples while an image is turned
 Kind = Literal["eq-t", "eq-t-frac", "eq-r"]
 KINDS: tuple[Kind, ...] = ("eq-t", "eq-t-frac", "eq-r")
@@ -49,14 +57,29 @@ def equivariance(
             same images whenever it is asked between two identities. The identity comes first.
         kind: "eq-t" moves by whole pixels, "eq-t-frac" by any share, "eq-r" turns.
     """
-    squares = weights = torch.zeros((), dtype=torch.float64)
-    for a, b, angle in _draws(num, seed):
-        reference = synthesize(torch.eye(3))
-        expected, got, mask = COMPARE[kind](synthesize, reference, a, b, angle)
+    rows = [errors_of(synthesize, drawn, (kind,)) for drawn in _draws(num, seed)]
+    return peak_ratio(torch.stack(rows))
+
+
+def errors_of(
+    synthesize: Callable[[Matrix], Images],
+    drawn: tuple[float, float, float],
+    kinds: Sequence[Kind] = KINDS,
+) -> Float[Tensor, " figures"]:
+    """Of one batch, for each kind the sum of squared differences and the number of values."""
+    reference = synthesize(torch.eye(3))
+    found = []
+    for kind in kinds:
+        expected, got, mask = COMPARE[kind](synthesize, reference, *drawn)
         error = (expected - got).square() * mask
-        squares = squares + error.sum(dtype=torch.float64).cpu()
-        weights = weights + mask.expand_as(error).sum(dtype=torch.float64).cpu()
-    return float(20 * math.log10(2) - 10 * torch.log10(squares / weights))
+        found += [error.sum(dtype=torch.float64), mask.expand_as(error).sum(dtype=torch.float64)]
+    return torch.stack(found).cpu()
+
+
+def peak_ratio(rows: Float[Tensor, "n 2"]) -> float:
+    """In dB, of images of [-1, 1], from sums of squares and numbers of values."""
+    squares, weights = rows.double().sum(0).tolist()
+    return 20 * math.log10(2) - 10 * math.log10(squares / weights) if squares else math.inf
 
 
 def _draws(num: int, seed: int) -> Iterator[tuple[float, float, float]]:
@@ -93,6 +116,49 @@ def _turned(
 
 
 COMPARE = {"eq-t": _whole, "eq-t-frac": _fractional, "eq-r": _turned}
+
+
+class Equivariance(Metric):
+    """EQ-T, by whole pixels and by any share of them, and EQ-R of a generator whose input can be
+    moved. Images come in batches of 4, each of one shift and one angle, as in the original."""
+
+    figures = KINDS
+    higher_is_better = True
+    reads = "generator"
+    alone = True
+    num_published = 50_000
+    side_min = 16
+
+    def begin(self, side: Side) -> Rows:
+        return Rows(replace(side, num=-(-side.num // IMAGES_PER_BATCH)))
+
+    def check_generator(self, images: "ImageStream", reference: "Reference") -> None:
+        if images.moved is None:
+            raise LimnerError(
+                "metric 'eq' needs a generator whose input can be moved and turned: a StyleGAN3"
+            )
+
+    def of_generator(self, images: "ImageStream", reference: "Reference", num: int) -> Tensor:
+        assert images.moved is not None
+        draws = stream("metrics", "equivariance", "latents", reference.seed)
+        rows, moved, num_batches = [], images.moved, -(-num // IMAGES_PER_BATCH)
+        for number, drawn in enumerate(_draws(num_batches, reference.seed)):
+            numbers = torch.arange(
+                number * IMAGES_PER_BATCH, min((number + 1) * IMAGES_PER_BATCH, num)
+            )
+            z = torch.randn(len(numbers), images.z_dim, generator=draws)
+            y = numbers % images.num_classes if images.num_classes else None
+            rows.append(errors_of(lambda matrix, b=(z, y, numbers): moved(*b, matrix), drawn))
+        return torch.stack(rows)
+
+    def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
+        pairs = fake.rows.unflatten(1, (-1, 2)).unbind(1)
+        return {
+            kind: Figure(peak_ratio(rows)) for kind, rows in zip(self.figures, pairs, strict=True)
+        }
+
+    def known_floors(self, reference: Any) -> dict[str, float]:
+        return {}  # pictures have no input that could be moved
 
 
 # --- operators --------------------------------------------------------------------

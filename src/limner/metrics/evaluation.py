@@ -17,7 +17,7 @@ from limner.metrics.features.base import CPU, PIXELS_MAX
 from limner.metrics.moments_file import Moments
 from limner.metrics.named import named
 from limner.metrics.needs import Tell, lacking, lacking_of_data, settled, together, warn
-from limner.metrics.path_length import paths_of
+from limner.metrics.protocols import PROTOCOLS, num_reals, settings_of
 from limner.metrics.reading import accumulated
 from limner.metrics.reference import Reference
 from limner.metrics.streams import ImageStream, as_stream
@@ -79,10 +79,13 @@ def make_evaluator(
     equally often, and returns what `evaluate_images` does. `device` is where pretrained features
     are computed.
     """
+    found = {name: find_metric(name) for name in metrics}
+    settings_of(found, num, extractor)
     possible = check_metrics(metrics, data, extractor, tell)
     if num < 2:
         raise LimnerError(f"{num} generated images are too few for any score; give 2")
-    reference = functools.cache(lambda: Reference(data, extractor, seed, device=device))
+    most = num_reals(found)
+    reference = functools.cache(lambda: Reference(data, extractor, seed, device=device, most=most))
 
     def evaluator(sample: Sample) -> list[Result]:
         with distributed.apart():
@@ -138,9 +141,9 @@ def _results_of(
     stream: ImageStream,
     tell: Tell,
 ) -> list[Result]:
-    if metric.reads == "paths":
+    if metric.reads == "generator":
         num = metric.num_used(stream.num, stream.num)
-        fed(fake, paths_of(stream, reference, num))
+        fed(fake, metric.of_generator(stream, reference, num))
     figures = reference.compare(metric, fake, stream.num)
     floors: Mapping[str, float] = {}
     try:
@@ -198,14 +201,14 @@ def name_of(
 
 
 def find_metric(name: str) -> Metric:
-    """The entry of METRICS, or a user's own as "module:Class" or "FILE.py:Class".
+    """The entry of METRICS or PROTOCOLS, or a user's own as "module:Class" or "FILE.py:Class".
 
     Raises:
         LimnerError: unknown, or no Metric; see `named`.
     """
     from limner.metrics import METRICS  # the package's table stands above this file
 
-    cls = named(name, METRICS, "metric")
+    cls = named(name, {**METRICS, **PROTOCOLS}, "metric")
     if not (isinstance(cls, type) and issubclass(cls, Metric)):
         raise LimnerError(f"metric '{name}': derive it from limner.metrics.Metric")
     return cls()

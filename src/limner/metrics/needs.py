@@ -10,7 +10,6 @@ from limner.core.errors import LimnerError
 from limner.metrics.arrays import ImageSet, num_single_classes
 from limner.metrics.base import Metric, Side
 from limner.metrics.features import Extractor
-from limner.metrics.path_length import check_paths
 
 if TYPE_CHECKING:
     from limner.metrics.reference import Reference
@@ -93,10 +92,15 @@ def lacking(
     try:
         if metric.reads == "logits":
             _check_logits(name, reference)
-        if metric.reads == "paths":
-            check_paths(stream, reference)
+        if metric.reads == "generator":
+            metric.check_generator(stream, reference)
     except LimnerError as error:
         return str(error)
+    if metric.fixed is not None and stream.num != metric.fixed.num:
+        return (
+            f"metric '{name}' is of {metric.fixed.num:,} generated images, and there are "
+            f"{stream.num:,}"
+        )
     alone = metric.alone or reference.moments_for(metric) is not None
     real = Side(len(reference), stream.num, 0, reference.labels, reference.data.num_classes, True)
     missing = metric.lacks(reference.fakes(metric, stream.num, labels), None if alone else real)

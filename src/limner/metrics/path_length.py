@@ -4,7 +4,7 @@ of the latent or of the styles, in the features of a network that has to be name
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -145,39 +145,18 @@ def mean_path_length(lengths: Float[Tensor, " n"]) -> tuple[float, float]:
     return float(kept.mean()), float(kept.std())
 
 
-def check_paths(images: "ImageStream", reference: "Reference") -> None:
-    """Refuse, before anything is made, images of no generator and features that read no floats."""
-    if images.generate is None:
-        raise LimnerError("metric 'ppl' needs a generator, and these are images")
-    features_of_floats(reference.extractor)
-
-
-def paths_of(
-    images: "ImageStream", reference: "Reference", num: int
-) -> Float[Tensor, "num figures"]:
-    """Lengths, full and end, of `num` ways; of a style generator then those in w, too."""
-    assert images.generate is not None
-    features = features_of_floats(reference.extractor)
-    settings = images.generate, features, num, images.z_dim, images.num_classes
-    spaces = (None,) if images.styles is None else (None, images.styles)
-    lengths = [
-        path_lengths(*settings, where, reference.seed, styles)
-        for styles in spaces
-        for where in WHERE
-    ]
-    return torch.stack(lengths, dim=1)
-
-
 class Ppl(Metric):
     """The perceptual path length; of a style generator also that in w ("ppl-w-end" is ppl2_wend of
     NVlabs/stylegan2-ada-pytorch, in other features)."""
 
     figures = ("ppl", "ppl-end", "ppl-w", "ppl-w-end")
     higher_is_better = False
-    reads = "paths"
+    reads = "generator"
     alone = True
     named_by_features = True
     num_max = NUM_MAX
+    spaces: ClassVar[tuple[Literal["z", "w"], ...]] = ("z", "w")
+    where: ClassVar[tuple[Where, ...]] = WHERE
 
     def begin(self, side: Side) -> Rows:
         return Rows(replace(side, num=self.num_used(side.num, side.num)))
@@ -185,6 +164,27 @@ class Ppl(Metric):
     def compare(self, fake: Rows, real: None) -> dict[str, Figure]:
         found = zip(self.figures, fake.rows.unbind(dim=1), strict=False)
         return {name: Figure(*mean_path_length(lengths)) for name, lengths in found}
+
+    def check_generator(self, images: "ImageStream", reference: "Reference") -> None:
+        if images.generate is None:
+            raise LimnerError("metric 'ppl' needs a generator, and these are images")
+        if "z" not in self.spaces and images.styles is None:
+            raise LimnerError("path lengths in w need a generator of styles")
+        features_of_floats(reference.extractor)
+
+    def of_generator(self, images: "ImageStream", reference: "Reference", num: int) -> Tensor:
+        """Lengths of `num` ways in z, and of a style generator in w, at each of `where`."""
+        assert images.generate is not None
+        features = features_of_floats(reference.extractor)
+        settings = images.generate, features, num, images.z_dim, images.num_classes
+        spaces = {"z": None, "w": images.styles}
+        lengths = [
+            path_lengths(*settings, where, reference.seed, spaces[space])
+            for space in self.spaces
+            if space == "z" or images.styles is not None
+            for where in self.where
+        ]
+        return torch.stack(lengths, dim=1)
 
     def known_floors(self, reference: Any) -> dict[str, float]:
         return {}  # real images have no latents

@@ -20,8 +20,8 @@ def accumulated(
     reference: Reference,
     metrics: Mapping[str, Metric],
 ) -> tuple[dict[str, Accumulator], dict[str, str]]:
-    """What each metric keeps of the images, on every process, those of "paths" read none; and by
-    name why another cannot have its rows.
+    """What each metric keeps of the images, on every process, those of "generator" read none; and
+    by name why another cannot have its rows.
 
     Metrics choose for themselves, so a figure is the same whatever else is asked for; rows that
     several of them keep are kept once.
@@ -36,7 +36,7 @@ def accumulated(
             continue
         side = reference.fakes(metric, stream.num, labels)
         found[name] = accumulator = metric.begin(side)
-        if metric.reads == "paths":
+        if metric.reads == "generator":
             continue
         if type(accumulator) is Rows and accumulator.places is None:
             found[name] = of_all.setdefault(metric.reads, accumulator)
@@ -65,7 +65,7 @@ def _rows_by_kind(
     last = functools.lru_cache(maxsize=1)  # tensors are told apart by identity
     by_kind: dict[str, Callable] = {}
     lost: dict[str, str] = {}
-    for kind in kinds - {"paths"}:
+    for kind in kinds - {"generator"}:
         try:
             by_kind[kind] = last(reference.rows_of(kind))
         except LimnerError as error:

@@ -66,7 +66,7 @@ def halves(order: Tensor, num: int, labels: Tensor | None = None) -> tuple[Tenso
 class Reference:
     """Real images in a fixed order, with their features and the floors of the metrics.
 
-    The reference is all real images, or 50,000 of them if there are more, in the order of a
+    The reference is all real images, or `most` of them if there are more, in the order of a
     permutation that the seed alone decides. A floor sets one half of it (no more than the number of
     generated images) in the place of the generated images and the other half in the place of the
     real ones; of small data, where one split says little (a quarter up or down for the Frechet
@@ -82,12 +82,14 @@ class Reference:
         held_out: ImageSet | None = None,
         moments: Moments | str | os.PathLike[str] | None = None,
         device: torch.device = CPU,
+        most: int | None = NUM_REAL_MAX,
     ):
         """Choose the images.
 
         Args:
             data: what the classifier, if one is needed, is trained on.
             extractor, device: see `make_extractor`.
+            most: real images, of more; None: all of them.
             held_out: compare with these and not with `data`, which the generator has seen.
             moments: see `read_moments`; they take the place of the real images where a metric needs
                 no more: the Frechet distance. The floor then sets real images against them.
@@ -115,7 +117,7 @@ class Reference:
         self.moments = moments
         self._check_features(moments)
         order = torch.randperm(len(self.real), generator=stream(seed, "metrics", "reference"))
-        self.order = order[:NUM_REAL_MAX]
+        self.order = order[:most]
 
     def __len__(self) -> int:
         return len(self.order)

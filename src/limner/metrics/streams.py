@@ -30,6 +30,8 @@ class ImageStream:
         z_dim: width of its latents.
         num_classes: of the labels that `generate` takes; 0 for a generator without classes.
         styles: latents and labels -> styles [n, layers, w], where the generator has them.
+        moved: what `generate` takes and an inverse transform [3, 3] of the generator's input, in
+            widths of the image -> images as `generate`'s, where it has such an input.
     """
 
     num: int
@@ -39,6 +41,7 @@ class ImageStream:
     z_dim: int = 0
     num_classes: int = 0
     styles: Callable[[Tensor, Tensor | None], Tensor] | None = None
+    moved: Callable[[Tensor, Tensor | None, Tensor, Tensor], Tensor] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

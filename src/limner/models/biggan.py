@@ -19,9 +19,11 @@ from limner.core.errors import ConfigError
 from limner.core.protocols import Labels, NetworkConfig, Scores
 from limner.layers import (
     ClassTable,
+    ConditionalNorm2d,
     NormKind,
     at_least_single,
     full_precision,
+    keep_vectors,
     required,
     upsample,
 )
@@ -32,6 +34,7 @@ from limner.models.building import (
     GENERATOR_TABLE,
     GeneratorLayers,
     Layers,
+    attended,
     channels_from_top,
     check_attention,
     multipliers_at,
@@ -66,6 +69,10 @@ class BigGanGenerator(Config, NetworkConfig, frozen=True):
         "none", torch's own.
     output_norm_eps: of the norm in front of the image; without, batch_norm_eps. BigGAN-PyTorch
         always has 1e-5 there.
+    stored_vectors: layers, by their names or those of modules that they are in, whose spectral norm
+        evaluates with the vectors of the last training forward, as torch's own does; "*": all.
+    normalized_tables: spectral norm of the layers' own tables of gains and biases, too.
+    gain_around_one: conditional norms multiply by 1 + gain; False: by the gain, which begins at 1.
     """
 
     width: Size = 64
@@ -83,6 +90,9 @@ class BigGanGenerator(Config, NetworkConfig, frozen=True):
     batch_norm_eps: Epsilon = 1e-5
     output_norm_eps: Epsilon | None = None
     spectral_norm_eps: Epsilon = 1e-8
+    stored_vectors: tuple[str, ...] = ()
+    normalized_tables: bool = False
+    gain_around_one: bool = True
 
     def __post_init__(self) -> None:
         if self.skip_z and not self.shared_dim:
@@ -100,14 +110,19 @@ class BigGanDiscriminator(Config, NetworkConfig, frozen=True):
 
     multipliers: () takes the paper's for 32 to 256 pixels, and for 512 BigGAN's of issue 40.
     attention: resolutions (pixels) after whose blocks self-attention stands.
+    attention_after: blocks, counted from the image, which is 0, in the place of `attention`.
     wide: the channels between a block's two convolutions are its outputs, else its inputs (SN-GAN).
+    relu_shortcut: the shortcuts of all blocks but the first see relu(x), too, as where MMGeneration
+        activates in place.
     The other fields are those of BigGanGenerator.
     """
 
     width: Size = 64
     multipliers: tuple[Size, ...] = ()
     attention: tuple[int, ...] = ()
+    attention_after: tuple[FewOrNone, ...] | None = None
     wide: bool = True
+    relu_shortcut: bool = False
     bottom: Size | None = None
     num_last_blocks: FewOrNone | None = None
     spectral_norm: bool = True
@@ -115,6 +130,7 @@ class BigGanDiscriminator(Config, NetworkConfig, frozen=True):
     num_iterations: Few = 1
     init: Init = "orthogonal"
     spectral_norm_eps: Epsilon = 1e-8
+    stored_vectors: tuple[str, ...] = ()
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         return BigGanDiscriminatorNetwork(self, image_shape, num_classes)
@@ -151,6 +167,10 @@ class BigGanGeneratorNetwork(nn.Module):
         self.output_norm = make.output_norm(widths[-1])
         self.output = make.conv(widths[-1], image_shape[0], 3)
         initialize(self, config.init)
+        for norm in self.modules() if not config.gain_around_one else ():
+            if isinstance(norm, ConditionalNorm2d):
+                nn.init.ones_(norm.gain.get_parameter("weight"))
+        keep_vectors(self, config.stored_vectors)
 
     def forward(self, z: Float[Tensor, "n z"], y: Labels | None = None) -> Float[Tensor, "n c h w"]:
         check_latents(z, self.z_dim)
@@ -266,12 +286,11 @@ class BigGanDiscriminatorNetwork(Projecting):
         multipliers = multipliers_at(DISCRIMINATOR_TABLE, config.multipliers, resolution)
         widths = channels_from_top(config.width, multipliers, num_blocks)
         sizes = [resolution >> min(i + 1, num_halvings) for i in range(num_blocks)]
-        check_attention(config.attention, sizes)
+        attention = attended(config, sizes)
         make = Layers(power_of(config))
-        wide, attention = config.wide, config.attention
         blocks = [
             DiscriminatorBlock(
-                channels, i < num_halvings, make, wide, sizes[i] in attention, i == 0
+                channels, i < num_halvings, make, config, attention=i in attention, first=i == 0
             )
             for i, channels in enumerate(itertools.pairwise([image_shape[0], *widths]))
         ]
@@ -281,6 +300,7 @@ class BigGanDiscriminatorNetwork(Projecting):
         self.linear = make.linear(widths[-1], 1)
         self.embed = make.table(num_classes, widths[-1]) if num_classes else None
         initialize(self, config.init)
+        keep_vectors(self, config.stored_vectors)
 
 
 def bottom_of(bottom: int | None, num_last_blocks: int | None, resolution: int) -> tuple[int, int]:
@@ -303,22 +323,24 @@ class DiscriminatorBlock(nn.Module):
         channels: tuple[int, int],
         halve: bool,
         make: Layers,
-        wide: bool,
+        config: BigGanDiscriminator,
         attention: bool,
         first: bool = False,
     ):
         super().__init__()
-        self.first = first
+        self.first, self.relu_shortcut = first, config.relu_shortcut
         in_channels, out_channels = channels
         resample: Resample = "down" if halve else "none"
         changes = halve or in_channels != out_channels
-        inner = out_channels if wide else in_channels
+        inner = out_channels if config.wide else in_channels
         self.conv1 = make.conv(in_channels, inner, 3)
         self.conv2 = make.conv(inner, out_channels, 3, resample)
         self.shortcut = make.conv(in_channels, out_channels, 1, resample) if changes else None
         self.attention = make.attention(out_channels) if attention else None
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
-        h = self.conv2(F.relu_(self.conv1(x if self.first else F.relu(x))))
+        seen = x if self.first else F.relu(x)
+        h = self.conv2(F.relu_(self.conv1(seen)))
+        x = seen if self.relu_shortcut else x
         h = h.add_(x if self.shortcut is None else self.shortcut(x))
         return h if self.attention is None else self.attention(h)

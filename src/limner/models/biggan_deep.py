@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from limner.core.config import Config
 from limner.core.protocols import Labels, NetworkConfig
-from limner.layers import ClassTable, NormKind, downsample, required, upsample
+from limner.layers import ClassTable, NormKind, downsample, keep_vectors, required, upsample
 from limner.models.biggan import Projecting, bottom_of
 from limner.models.building import (
     BOTTOM,
@@ -22,6 +22,7 @@ from limner.models.building import (
     GENERATOR_TABLE,
     GeneratorLayers,
     Layers,
+    attended,
     channels_from_top,
     check_attention,
     check_grows,
@@ -66,6 +67,7 @@ class BigGanDeepGenerator(Config, NetworkConfig, frozen=True):
     batch_norm_eps: Epsilon = 1e-5
     output_norm_eps: Epsilon | None = None
     spectral_norm_eps: Epsilon = 1e-8
+    stored_vectors: tuple[str, ...] = ()
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         return BigGanDeepGeneratorNetwork(self, image_shape, num_classes)
@@ -77,6 +79,7 @@ class BigGanDeepDiscriminator(Config, NetworkConfig, frozen=True):
     depth: blocks at every resolution but the image's; the first of them halves.
     bottom, num_last_blocks: as BigGanDiscriminator's, but it is stages of `depth` blocks that end
     there. None: 4 pixels and no further stage, but 8 and 1 for 32-pixel images.
+    attention_after: stages, counted from the image, which is 0, in the place of `attention`.
     The other fields are those of BigGanDiscriminator.
     """
 
@@ -84,6 +87,8 @@ class BigGanDeepDiscriminator(Config, NetworkConfig, frozen=True):
     depth: Few = 2
     multipliers: tuple[Size, ...] = ()
     attention: tuple[int, ...] = ()
+    attention_after: tuple[FewOrNone, ...] | None = None
+    relu_shortcut: bool = False
     bottom: Size | None = None
     num_last_blocks: FewOrNone | None = None
     spectral_norm: bool = True
@@ -91,6 +96,7 @@ class BigGanDeepDiscriminator(Config, NetworkConfig, frozen=True):
     num_iterations: Few = 1
     init: Init = "orthogonal"
     spectral_norm_eps: Epsilon = 1e-8
+    stored_vectors: tuple[str, ...] = ()
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         return BigGanDeepDiscriminatorNetwork(self, image_shape, num_classes)
@@ -130,6 +136,7 @@ class BigGanDeepGeneratorNetwork(nn.Module):
         self.output_norm = make.output_norm(widths[-1])
         self.output = make.conv(widths[-1], image_shape[0], 3)
         initialize(self, config.init)
+        keep_vectors(self, config.stored_vectors)
 
     def forward(self, z: Float[Tensor, "n z"], y: Labels | None = None) -> Float[Tensor, "n c h w"]:
         check_latents(z, self.z_dim)
@@ -208,7 +215,7 @@ class BigGanDeepDiscriminatorNetwork(Projecting):
         widths = channels_from_top(config.width, multipliers, num_stages + 1)
         check_grows(widths)
         sizes = [resolution >> min(i + 1, num_halvings) for i in range(num_stages)]
-        check_attention(config.attention, sizes)
+        attention = attended(config, sizes)
         make = Layers(power_of(config))
         self.num_classes = num_classes
         self.first = make.conv(image_shape[0], widths[0], 3)
@@ -217,12 +224,14 @@ class BigGanDeepDiscriminatorNetwork(Projecting):
             for j in range(config.depth):
                 channels = (inner if j == 0 else outer, outer)
                 halve = j == 0 and i < num_halvings
-                attention = j == config.depth - 1 and sizes[i] in config.attention
-                self.blocks.append(DeepDiscriminatorBlock(channels, make, halve, attention))
+                attends = j == config.depth - 1 and i in attention
+                block = DeepDiscriminatorBlock(channels, make, halve, attends, config.relu_shortcut)
+                self.blocks.append(block)
         self.freeze_order = ("first", *(f"blocks.{i}" for i in range(len(self.blocks))))
         self.linear = make.linear(widths[-1], 1)
         self.embed = make.table(num_classes, widths[-1]) if num_classes else None
         initialize(self, config.init)
+        keep_vectors(self, config.stored_vectors)
 
 
 class DeepDiscriminatorBlock(nn.Module):
@@ -231,11 +240,18 @@ class DeepDiscriminatorBlock(nn.Module):
     New channels of the shortcut come from a 1x1 convolution of the (halved) input.
     """
 
-    def __init__(self, channels: tuple[int, int], make: Layers, halve: bool, attention: bool):
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        make: Layers,
+        halve: bool,
+        attention: bool,
+        relu_shortcut: bool,
+    ):
         super().__init__()
         in_channels, out_channels = channels
         inner = inner_channels(out_channels)
-        self.halve = halve
+        self.halve, self.relu_shortcut = halve, relu_shortcut
         self.conv1 = make.conv(in_channels, inner, 1)
         self.conv2 = make.conv(inner, inner, 3)
         self.conv3 = make.conv(inner, inner, 3)
@@ -245,10 +261,12 @@ class DeepDiscriminatorBlock(nn.Module):
         self.attention = make.attention(out_channels) if attention else None
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o new_h new_w"]:
-        h = self.conv1(F.relu(x))
+        seen = F.relu(x)
+        h = self.conv1(seen)
         h = self.conv2(F.relu_(h))
         h = self.conv3(F.relu_(h))
         h = self.conv4(F.relu_(h))
+        x = seen if self.relu_shortcut else x
         kept = downsample(x) if self.halve else x
         if self.shortcut is not None:
             kept = torch.cat([kept, self.shortcut(kept)], dim=1)

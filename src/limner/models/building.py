@@ -81,6 +81,30 @@ def check_attention(attention: tuple[int, ...], resolutions: list[int]) -> None:
             )
 
 
+class Attended(Protocol):
+    """What every discriminator's config of the family says of attention."""
+
+    @property
+    def attention(self) -> tuple[int, ...]: ...
+    @property
+    def attention_after(self) -> tuple[int, ...] | None: ...
+
+
+def attended(config: Attended, sizes: list[int]) -> set[int]:
+    """The blocks after which attention stands, of those that put out these resolutions.
+
+    Raises:
+        ConfigError: there is no such block or resolution.
+    """
+    if config.attention_after is None:
+        check_attention(config.attention, sizes)
+        return {i for i, size in enumerate(sizes) if size in config.attention}
+    for number in config.attention_after:
+        if number >= len(sizes):
+            raise ConfigError(f"attention_after: {number}; the last block is {len(sizes) - 1}")
+    return set(config.attention_after)
+
+
 class Layers:
     """Layers with or without spectral norm, as one config asks."""
 
@@ -173,6 +197,9 @@ class GeneratorLayers(Layers):
         self.config = config
         self.condition_dim = condition_dim
         self.num_classes = num_classes
+        # Fields of BigGanGenerator alone.
+        self.center = 1.0 if getattr(config, "gain_around_one", True) else 0.0
+        self.normalized_tables: bool = getattr(config, "normalized_tables", False)
 
     def norm(self, num_channels: int) -> nn.Module:
         """A block's: forward(x, condition)."""
@@ -181,7 +208,7 @@ class GeneratorLayers(Layers):
             return self._plain(num_channels, config.batch_norm_eps)
         gain, bias = (self._from_condition(num_channels) for _ in range(2))
         options = config.norm, config.batch_norm_eps, config.channels_per_group
-        return ConditionalNorm2d(num_channels, gain, bias, *options)
+        return ConditionalNorm2d(num_channels, gain, bias, *options, self.center)
 
     def output_norm(self, num_channels: int) -> nn.Module:
         """The one in front of the last convolution, always plain."""
@@ -195,4 +222,6 @@ class GeneratorLayers(Layers):
     def _from_condition(self, num_channels: int) -> nn.Module:
         if self.condition_dim:
             return self.linear(self.condition_dim, num_channels, bias=False)
+        if self.normalized_tables:
+            return self.table(self.num_classes, num_channels)
         return ClassTable(self.num_classes, num_channels)

@@ -7,7 +7,7 @@ discriminator averages them. The image is linear, without tanh.
 
 import itertools
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -42,9 +42,13 @@ class PgganGenerator(Config, NetworkConfig, frozen=True):
         feature maps; the base grid is stage 1, every doubling one stage more.
     equalized: equalized learning rate; False: weights begin as He et al. 2015 draw them.
     pixel_norm, pixel_norm_eps: normalized feature vectors after every activation.
+    pixel_norm_outside: the eps is added to the root, not under it, as MMGeneration has it.
     normalize_latents: the latent vector, with the class weights behind it, likewise.
+    latent_norm_eps: of that; without, pixel_norm_eps.
     leaky: leaky relu of slope 0.2; False: relu.
     fused_scale: doubling and convolution in one.
+    doubling_fan: what the weights of convolutions that double are scaled by, their inputs or, as in
+        MMGeneration, whose transposed weights are counted so, their outputs.
     base: height and width in pixels of the grid that growing begins with; as the discriminator's.
     """
 
@@ -55,9 +59,12 @@ class PgganGenerator(Config, NetworkConfig, frozen=True):
     equalized: bool = True
     pixel_norm: bool = True
     pixel_norm_eps: Epsilon = 1e-8
+    pixel_norm_outside: bool = False
     normalize_latents: bool = True
+    latent_norm_eps: Epsilon | None = None
     leaky: bool = True
     fused_scale: bool = True
+    doubling_fan: Literal["inputs", "outputs"] = "inputs"
     base: tuple[Few, Few] = (4, 4)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -69,6 +76,7 @@ class PgganDiscriminator(Config, NetworkConfig, frozen=True):
     """Scores of images and, with classes, logits of an auxiliary classifier; labels aren't read.
 
     group_size: images that the minibatch standard deviation compares with each other; 0: none.
+    last_conv: a convolution between that deviation and the dense layers; MMGeneration has none.
     The other fields are those of PgganGenerator.
     """
 
@@ -79,6 +87,7 @@ class PgganDiscriminator(Config, NetworkConfig, frozen=True):
     leaky: bool = True
     fused_scale: bool = True
     group_size: NonNegativeInt = 4
+    last_conv: bool = True
     base: tuple[Few, Few] = (4, 4)
 
     def __post_init__(self) -> None:
@@ -132,7 +141,9 @@ class PgganGeneratorNetwork(Growing):
             rows = rows_of(required(y, self.num_classes), self.num_classes, z.dtype)
             z = torch.cat([z, rows], dim=1)
         if self.config.normalize_latents:
-            z = pixel_norm(z, self.config.pixel_norm_eps)
+            own = self.config.latent_norm_eps
+            eps = self.config.pixel_norm_eps if own is None else own
+            z = pixel_norm(z, eps, self.config.pixel_norm_outside)
         top, fade = self.level_and_fade()
         h = below = self.blocks[0](z)
         for block in self.blocks[1 : top + 1]:
@@ -166,7 +177,9 @@ class UpBlock(nn.Module):
     def __init__(self, config: PgganGenerator, in_channels: int, out_channels: int):
         super().__init__()
         resample = "up" if config.fused_scale else "none"
-        self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, HE, config.equalized, resample)
+        by_outputs = config.doubling_fan == "outputs"
+        gain = HE * math.sqrt(in_channels / out_channels) if by_outputs else HE
+        self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, gain, config.equalized, resample)
         self.conv2 = EqualizedConv2d(out_channels, out_channels, 3, HE, config.equalized)
         self.config = config
 
@@ -181,7 +194,7 @@ def activate(
     """(Leaky) relu, in place, and in a generator pixel norm."""
     x = F.leaky_relu_(x, 0.2) if config.leaky else F.relu_(x)
     if isinstance(config, PgganGenerator) and config.pixel_norm:
-        return pixel_norm(x, config.pixel_norm_eps)
+        return pixel_norm(x, config.pixel_norm_eps, config.pixel_norm_outside)
     return x
 
 
@@ -243,18 +256,22 @@ class DownBlock(nn.Module):
 
 
 class LastBlock(nn.Module):
-    """Minibatch standard deviation, a convolution and a dense layer on the base grid."""
+    """Minibatch standard deviation, a convolution (with `last_conv`) and a dense layer on the base
+    grid."""
 
     def __init__(self, config: PgganDiscriminator, channels: int, num_features: int):
         super().__init__()
         extra = 1 if config.group_size else 0
-        self.conv = EqualizedConv2d(channels + extra, channels, 3, HE, config.equalized)
-        positions = config.base[0] * config.base[1]
-        self.linear = EqualizedLinear(channels * positions, num_features, HE, config.equalized)
+        self.conv = None
+        if config.last_conv:
+            self.conv = EqualizedConv2d(channels + extra, channels, 3, HE, config.equalized)
+            extra = 0
+        num_inputs = (channels + extra) * config.base[0] * config.base[1]
+        self.linear = EqualizedLinear(num_inputs, num_features, HE, config.equalized)
         self.config = config
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n features"]:
         if self.config.group_size:
             x = minibatch_deviation(x, self.config.group_size)
-        h = activate(self.conv(x), self.config).flatten(1)
-        return activate(self.linear(h), self.config)
+        h = x if self.conv is None else activate(self.conv(x), self.config)
+        return activate(self.linear(h.flatten(1)), self.config)

@@ -48,6 +48,7 @@ class StyleGan2Generator(Config, NetworkConfig, frozen=True, kw_only=True):
     num_mapping, mapping_rate: layers of the mapping network, and what their learning rate is
         multiplied by.
     channel_base, channel_max: at r pixels there are min(channel_base // r, channel_max) channels.
+    channels: those at 4, 8 ... pixels, in the place of these two.
     architecture: the image is the sum of those of all resolutions ("skip"), or comes from the
         highest alone, whose blocks have residual shortcuts ("resnet") or none ("orig").
     clamp: activations stay within +- this; null: no bound.
@@ -62,6 +63,7 @@ class StyleGan2Generator(Config, NetworkConfig, frozen=True, kw_only=True):
     mapping_rate: Positive = 0.01
     channel_base: Size = 32768
     channel_max: Size = 512
+    channels: tuple[Size, ...] = ()
     architecture: Architecture = "skip"
     clamp: Clamp = 256.0
     noise: bool = True
@@ -74,15 +76,23 @@ class StyleGan2Generator(Config, NetworkConfig, frozen=True, kw_only=True):
 
 
 def channels_by_resolution(
-    channel_base: int, channel_max: int, image_shape: tuple[int, int, int]
+    channel_base: int,
+    channel_max: int,
+    image_shape: tuple[int, int, int],
+    given: tuple[int, ...] = (),
 ) -> dict[int, int]:
-    """Channels at 4, 8 ... pixels.
+    """Channels at 4, 8 ... pixels: those given, or by the formula.
 
     Raises:
-        ConfigError: the image is out of reach, or no channel is left for it.
+        ConfigError: the image is out of reach, no channel is left for it, or another number is
+            given.
     """
     num = num_doublings(image_shape, BOTTOM)
     sizes = [BOTTOM << i for i in range(num + 1)]
+    if given and len(given) != len(sizes):
+        raise ConfigError(f"channels: {len(given)} are given for the resolutions {sizes}")
+    if given:
+        return dict(zip(sizes, given, strict=True))
     if channel_base < sizes[-1]:
         raise ConfigError(
             f"channel_base: {channel_base} leaves no channel at {sizes[-1]} pixels; give "
@@ -99,7 +109,9 @@ class StyleGan2GeneratorNetwork(StyledNetwork):
         self, config: StyleGan2Generator, image_shape: tuple[int, int, int], num_classes: int
     ):
         super().__init__(config)
-        channels = channels_by_resolution(config.channel_base, config.channel_max, image_shape)
+        channels = channels_by_resolution(
+            config.channel_base, config.channel_max, image_shape, config.channels
+        )
         self.blocks = nn.ModuleDict()
         for size, own in channels.items():
             inner = channels.get(size // 2)

@@ -39,6 +39,7 @@ class StyleGan2Discriminator(Config, NetworkConfig, frozen=True, kw_only=True):
 
     channel_base: Size = 32768
     channel_max: Size = 512
+    channels: tuple[Size, ...] = ()
     architecture: Architecture = "resnet"
     clamp: Clamp = 256.0
     group_size: Size | None = 4
@@ -66,7 +67,9 @@ class StyleGan2DiscriminatorNetwork(nn.Module):
         self, config: StyleGan2Discriminator, image_shape: tuple[int, int, int], num_classes: int
     ):
         super().__init__()
-        channels = channels_by_resolution(config.channel_base, config.channel_max, image_shape)
+        channels = channels_by_resolution(
+            config.channel_base, config.channel_max, image_shape, config.channels
+        )
         self.blocks = nn.ModuleDict()
         for size, below in itertools.pairwise(sorted(channels, reverse=True)):
             sees_image = config.architecture == "skip" or size == image_shape[1]

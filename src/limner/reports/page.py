@@ -327,10 +327,11 @@ class _Counted(NamedTuple):
 
 def _notes(scores: Records) -> list[str]:
     """What the newest scores cannot be compared with."""
-    from limner.metrics import METRICS, notes
+    from limner.metrics import METRICS, PROTOCOLS, notes
 
     newest = scores[-1].get("results", []) if scores else []
-    known = [r for r in newest if r.get("metric") in METRICS and isinstance(r.get("num"), int)]
+    names = {*METRICS, *PROTOCOLS}
+    known = [r for r in newest if r.get("metric") in names and isinstance(r.get("num"), int)]
     return notes([_Counted(r["metric"], r["num"], str(r.get("name")), *_pair(r)) for r in known])
 
 

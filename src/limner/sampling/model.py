@@ -21,6 +21,7 @@ from limner.core.undrawn import undrawn, without_memory
 from limner.sampling.generate import generate_batches, styles_of
 from limner.sampling.latents import TruncationMode, latents_from_seeds
 from limner.sampling.looks import Look, Space, has_styles, look_for, words_of
+from limner.sampling.moving import transform_of
 from limner.sampling.plans import (
     Classes,
     SamplePlan,
@@ -140,9 +141,7 @@ class Model:
         Raises:
             LimnerError: the generator has no such input.
         """
-        transform = getattr(getattr(self.generator, "input", None), "transform", None)
-        if not isinstance(transform, Tensor):
-            raise LimnerError("only images of a StyleGAN3 can be moved and turned by its input")
+        transform = transform_of(self.generator)
         turn = math.radians(degrees)
         cos, sin = math.cos(turn), math.sin(turn)
         there = torch.tensor([[cos, sin, x], [-sin, cos, y], [0, 0, 1]], dtype=torch.float64)

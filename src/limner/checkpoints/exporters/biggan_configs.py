@@ -101,6 +101,10 @@ def _of_generator(g: BigGanGenerator | BigGanDeepGenerator) -> dict[str, Any]:
     _require(g.norm in NORMS, "norm", f"one of {', '.join(NORMS)}")
     output_eps = g.batch_norm_eps if g.output_norm_eps is None else g.output_norm_eps
     _require(output_eps == OUTPUT_NORM_EPS, "output_norm_eps", f"{OUTPUT_NORM_EPS}")
+    _require(not g.stored_vectors, "stored_vectors", "empty")
+    if isinstance(g, BigGanGenerator):
+        _require(g.gain_around_one, "gain_around_one", "true")
+        _require(not g.normalized_tables, "normalized_tables", "false")
     return {
         "model": "BigGANdeep" if deep else "BigGAN",
         "G_ch": g.width,
@@ -126,6 +130,8 @@ def _of_discriminator(
 ) -> dict[str, Any]:
     deep = isinstance(d, BigGanDeepDiscriminator)
     _require(d.spectral_norm, "discriminator.spectral_norm", "true")
+    _require(not d.stored_vectors, "discriminator.stored_vectors", "empty")
+    _require(not d.relu_shortcut, "discriminator.relu_shortcut", "false")
     whole = resolution == 32 and set(d.attention) == {8, 16}  # all four of its blocks
     return {
         "D_ch": d.width,

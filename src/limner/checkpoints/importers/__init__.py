@@ -6,7 +6,8 @@ user types and what a model's origin says; "module:Class" names one outside this
 
 IMPORTERS: dict[str, str] = {
     "biggan-pytorch": "limner.checkpoints.importers.biggan_pytorch:BigGanPytorch",
-    "dcgan-mmgen": "limner.checkpoints.importers.dcgan_mmgen:DcganMmgen",
+    "dcgan-mmgen": "limner.checkpoints.importers.mmgen:DcganMmgen",
+    "mmgen": "limner.checkpoints.importers.mmgen:Mmgen",
     "pggan": "limner.checkpoints.importers.pggan:Pggan",
     "tfhub-biggan": "limner.checkpoints.importers.tfhub_biggan:TfhubBiggan",
     "stylegan2-ada": "limner.checkpoints.importers.style_pickles:Stylegan2Ada",

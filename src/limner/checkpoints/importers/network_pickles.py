@@ -17,14 +17,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from limner.checkpoints.foreign import Training
 from limner.checkpoints.importers.fitting import fitted, listed
 from limner.checkpoints.model_folder import ModelConfig, ModelRecord
-from limner.core.config import decode
+from limner.core.config import decode, encode
 from limner.core.errors import CheckpointError, ConfigError, RefusedFile
 from limner.core.files import sha256_of
 from limner.core.protocols import NetworkConfig
 from limner.formats.pickles import Name, Record, shown
 from limner.formats.torch_files import read_pickled_tensors
+from limner.formats.weights import common_words, plain, single, unnested
 
 NAMES = ("G_ema", "G", "D")
 FILE = "network.safetensors"
@@ -64,8 +66,8 @@ class Built:
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def read_networks(path: Path, system: str) -> dict[str, Network]:
-    """Those of a file that are there, by their names.
+def read_networks(path: Path, system: str) -> tuple[dict[str, Network], dict[str, Any]]:
+    """Those of a file that are there, by their names, and what else a pickle holds.
 
     Raises:
         RefusedFile: it holds what no such file needs; nothing in it was run.
@@ -74,9 +76,10 @@ def read_networks(path: Path, system: str) -> dict[str, Network]:
     if path.is_dir() and (path / FILE).exists():
         path = path / FILE  # as the exporters write it
     if path.suffix == ".safetensors":
-        return _of_safetensors(path)
+        return _of_safetensors(path), {}
     tree = read_pickled_tensors(path, WANTED)
     tree = _plain(tree) if isinstance(tree, Record) else tree
+    tree = unnested(tree)
     if isinstance(tree, tuple):
         raise CheckpointError(
             f"{path}: a tuple of networks, as TensorFlow's programs save it, not {system}'s dict "
@@ -88,7 +91,8 @@ def read_networks(path: Path, system: str) -> dict[str, Network]:
         raise CheckpointError(
             f"{path}: {_kind(tree)} without the networks {', '.join(NAMES)}; give {WANTED}"
         )
-    return {name: _network(record, f"{path}: {name}") for name, record in found.items()}
+    rest = {str(key): value for key, value in held.items() if key not in NAMES}
+    return {name: _network(record, f"{path}: {name}") for name, record in found.items()}, rest
 
 
 def composed(networks: Mapping[str, Built], path: Path, facts: Mapping[str, Any]) -> ModelRecord:
@@ -130,6 +134,29 @@ def composed(networks: Mapping[str, Built], path: Path, facts: Mapping[str, Any]
     return ModelRecord(config, generator, generator_raw=raw, discriminator=states.get("D"))
 
 
+def training_of(record: ModelRecord, path: Path, recipe: str, nimg: int = 0) -> Training:
+    """One that goes on from the networks of a file by a recipe of limner's, its optimizers new.
+
+    Raises:
+        CheckpointError: not all three networks are there.
+    """
+    config = record.config
+    if record.generator_raw is None or record.discriminator is None:
+        raise CheckpointError(
+            f"{path}: holds {config.origin['networks']} alone, and training goes on with G, D and "
+            "G_ema; give --out for a model"
+        )
+    assert config.discriminator is not None
+    run = {
+        "generator": encode(config.generator),
+        "discriminator": encode(config.discriminator),
+        "data.resolution": config.image_shape[1],
+        "data.channels": config.image_shape[0],
+        "data.labels": "classes" if config.num_classes else "none",
+    }
+    return Training(run, 0, {}, recipe=recipe, nimg=nimg)
+
+
 # --- pickles -------------------------------------------------------------------
 
 
@@ -147,6 +174,9 @@ def _network(record: Any, where: str) -> Network:
     tensors, attributes = {}, {}
     for name, value in _flat(record, where):
         (tensors if isinstance(value, Tensor) else attributes)[name] = value
+    taken = common_words(tensors, where)
+    attributes = {name.removeprefix(taken): value for name, value in attributes.items()}
+    tensors = {name.removeprefix(taken): single(value) for name, value in tensors.items()}
     return Network(where, class_name, arguments, tensors, attributes)
 
 
@@ -224,6 +254,7 @@ def _of_safetensors(path: Path) -> dict[str, Network]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        tensors = plain(tensors, path, keep=NAMES)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError) as error:
@@ -243,6 +274,7 @@ def _of_safetensors(path: Path) -> dict[str, Network]:
                 "and init_kwargs are JSON objects from prefix to either"
             )
         states = {key.removeprefix(f"{name}."): value for key, value in own.items()}
+        states = plain(states, f"{path}: {name}")
         networks[name] = Network(f"{path}: {name}", class_name.rpartition(".")[2], given, states)
     if rest:
         raise CheckpointError(

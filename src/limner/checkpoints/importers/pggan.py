@@ -27,6 +27,7 @@ from limner.core.errors import CheckpointError, ConfigError, RefusedFile
 from limner.core.files import sha256_of
 from limner.core.undrawn import without_memory
 from limner.formats.pickles import Name, Record, read_pickle, shown
+from limner.formats.weights import plain
 from limner.models import PgganDiscriminator, PgganGenerator
 
 CLASSES = {Name("tfutil", "Network"), Name("network", "Network")}
@@ -329,7 +330,7 @@ def _arrays(given: Any) -> dict[str, np.ndarray]:
                 f"its variable '{shown(name)}' is {said(value)}, not of floating point"
             )
         arrays[name] = value
-    return arrays
+    return plain(arrays, "its variables")
 
 
 def _tensor(value: np.ndarray, name: str) -> Tensor:

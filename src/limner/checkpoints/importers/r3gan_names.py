@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from limner.core.errors import CheckpointError
+from limner.formats.weights import equal_but_for_precision
 from limner.layers import BINOMIAL, fir_filter
 from limner.models.r3gan import BOTTOM
 
@@ -86,7 +86,7 @@ def to_limner(role: Role, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The original's state dict of a network as limner's; names that it does not have stay."""
     found, kernel = {}, fir_filter(BINOMIAL)
     for key, tensor in state.items():
-        if key.endswith(KERNEL) and torch.equal(tensor, kernel):
+        if key.endswith(KERNEL) and equal_but_for_precision(tensor, kernel):
             continue
         name = _name(role, key, state)
         if name == "embed.weight" and tensor.ndim == 2:

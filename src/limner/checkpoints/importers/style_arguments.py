@@ -216,7 +216,12 @@ def _take_attributes(fields: dict[str, Any], network: Network) -> None:
 def arguments_of(
     kind: Kind, config: Any, image_shape: tuple[int, int, int], num_classes: int
 ) -> dict[str, Any]:
-    """The arguments from which the original builds a network."""
+    """The arguments from which the original builds a network; CheckpointError where it has none."""
+    if getattr(config, "channels", ()):
+        raise CheckpointError(
+            "channels: the original has min(channel_base // r, channel_max) alone, and not "
+            f"{list(config.channels)}"
+        )
     arguments: dict[str, Any] = {
         "c_dim": num_classes,
         "img_resolution": image_shape[1],

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from limner.checkpoints.foreign import Importer
+from limner.checkpoints.foreign import Importer, Training
 from limner.checkpoints.importers import stylegan2_names, stylegan3_names
 from limner.checkpoints.importers.fitting import require_fit
 from limner.checkpoints.importers.network_pickles import (
@@ -18,6 +18,7 @@ from limner.checkpoints.importers.network_pickles import (
     composed,
     finite,
     read_networks,
+    training_of,
 )
 from limner.checkpoints.importers.style_arguments import config_of, kind_of
 from limner.checkpoints.model_folder import ModelRecord
@@ -35,9 +36,18 @@ class StylePickle:
 
     def read(self, source: Path) -> ModelRecord:
         """See `Importer.read`."""
-        networks = read_networks(source, self.system)
+        networks, _ = read_networks(source, self.system)
         built = {name: _built(each, name, self.system) for name, each in networks.items()}
         return composed(built, source, {})
+
+    def read_training(self, source: Path) -> tuple[ModelRecord, Training]:
+        """See `Importer.read_training`. Such files hold neither recipe nor optimizers nor clock: as
+        the original's --resume does, these begin anew."""
+        record = self.read(source)
+        generator, recipe = record.config.generator, "stylegan2-auto"
+        if isinstance(generator, StyleGan3Generator):
+            recipe = "stylegan3-r" if generator.radial else "stylegan3-t"
+        return record, training_of(record, source, recipe)
 
 
 class Stylegan2Ada(StylePickle, Config, Importer, frozen=True):

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-import torch
 from torch import Tensor
 
+from limner.formats.weights import equal_but_for_precision
 from limner.layers import fir_filter
 from limner.models import StyleGan2Discriminator, StyleGan2Generator
 
@@ -58,7 +58,7 @@ def to_limner(
     return {
         _to_limner(role, name): value
         for name, value in state.items()
-        if not (name.endswith(f".{FILTER}") and torch.equal(value, expected))
+        if not (name.endswith(f".{FILTER}") and equal_but_for_precision(value, expected))
     }
 
 

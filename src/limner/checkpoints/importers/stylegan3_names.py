@@ -7,9 +7,9 @@ its arguments say; limner's networks compute them. Its discriminator is StyleGAN
 import re
 from collections.abc import Iterator, Mapping
 
-import torch
 from torch import Tensor
 
+from limner.formats.weights import equal_but_for_precision
 from limner.models.stylegan3 import StyleGan3Generator, filters_of, places_of
 
 FILTERS = ("up_filter", "down_filter")
@@ -66,7 +66,7 @@ def to_reference(
 
 
 def _is_close(value: Tensor, expected: Tensor) -> bool:
-    return value.shape == expected.shape and torch.allclose(value, expected, rtol=0.0, atol=CLOSE)
+    return equal_but_for_precision(value, expected, CLOSE)
 
 
 def _to_limner(name: str) -> str:

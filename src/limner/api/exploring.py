@@ -3,7 +3,6 @@ the levels of a network that grew, and at the training pictures that are nearest
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,8 +14,7 @@ from limner.api.samples import LOOKS
 from limner.api.walks import WalkOptions
 from limner.checkpoints.run_directory import RunDirectory
 from limner.core.errors import LimnerError
-from limner.data import PreparedData
-from limner.data.prepared import is_prepared
+from limner.data.opening import standing
 from limner.sampling import Model, SamplePlan, parse_endpoint
 from limner.sampling.directions import principal_directions
 
@@ -101,10 +99,11 @@ def nearest_pictures(run: RunDirectory, image: np.ndarray, num: int = 8) -> list
     Raises:
         LimnerError: the run's prepared data is not there, or has pictures of another shape.
     """
-    path = Path(run.read_data("path")["path"])
-    if not is_prepared(path):
+    path = run.read_data("path")["path"]
+    data = standing(path)
+    if data is None:
         raise LimnerError(f"{path}: the run's data is no longer there")
-    pictures = PreparedData(path).images
+    pictures = data.images
     if pictures.shape[1:] != image.shape:
         raise LimnerError(f"{path}: pictures of another shape than the model's")
     searched = min(len(pictures), MOST_SEARCHED)

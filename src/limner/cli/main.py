@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("limner.cli.evaluate", "score a model or images against pictures"),
     "curve": ("limner.cli.curve", "scores along the truncation: csv, plot, strip of samples"),
     "statistics": ("limner.cli.statistics", "store batch norm statistics for truncations"),
-    "data": ("limner.cli.data", "prepare pictures, or report what is wrong with them"),
+    "data": ("limner.cli.data", "prepare pictures, put them into shards, or report on them"),
     "presets": ("limner.cli.presets", "list presets, or show one with its sizes"),
     "import": ("limner.cli.import_model", "turn a checkpoint of another system into a model"),
     "export": ("limner.cli.export", "write a model or run in another program's files"),

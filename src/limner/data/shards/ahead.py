@@ -37,14 +37,16 @@ class Ahead:
         self, position: int, count: int, give_up: Callable[[], object] = lambda: False
     ) -> None:
         """Wait until all shards of the next `count` pictures are on the disk and whole, and have
-        those behind them fetched; return early where `give_up` says so.
+        the window behind them fetched; return early where `give_up` says so.
 
         Raises:
             DataError: one of the shards cannot be had.
         """
         windows = self._order.windows(position, count)
         needed = [i for window in windows[:-1] for i in self._order.shards(*window)]
-        wanted = list(dict.fromkeys([*needed, *self._order.shards(*windows[-1])]))
+        # Two windows at a time, which is what the cache of copies has room for.
+        behind = self._order.shards(*windows[-1]) if len(windows) == 2 else []
+        wanted = list(dict.fromkeys([*needed, *behind]))
         lost = [i for i in needed if not self._copies.has(i)]
         if wanted == self._wanted and not lost and self._ready.issuperset(needed):
             return

@@ -26,13 +26,13 @@ class Place:
     Args:
         text: a path, or a URL such as s3://bucket/faces; the user installs its driver (s3fs, gcsfs,
             huggingface_hub, aiohttp for http), which reads its own settings and credentials.
-        waits: seconds between attempts that fail; one more attempt than these.
+        waits: seconds between attempts that fail, one more attempt than these; None takes WAITS.
     """
 
-    def __init__(self, text: str | os.PathLike[str], waits: Sequence[float] = WAITS):
+    def __init__(self, text: str | os.PathLike[str], waits: Sequence[float] | None = None):
         self.is_url = is_url(text)
         self.text = str(text).rstrip("/") if self.is_url else str(Path(text).expanduser())
-        self.waits = tuple(waits)
+        self.waits = WAITS if waits is None else tuple(waits)
 
     def name_of(self, name: str) -> str:
         """A file's whole name, as messages have it."""

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import tarfile
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from limner.data.tfrecord_export import order_of
 Encoding = Literal["png", "jpeg"]
 SHARD_BYTES = 256 * 10**6
 JPEG_QUALITY = 95
+PNG_LEVEL = 1  # 4 % larger than 6 on noisy pictures, and decoded in two thirds of the time
 BLOCK_BYTES, CLOSING_BYTES = 512, 1024  # of tar, which fills up to RECORDSIZE at the end
 
 
@@ -105,7 +107,7 @@ class _Writer:
 
     def __init__(self, place: Place, folder: Path, shard_bytes: int, encoding: Encoding):
         self.shards: list[Shard] = []
-        self.begins, self.sizes = list[int](), list[int]()
+        self.begins, self.sizes = array("Q"), array("I")
         self._encoding: Encoding = encoding
         self._place, self._folder = place, folder
         self._shard_bytes = shard_bytes
@@ -164,7 +166,7 @@ def encoded(pixels: np.ndarray, encoding: Encoding) -> bytes:
     if encoding == "jpeg":
         picture.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     else:
-        picture.save(file, "PNG")
+        picture.save(file, "PNG", compress_level=PNG_LEVEL)
     return file.getvalue()
 
 

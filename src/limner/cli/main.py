@@ -5,7 +5,8 @@ import io
 import sys
 from collections.abc import Sequence
 
-from limner.core.errors import LimnerError, nearest
+from limner.core.errors import ConfigError, LimnerError, nearest
+from limner.core.leaving import starting_again_is_useless
 
 # name -> (module with `main(argv) -> exit code`, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -25,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("limner.cli.report", "write a run's page again"),
     "studio": ("limner.cli.studio", "a local web page: generate, mix, compare, watch runs"),
 }
+
+USAGE = 2  # exit code
 
 EXAMPLES = """examples:
   limner train digits --run runs/digits
@@ -61,12 +64,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     module = importlib.import_module(COMMANDS[name][0])
     try:
-        return module.main(arguments[1:])
+        code = module.main(arguments[1:])
+        if code == USAGE:
+            starting_again_is_useless()
+        return code
+    except SystemExit as left:
+        if left.code == USAGE:
+            starting_again_is_useless()
+        raise
     except (LimnerError, OSError) as error:
         text = str(error)
         if isinstance(error, OSError) and error.filename is not None and error.strerror:
             text = f"{error.filename}: {error.strerror.lower()}"
-        print(f"limner {name}: {' '.join(text.split())}", file=sys.stderr)
+        print(f"limner {name}: {' '.join(text.split())}", file=sys.stderr, flush=True)
+        if isinstance(error, ConfigError):
+            starting_again_is_useless()
         return 1
     except KeyboardInterrupt:
         print(f"limner {name}: interrupted", file=sys.stderr)

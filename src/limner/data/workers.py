@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from limner.core.errors import DataError
-from limner.data.leaving import end_with_parent
+from limner.data.leaving import end_with_parent, quieten
 from limner.data.prepared import PreparedData
 from limner.data.stages import Crop, gather
 
@@ -187,10 +187,7 @@ def _work(
     others_end.close()
     end_with_parent()
     parent = os.getppid()
-    # The training process handles these at its step's edge; a worker must neither print a
-    # traceback at Ctrl-C nor inherit a handler that keeps it alive at SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    quieten()
     places, images = memory.arrays()
     with contextlib.suppress(EOFError, OSError):
         while os.getppid() == parent:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -10,7 +9,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import Process
 
 from limner.core.errors import DataError
-from limner.data.leaving import end_with_parent
+from limner.data.leaving import end_with_parent, quieten
 from limner.data.order import WindowOrder
 from limner.data.shards.copies import Copies
 
@@ -113,8 +112,7 @@ def _fetch(connection: Connection, others_end: Connection, copies: Copies) -> No
     others_end.close()
     end_with_parent()
     parent = os.getppid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    quieten()
     with ThreadPoolExecutor(AT_ONCE) as pool, contextlib.suppress(EOFError, OSError):
         running: dict[int, Future[None]] = {}
         verified: set[int] = set()

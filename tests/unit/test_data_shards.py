@@ -1,13 +1,16 @@
 """Shards: WebDataset's layout, an order without a past, and pictures equal to the prepared ones."""
 
+import io
 import json
 import math
 import pickle
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from limner.cli.main import main
 from limner.core.errors import DataError
@@ -17,6 +20,7 @@ from limner.data.order import WindowOrder
 from limner.data.shards.data import ShardedData
 from limner.data.shards.index import INDEX
 from limner.data.shards.place import Place
+from limner.data.shards.png import from_png, to_png
 from limner.data.tfrecord_export import order_of
 
 NUM, SIDE, WINDOW = 90, 8, 2
@@ -85,13 +89,34 @@ def test_pictures_labels_and_facts_are_those_of_the_prepared_set(prepared, shard
     data.verify()
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_files_are_pngs_that_others_read(channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, channels), dtype=np.uint8)
+    content = to_png(pixels)
+    with Image.open(io.BytesIO(content)) as picture:
+        assert np.array_equal(np.asarray(picture).reshape(5, 7, channels), pixels)
+    found = from_png(content, (5, 7, channels))
+    assert found is not None
+    assert np.array_equal(found, pixels)
+    assert from_png(content, (7, 5, channels)) is None
+    assert from_png(content[:-30], (5, 7, channels)) is None
+
+
+def test_pngs_of_others_are_read_too(own, prepared):
+    """A shard whose first picture was written by another program, in the same place."""
+    data = opened(own)
+    expected = data.picture(0)
+    file = io.BytesIO()
+    Image.fromarray(expected).save(file, "PNG")
+    assert from_png(file.getvalue(), expected.shape) is None
+    assert np.array_equal(data.images._decoded(0, file.getvalue()), expected)
+
+
 def test_labels_that_are_rows_of_numbers_and_jpeg(tmp_path):
     generator = np.random.default_rng(1)
     rows = generator.normal(size=(6, 3)).astype(np.float32)
     images = np.full((6, SIDE, SIDE), 40, np.uint8) * np.arange(6, dtype=np.uint8)[:, None, None]
     for i, pixels in enumerate(images):
-        from PIL import Image
-
         (tmp_path / "in").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "in" / f"{i}.png")
     labels = [[f"{i}.png", row.tolist()] for i, row in enumerate(rows)]
@@ -219,8 +244,14 @@ def test_a_damaged_shard_is_named_before_its_pictures_are_shown(own, damage):
     else:
         path.unlink()
     loader = Loader(opened(own, window=5), 12, seed=3)
+
+    def secure() -> None:
+        for _ in range(200):  # what is there is compared while its first pictures are shown
+            loader.secure(12)
+            time.sleep(0.05)
+
     with pytest.raises(DataError, match=r"shard-00002\.tar: .*in 2 attempts"):
-        loader.secure(12)
+        secure()
     loader.close()
 
 

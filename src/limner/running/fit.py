@@ -312,6 +312,7 @@ class Fit:
             return
         finally:
             hearing.remove()
+            distributed.barrier()  # the first one has the figures to compute, which takes its time
         if self._main:
             self.book.log_scores(results)
             self._keeper.attempt(self._prune)

@@ -27,7 +27,7 @@ class Ahead:
     def __init__(self, copies: Copies, order: WindowOrder):
         self._copies, self._order = copies, order
         self._wanted: list[int] = []
-        self._ready: set[int] = set()
+        self._there: set[int] = set()  # as the process said, and whole
         self._failed: dict[int, str] = {}
         self._process: Process | None = None
         self._connection: Connection | None = None
@@ -35,30 +35,25 @@ class Ahead:
     def secure(
         self, position: int, count: int, give_up: Callable[[], object] = lambda: False
     ) -> None:
-        """Wait until all shards of the next `count` pictures are on the disk and whole, and have
-        the window behind them fetched; return early where `give_up` says so.
+        """Wait until all shards of the next `count` pictures are on the disk, and have the window
+        behind them fetched; return early where `give_up` says so. What was there already is
+        compared with its sha256 meanwhile, and the next call fails where it differs.
 
         Raises:
-            DataError: one of the shards cannot be had.
+            DataError: one of the shards cannot be had, or is damaged.
         """
         windows = self._order.windows(position, count)
         needed = [i for window in windows[:-1] for i in self._order.shards(*window)]
         # Two windows at a time, which is what the cache of copies has room for.
         behind = self._order.shards(*windows[-1]) if len(windows) == 2 else []
         wanted = list(dict.fromkeys([*needed, *behind]))
-        lost = [i for i in needed if not self._copies.has(i)]
-        if wanted == self._wanted and not lost and self._ready.issuperset(needed):
-            return
-        self._ready.difference_update(lost)
-        self._want(wanted)
-        num_lost = 0
-        while not self._ready.issuperset(needed) and not give_up():
-            failed = [self._failed[i] for i in needed if i in self._failed]
-            if failed:
-                self._wanted = []  # so that the next call asks again
-                raise DataError(failed[0])
+        missing = [i for i in needed if not self._copies.has(i)]
+        if wanted != self._wanted or missing:
+            self._want(wanted)
+        num_lost, seconds = 0, 0.0
+        while True:
             try:
-                self._listen(POLL_SECONDS)
+                self._listen(seconds)
             except (EOFError, OSError):
                 num_lost += 1
                 if num_lost == ATTEMPTS:
@@ -68,11 +63,18 @@ class Ahead:
                     ) from None
                 self.close()
                 self._want(wanted)
+            if failed := [self._failed[i] for i in needed if i in self._failed]:
+                self._wanted = []  # so that the next call asks again
+                raise DataError(failed[0])
+            missing = [i for i in missing if i not in self._there]
+            if not missing or give_up():
+                return
+            seconds = POLL_SECONDS
 
     def _want(self, wanted: list[int]) -> None:
         self._wanted = wanted
         self._failed.clear()
-        self._ready.intersection_update(wanted)  # the others may be deleted
+        self._there.clear()
         if self._process is None:
             context = get_context()
             self._connection, theirs = context.Pipe()
@@ -92,7 +94,7 @@ class Ahead:
             if shard not in self._wanted:
                 continue
             if problem is None:
-                self._ready.add(shard)
+                self._there.add(shard)
             else:
                 self._failed[shard] = problem
 

@@ -17,6 +17,7 @@ from limner.data.prepared import PreparedData
 from limner.data.shards.copies import Copies, index_of
 from limner.data.shards.index import INDEX, Index, Row, check_tables
 from limner.data.shards.place import Place
+from limner.data.shards.png import from_png
 from limner.data.sources.base import MAX_FILE_BYTES
 
 ENCODINGS = {"png": "PNG", "jpeg": "JPEG"}
@@ -109,6 +110,9 @@ class ShardPictures(KeptPictures):
 
     def _decoded(self, row: int, content: bytes) -> np.ndarray:
         height, width, channels = self.shape[1:]
+        pixels = from_png(content, (height, width, channels)) if self._format == "PNG" else None
+        if pixels is not None:
+            return pixels
         reason = f"not a {self._format} of {width}x{height} in mode {self._mode}"
         try:
             with Image.open(io.BytesIO(content), formats=(self._format,)) as picture:

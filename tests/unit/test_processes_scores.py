@@ -1,10 +1,12 @@
 """Scores that several processes take together, in a training and by `limner evaluate`."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +18,12 @@ from limner.api import scoring
 from limner.checkpoints import RunDirectory
 from limner.core import distributed
 from limner.core.leaving import Interrupted
+from limner.data import open_data
 from limner.engine import Intervals, RunConfig
-from limner.metrics import evaluation, streams
+from limner.metrics import evaluation, find_metric, sharing, streams
+from limner.metrics.features.random_conv import RandomConv
+from limner.metrics.reference import Reference
+from limner.metrics.sharing import share
 from processes import in_processes
 from runs import toy_pictures
 from toys import ToyGenerator, toy_config
@@ -181,3 +187,48 @@ def test_nobody_gives_up_waiting_for_a_long_evaluation():
         return 0 if seconds == distributed.PATIENCE.total_seconds() >= 86_400 else 1
 
     assert in_processes(2, work) == [0, 0]
+
+
+def test_processes_share_the_features_of_reals_and_the_floors(pictures, tmp_path, monkeypatch):
+    """Each reads a part of the real images, and computes every second metric's floors."""
+    data = open_data(pictures, config().data)
+    metrics = {name: find_metric(name) for name in ("fid", "kid", "prdc")}
+    monkeypatch.setattr(sharing, "IMAGES_PER_SHARE", 16)
+    monkeypatch.setattr(sharing, "PIXELS_PER_BATCH", 16 * 16)
+
+    def work(rank: int) -> int:
+        monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / f"cache-{rank}"))  # as on two machines
+        read, taken = list[int](), list[str]()
+        features, floors = RandomConv.features, Reference.floors
+
+        def counted(extractor: RandomConv, images: torch.Tensor) -> torch.Tensor:
+            read.append(len(images))
+            return features(extractor, images)
+
+        def noted(reference: Reference, name: str, *more: Any) -> Any:
+            taken.append(name)
+            return floors(reference, name, *more)
+
+        monkeypatch.setattr(RandomConv, "features", counted)
+        monkeypatch.setattr(Reference, "floors", noted)
+        distributed.start()
+        reference = Reference(data, "random-conv")
+        share(reference, metrics, NUM)
+        shared = {name: dict(floors(reference, name, m, NUM)) for name, m in metrics.items()}
+        facts = [sum(read), taken, shared, reference.features.double().sum().item()]
+        (tmp_path / str(rank)).write_text(json.dumps(facts))
+        distributed.stop()
+        return 0
+
+    assert in_processes(2, work) == [0, 0]
+    first, second = (json.loads((tmp_path / str(rank)).read_text()) for rank in (0, 1))
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache-alone"))
+    alone = Reference(data, "random-conv")
+    assert first[0] == second[0] == 32  # of 64
+    assert (first[1], second[1]) == (["fid", "prdc"], ["kid"])
+    expected = {name: dict(alone.floors(name, m, NUM)) for name, m in metrics.items()}
+    for found in (first, second):
+        assert found[2].keys() == expected.keys()
+        for name, figures in expected.items():
+            assert found[2][name] == pytest.approx(figures, rel=1e-5)
+        assert found[3] == pytest.approx(alone.features.double().sum().item(), rel=1e-6)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from limner.api.recipes import read_recipe
     from limner.api.samples import SampleOptions, save_samples
     from limner.api.scoring import evaluate, evaluation_sampler, recipe_of
+    from limner.api.sharding import ShardOptions, shard_data
     from limner.api.sizes import Sizes, sizes_of
     from limner.api.standing import store_statistics
     from limner.api.tables import Scores
@@ -37,6 +38,7 @@ _HOMES = {
     "limner.api.recipes": ("read_recipe",),
     "limner.api.samples": ("SampleOptions", "save_samples"),
     "limner.api.scoring": ("evaluate", "evaluation_sampler", "recipe_of"),
+    "limner.api.sharding": ("ShardOptions", "shard_data"),
     "limner.api.sizes": ("Sizes", "sizes_of"),
     "limner.api.standing": ("store_statistics",),
     "limner.api.tables": ("Scores",),
@@ -58,6 +60,7 @@ __all__ = [
     "RunConfig",
     "SampleOptions",
     "Scores",
+    "ShardOptions",
     "Sizes",
     "StandingPlan",
     "TrainOptions",
@@ -83,6 +86,7 @@ __all__ = [
     "save_samples",
     "save_training_video",
     "save_walk",
+    "shard_data",
     "sheet",
     "sizes_of",
     "store_statistics",

@@ -9,6 +9,7 @@ from PIL import Image
 
 from limner.checkpoints import RunLock
 from limner.core.counting import Progress
+from limner.core.distributed import TIMEOUT as PROCESS_TIMEOUT
 from limner.data import WORKER_TIMEOUT
 from limner.presets.fitted import Choice
 from limner.running.fit import Outcome
@@ -27,6 +28,8 @@ class TrainOptions:
             checkpoint, at most twice, with another seed and half the learning rates.
         worker_timeout: seconds without a batch after which one of them counts as hung, and is
             replaced.
+        process_timeout: of several processes: seconds after which one that does not come to the sum
+            of a step counts as stopped, and the others end.
         fresh: start over; what the run directory holds is moved aside, not deleted.
         origin: "RUN@best-fid" to continue with that run's whole state.
         init: a model whose weights the new run starts from.
@@ -47,6 +50,7 @@ class TrainOptions:
     num_workers: int = 0
     on_divergence: OnDivergence = "stop"
     worker_timeout: float = WORKER_TIMEOUT
+    process_timeout: float = PROCESS_TIMEOUT
     fresh: bool = False
     origin: str | None = None
     init: str | None = None

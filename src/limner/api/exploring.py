@@ -3,7 +3,6 @@ the levels of a network that grew, and at the training pictures that are nearest
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,7 +15,7 @@ from limner.api.walks import WalkOptions
 from limner.checkpoints.run_directory import RunDirectory
 from limner.core.errors import LimnerError
 from limner.data import PreparedData
-from limner.data.prepared import is_prepared
+from limner.data.opening import standing
 from limner.sampling import Model, SamplePlan, parse_endpoint
 from limner.sampling.directions import principal_directions
 
@@ -96,10 +95,11 @@ def level_images(model: Model, plan: SamplePlan) -> list[np.ndarray]:
 
 def data_of_run(run: RunDirectory) -> PreparedData:
     """What a run was trained on, if it is still there; else a LimnerError."""
-    path = Path(run.read_data("path")["path"])
-    if not is_prepared(path):
+    path = run.read_data("path")["path"]
+    data = standing(path)
+    if data is None:
         raise LimnerError(f"{path}: the run's data is no longer there; name it by --data")
-    return PreparedData(path)
+    return data
 
 
 def nearest_pictures(data: PreparedData, image: np.ndarray, num: int = 8) -> list[np.ndarray]:

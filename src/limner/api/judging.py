@@ -21,7 +21,7 @@ from limner.core.config import encode
 from limner.core.counting import Progress
 from limner.core.errors import CheckpointError, LimnerError
 from limner.data import PreparedData
-from limner.data.prepared import is_prepared
+from limner.data.opening import standing
 from limner.metrics import (
     Distribution,
     Gaussian,
@@ -240,12 +240,12 @@ def judge_of_data(data: str | Path, asked: Asked) -> Judge:
     Raises:
         LimnerError: not prepared, or one picture alone.
     """
-    if not is_prepared(Path(data)):
+    prepared = standing(data)
+    if prepared is None:
         raise LimnerError(
             f"{data}: no prepared directory, and without a model no size to prepare it in; "
             "run limner data prepare first"
         )
-    prepared = PreparedData(data)
     if len(prepared) < 2:
         raise LimnerError(f"{data}: 1 picture; a covariance needs at least 2")
     return Judge(prepared, replace(asked, metrics=()), prepared.image_shape)

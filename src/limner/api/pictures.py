@@ -12,10 +12,10 @@ import numpy as np
 
 from limner.core.counting import Progress
 from limner.core.errors import DataError, LimnerError
-from limner.data import Item, PreparedData
+from limner.data import Item
 from limner.data.decoding import Decoder
+from limner.data.opening import standing
 from limner.data.pictures import DECODE_ERRORS, fitted
-from limner.data.prepared import is_prepared
 from limner.data.sources import Listing, find_source
 from limner.data.sources.arrays import ArrayFile
 from limner.data.sources.hdf5 import Hdf5File
@@ -57,8 +57,8 @@ def read_pictures(
         LimnerError: none there, one that cannot be read, fewer than num, or mixed sizes.
     """
     path = Path(place).expanduser()
-    if is_prepared(path):
-        data = PreparedData(path)
+    data = standing(place)
+    if data is not None:
         picked = _spread(len(data), num, path)
         single = data.num_classes and data.label_rows is None
         labels = data.labels[picked].tolist() if single else None

@@ -17,8 +17,8 @@ from limner.core.counting import Progress
 from limner.core.errors import LimnerError
 from limner.core.files import temporary_name
 from limner.data import DataConfig, DataReport, PreparedData, Source
+from limner.data.opening import standing
 from limner.data.pictures import DECODE_ERRORS
-from limner.data.prepared import is_prepared
 from limner.data.sources import LabelsAsked, find_source
 from limner.data.sources.archive import ImageZip
 from limner.data.sources.folder import ImageFolder
@@ -124,7 +124,7 @@ def prepare_data(
     options, out = options or PrepareOptions(), Path(out)
     on_prepare, on_write = on_prepare or counter("preparing"), on_write or counter("writing")
     if options.format == "prepared":
-        prepared = _prepared(source, options, out, on_prepare)
+        prepared = prepared_in(source, options, out, on_prepare)
         return _told(prepared, out, on_refused)
     if out.exists():
         raise LimnerError(f"--out {out}: exists already; remove it or give another place")
@@ -133,10 +133,11 @@ def prepare_data(
             level_of(side, "--resolution")  # before the work, not after it
     place = temporary_name(out)
     try:
-        if is_prepared(path := Path(source).expanduser()):
-            prepared = _as_asked(PreparedData(path), options)
+        found = standing(source)
+        if found is not None:
+            prepared = as_asked(found, options)
         else:
-            prepared = _prepared(source, options, place, on_prepare)
+            prepared = prepared_in(source, options, place, on_prepare)
         facts = _told(prepared, out, on_refused)
         _write(prepared, out, options, on_write)
     finally:
@@ -144,7 +145,10 @@ def prepare_data(
     return facts
 
 
-def _prepared(source: str, options: PrepareOptions, out: Path, progress: Progress) -> PreparedData:
+def prepared_in(
+    source: str, options: PrepareOptions, out: Path, progress: Progress
+) -> PreparedData:
+    """The source, prepared at a place."""
     read = source_as(source, options.read_as, options.label_file)
     size = common_size(read) if options.resolution is None else options.resolution
     config = DataConfig(
@@ -160,12 +164,12 @@ def _prepared(source: str, options: PrepareOptions, out: Path, progress: Progres
     return data.prepare(read, out, config, progress)
 
 
-def _as_asked(prepared: PreparedData, options: PrepareOptions) -> PreparedData:
+def as_asked(prepared: PreparedData, options: PrepareOptions) -> PreparedData:
     """What is prepared already; whatever was asked for besides the format must be its own."""
     made = prepared.info["settings"]
     if options.label_file is not None:
         raise LimnerError(
-            f"--labels {options.label_file}: {prepared.directory} is prepared with its labels: "
+            f"--labels {options.label_file}: {prepared.place} is prepared with its labels: "
             "give the source itself"
         )
     names = ("resolution", "channels", "labels", "value_range", "max_label_size", "fit", "filter")
@@ -174,7 +178,7 @@ def _as_asked(prepared: PreparedData, options: PrepareOptions) -> PreparedData:
         held = tuple(held) if isinstance(held, list) else held
         if asked not in (getattr(PrepareOptions, name), held):
             raise LimnerError(
-                f"--{name.replace('_', '-')} {asked}: {prepared.directory} is prepared with "
+                f"--{name.replace('_', '-')} {asked}: {prepared.place} is prepared with "
                 f"{made.get(name)}; leave it out, or give the source itself"
             )
     return prepared

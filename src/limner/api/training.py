@@ -45,6 +45,8 @@ from limner.running.rollback import newest_for_all
 from limner.running.trackers import TensorBoard
 from limner.sampling import StandingPlan
 
+HURRIED = (signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM))
+
 
 def train(
     config: RunConfig,
@@ -84,8 +86,10 @@ def train(
         raise ConfigError(f"workers: {options.num_workers} is negative; give 0 or more")
     if options.worker_timeout <= 0:
         raise ConfigError(f"worker_timeout: {options.worker_timeout:g} s; give more than 0")
+    if options.process_timeout <= 0:
+        raise ConfigError(f"process_timeout: {options.process_timeout:g} s; give more than 0")
     device = distributed.local_device(options.device)
-    distributed.start(device.type)
+    distributed.start(device.type, options.process_timeout)
     try:
         directory = RunDirectory(run or Path("runs") / config.name)
         with _locked(directory, options.lock):
@@ -183,8 +187,8 @@ class _Training:
         finally:
             if tracker is not None:
                 tracker.close()
-        # Who sends SIGTERM (a queue, a shutdown) waits only for the checkpoint.
-        if self.main and outcome.signal != signal.SIGTERM:
+        # A queue or a shutdown waits only for the checkpoint.
+        if self.main and outcome.signal not in HURRIED:
             self._leave_results()
         distributed.barrier()
         return TrainedRun(

@@ -126,7 +126,7 @@ class RunDirectory:
         """Write data.json: which pictures the run learns from, and the name that the user gave
         them."""
         facts = {
-            "path": str(data.directory),
+            "path": data.place,
             "name": name,
             "sha256": data.sha256,
             "num_images": len(data),

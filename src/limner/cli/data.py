@@ -1,4 +1,4 @@
-"""`limner data prepare` and `limner data report`: bring pictures into form, or look at them."""
+"""`limner data prepare`, `shard` and `report`: bring pictures into form, or look at them."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from limner.core.errors import LimnerError
 from limner.core.outputs import named_after
 
 if TYPE_CHECKING:
-    from limner.api.preparing import PreparedFacts
+    from limner.api.preparing import PreparedFacts, PrepareOptions
 
 ENDINGS = {
     "prepared": "prepared",
@@ -26,13 +26,17 @@ ENDINGS = {
 PREPARE_EXAMPLE = "limner data prepare photos/ --out data/photos64 --resolution 64"
 REPORT_EXAMPLE = "limner data report photos/ --out sheet.png"
 
-OVERVIEW = f"""usage: limner data prepare|report [OPTIONS]
+SHARD_EXAMPLE = "limner data shard photos/ --out s3://bucket/photos64 --resolution 64"
+
+OVERVIEW = f"""usage: limner data prepare|shard|report [OPTIONS]
 
   prepare      decode and resize pictures once into arrays that training maps into memory
+  shard        the same into tar files with an index, in a folder or an object store
   report       count pictures and classes, and say what looks like a mistake
 
 examples:
   {PREPARE_EXAMPLE}
+  {SHARD_EXAMPLE}
   {REPORT_EXAMPLE}
   limner data prepare --help
 """
@@ -105,6 +109,56 @@ class Prepare:
 
 
 @dataclasses.dataclass(frozen=True)
+class Shard:
+    """Put pictures into tar files of WebDataset's layout with an index, on a disk or in a store.
+
+    Pictures that cannot be read are left out, a line each on stderr. --data takes the result.
+    """
+
+    source: SourceArgument
+    """Any source that prepare takes, or a prepared directory."""
+
+    out: Annotated[str, Arg("DIR|URL")]
+    """Folder to make, or a URL such as s3://bucket/faces, whose driver (s3fs) is installed."""
+
+    shard_size: Annotated[float, Arg("MB")] = 256
+    """Most megabytes of a shard."""
+
+    encoding: Literal["png", "jpeg"] = "png"
+    """png keeps every value; jpeg (quality 95) is smaller and changes them a little."""
+
+    shuffle: bool = True
+    """Write in a random order, always the same; --no-shuffle keeps the source's."""
+
+    resolution: Annotated[str | None, Arg("N|HxW")] = None
+    """As for prepare, like the options below."""
+
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    """Largest centred part of that shape, squashed to it, or black bars."""
+
+    filter: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"] = "lanczos"
+    """Resize filter."""
+
+    channels: int | None = None
+    """1 gray, 3 color, 4 color with transparency."""
+
+    value_range: Annotated[str | None, Arg("LOW,HIGH")] = None
+    """Values that become black and white in pictures of more than 8 bits."""
+
+    labels: str = "classes"
+    """classes (or folders), used, none, FILE.csv or FILE.json."""
+
+    max_label_size: int | None = None
+    """Keep the first so many columns of labels."""
+
+    read_as: ReadAs = None
+    """How to read SOURCE: a name or an object."""
+
+    json: bool = False
+    """Print the result as one JSON object on stdout."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """Counts, classes, sizes, refused files, duplicates, and what looks like a mistake."""
 
@@ -126,7 +180,7 @@ class Report:
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand; 0, or 2 where none is named."""
-    commands = {"prepare": prepare, "report": report}
+    commands = {"prepare": prepare, "shard": shard, "report": report}
     if argv and argv[0] in commands:
         return commands[argv[0]](argv[1:])
     if argv and argv[0] in ("-h", "--help"):
@@ -143,19 +197,54 @@ def prepare(argv: Sequence[str]) -> int:
     """Prepare a source and say what came of it; 0."""
     options = parse(Prepare, argv, "data prepare", PREPARE_EXAMPLE)
 
-    from limner.api.preparing import PrepareOptions, prepare_data
+    from limner.api.preparing import prepare_data
 
-    names = {field.name for field in dataclasses.fields(PrepareOptions)} - {"label_file"}
-    settings: dict[str, Any] = {name: getattr(options, name) for name in names}
-    settings["labels"], settings["label_file"] = labels_of(options.labels)
-    settings["resolution"] = resolution_of(options.resolution)
-    settings["value_range"] = range_of(options.value_range)
-    asked = PrepareOptions(**settings)
+    asked = options_of(options)
     out = options.out or named_after(options.source, ENDINGS[options.format])
     with Counter("preparing", quiet=options.json) as counter:
         writing = counter.then("writing")
         facts = prepare_data(options.source, out, asked, counter, writing, tell_refused)
     print(as_json(facts) if options.json else describe(facts))
+    return 0
+
+
+def options_of(options: Prepare | Shard) -> "PrepareOptions":
+    """How pictures are prepared."""
+    from limner.api.preparing import PrepareOptions
+
+    names = {field.name for field in dataclasses.fields(PrepareOptions)}
+    settings: dict[str, Any] = {
+        name: value for name, value in vars(options).items() if name in names - {"shuffle"}
+    }
+    if isinstance(options, Prepare):
+        settings["shuffle"] = options.shuffle
+    settings["labels"], settings["label_file"] = labels_of(options.labels)
+    settings["resolution"] = resolution_of(options.resolution)
+    settings["value_range"] = range_of(options.value_range)
+    return PrepareOptions(**settings)
+
+
+def shard(argv: Sequence[str]) -> int:
+    """Write a source as shards and say what came of it; 0."""
+    options = parse(Shard, argv, "data shard", SHARD_EXAMPLE)
+
+    from limner.api.sharding import ShardOptions, shard_data
+
+    asked = options_of(options)
+    sharding = ShardOptions(options.shard_size, options.encoding, options.shuffle)
+    with Counter("preparing", quiet=options.json) as counter:
+        writing = counter.then("writing")
+        facts = shard_data(
+            options.source, options.out, asked, sharding, counter, writing, tell_refused
+        )
+    if options.json:
+        print(json.dumps(dataclasses.asdict(facts)))
+        return 0
+    channels, height, width = facts.image_shape
+    print(
+        f"{facts.out}: {facts.num_images:,} pictures {channels}x{height}x{width} in "
+        f"{facts.num_shards:,} shards, {facts.num_bytes / 1e6:,.1f} MB"
+    )
     return 0
 
 

@@ -5,7 +5,8 @@ import io
 import sys
 from collections.abc import Sequence
 
-from limner.core.errors import LimnerError, nearest
+from limner.core.errors import ConfigError, LimnerError, nearest
+from limner.core.leaving import starting_again_is_useless
 
 # name -> (module with `main(argv) -> exit code`, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -18,13 +19,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("limner.cli.evaluate", "score a model or images against pictures"),
     "curve": ("limner.cli.curve", "scores along the truncation: csv, plot, strip of samples"),
     "statistics": ("limner.cli.statistics", "store batch norm statistics for truncations"),
-    "data": ("limner.cli.data", "prepare pictures, or report what is wrong with them"),
+    "data": ("limner.cli.data", "prepare pictures, put them into shards, or report on them"),
     "presets": ("limner.cli.presets", "list presets, or show one with its sizes"),
     "import": ("limner.cli.import_model", "turn a checkpoint of another system into a model"),
     "export": ("limner.cli.export", "write a model or run in another program's files"),
     "report": ("limner.cli.report", "write a run's page again"),
     "studio": ("limner.cli.studio", "a local web page: generate, mix, compare, watch runs"),
 }
+
+USAGE = 2  # exit code
 
 EXAMPLES = """examples:
   limner train digits --run runs/digits
@@ -61,12 +64,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     module = importlib.import_module(COMMANDS[name][0])
     try:
-        return module.main(arguments[1:])
+        code = module.main(arguments[1:])
+        if code == USAGE:
+            starting_again_is_useless()
+        return code
+    except SystemExit as left:
+        if left.code == USAGE:
+            starting_again_is_useless()
+        raise
     except (LimnerError, OSError) as error:
         text = str(error)
         if isinstance(error, OSError) and error.filename is not None and error.strerror:
             text = f"{error.filename}: {error.strerror.lower()}"
-        print(f"limner {name}: {' '.join(text.split())}", file=sys.stderr)
+        print(f"limner {name}: {' '.join(text.split())}", file=sys.stderr, flush=True)
+        if isinstance(error, ConfigError):
+            starting_again_is_useless()
         return 1
     except KeyboardInterrupt:
         print(f"limner {name}: interrupted", file=sys.stderr)

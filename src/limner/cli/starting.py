@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from limner.core.leaving import leave_at_once
+from limner.core.leaving import is_queued, leave_at_once
 
 
 @contextlib.contextmanager
 def plain_signals() -> Iterator[None]:
     """Outside the steps, SIGTERM and Ctrl-C end the command at once, with 143 and 130, and SIGUSR1
-    has nothing to save.
+    has nothing to save; in a job of Slurm it is the queue's end, with 138.
 
     While it trains, `running.signals` answers instead.
     """
     answers: dict[signal.Signals, Any] = {signal.SIGTERM: _leave, signal.SIGINT: _leave}
     if hasattr(signal, "SIGUSR1"):
-        answers[signal.SIGUSR1] = signal.SIG_IGN
+        answers[signal.SIGUSR1] = _leave if is_queued() else signal.SIG_IGN
     if threading.current_thread() is not threading.main_thread():
         answers.clear()
     before = {number: signal.signal(number, answer) for number, answer in answers.items()}

@@ -93,6 +93,10 @@ class Train:
     worker_timeout: Annotated[float, Arg("SECONDS", rare=True)] = 60.0
     """Seconds without a batch after which one of them counts as hung, and is replaced."""
 
+    process_timeout: Annotated[float, Arg("SECONDS", rare=True)] = 1800.0
+    """Seconds after which a process that does not come to the sum of a step counts as stopped, and
+    the others end."""
+
     on_divergence: Annotated[Literal["stop", "rollback"], Arg(rare=True)] = "stop"
     """What follows a number that is not finite: an error, or (at most twice) the newest
     checkpoint again with another seed and half the learning rates."""
@@ -172,6 +176,7 @@ def run(options: Train, data: str, lock: RunLock | None) -> int:
                 num_workers=options.workers,
                 on_divergence=options.on_divergence,
                 worker_timeout=options.worker_timeout,
+                process_timeout=options.process_timeout,
                 fresh=options.fresh,
                 origin=options.from_,
                 init=options.init,

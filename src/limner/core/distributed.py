@@ -16,19 +16,34 @@ from limner.core.leaving import Interrupted
 
 # The others wait while the first process prepares data or evaluates; a dead one is noticed anyway.
 PATIENCE = datetime.timedelta(hours=24)
+# In steps all come to a sum within the time of one step, a save, a sheet of samples and a report;
+# whoever does not has stopped.
+TIMEOUT = 1800.0  # seconds
+
+TIMED_OUT = "timed out"  # in the words of gloo
+
+_steps: dist.ProcessGroup | None = None  # all processes, with the shorter patience
 
 
-def start(device_type: str = "cpu") -> None:
-    """Join the process group that torchrun's environment describes; nothing without it."""
+def start(device_type: str = "cpu", timeout: float = TIMEOUT) -> None:
+    """Join the process group that torchrun's environment describes; nothing without it.
+
+    Args:
+        timeout: seconds after which a process that does not come to a sum of a step counts as
+            stopped. Where one process works and the others wait for it, they have PATIENCE.
+    """
+    global _steps
     if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return
     backend = "nccl" if device_type == "cuda" else "gloo"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         dist.init_process_group(backend, timeout=PATIENCE)
-        return
-    store, number, count = next(dist.rendezvous("env://", timeout=PATIENCE))
-    store = dist.PrefixStore(_agreed_name(store, number, count), store)
-    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=PATIENCE)
+    else:
+        store, number, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+        store = dist.PrefixStore(_agreed_name(store, number, count), store)
+        named = {"store": store, "rank": number, "world_size": count}
+        dist.init_process_group(backend, timeout=PATIENCE, **named)
+    _steps = dist.new_group(timeout=datetime.timedelta(seconds=timeout), backend=backend)
 
 
 def _agreed_name(store: dist.Store, number: int, count: int) -> str:
@@ -66,6 +81,8 @@ def _until(condition: Callable[[], bool]) -> None:
 
 def stop() -> None:
     """Leave the process group, if we are in one."""
+    global _steps
+    _steps = None
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -119,7 +136,7 @@ def apart() -> Iterator[None]:
         interrupted = True
     finally:
         _meets_others = before
-    if any_rank(interrupted):
+    if largest(int(interrupted), patiently=True):
         raise Interrupted
 
 
@@ -161,15 +178,18 @@ def barrier() -> None:
 
 def first_process(work: Callable[[], object]) -> None:
     """Do something on process 0 alone; the others wait, and stop too if it is refused there, with a
-    LimnerError that refers to the one that `work` raised."""
+    LimnerError that refers to the one that `work` raised, of the same kind if that is
+    ConfigError."""
     problem: LimnerError | None = None
     if rank() == 0:
         try:
             work()
         except LimnerError as error:
             problem = error
-    if any_rank(problem is not None):
-        raise problem or LimnerError("stopped with process 0, whose line says why")
+    code = 2 if isinstance(problem, ConfigError) else int(problem is not None)
+    if code := largest(code, patiently=True):
+        kind = ConfigError if code == 2 else LimnerError
+        raise problem or kind("stopped with process 0, whose line says why")
 
 
 def local_device(device: str) -> torch.device:
@@ -189,11 +209,19 @@ def local_device(device: str) -> torch.device:
     return chosen
 
 
-def all_reduce(value: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> None:
+def all_reduce(
+    value: Tensor,
+    operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM,
+    patiently: bool = False,
+) -> None:
     """Replace a tensor by its sum (or another reduction) over the processes; LimnerError where
-    another process has ended, for this one cannot go on without it."""
+    another process has ended, or does not come in time, for this one cannot go on without it.
+
+    Args:
+        patiently: another process may be at work for hours before it comes.
+    """
     with _together():
-        dist.all_reduce(value, operation)
+        dist.all_reduce(value, operation, group=None if patiently else _steps)
 
 
 @contextlib.contextmanager
@@ -203,8 +231,10 @@ def _together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         words = " ".join(str(error).split()).partition(". ")[0]
+        lost = "waited in vain for another, which has stopped or hangs"
+        lost = lost if TIMED_OUT in words.lower() else "lost the others"
         raise LimnerError(
-            f"process {rank()} lost the others ({words}); the same command goes on from the "
+            f"process {rank()} {lost} ({words}); the same command goes on from the "
             "newest checkpoint"
         ) from None
 
@@ -271,12 +301,12 @@ def any_rank(flag: bool) -> bool:
     return bool(largest(int(flag)))
 
 
-def largest(number: int) -> int:
-    """The largest of the processes' numbers, on every process."""
+def largest(number: int, patiently: bool = False) -> int:
+    """The largest of the processes' numbers, on every process; `patiently` as for `all_reduce`."""
     if world_size() == 1:
         return number
     value = torch.tensor(number)
     if dist.get_backend() == "nccl":
         value = value.cuda()
-    all_reduce(value, dist.ReduceOp.MAX)
+    all_reduce(value, dist.ReduceOp.MAX, patiently)
     return int(value.item())

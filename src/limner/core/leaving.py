@@ -1,6 +1,7 @@
 """The end of a process at a signal that is not to be waited for."""
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -20,3 +21,16 @@ def leave_at_once(number: int) -> NoReturn:
     if sys.stderr is not None and sys.stderr.isatty():
         os.write(sys.stderr.fileno(), SHOW_CURSOR + b"\n")  # a live display has hidden it
     os._exit(128 + number)
+
+
+def is_queued() -> bool:
+    """Whether this is a job of Slurm, which announces its end by SIGUSR1."""
+    return "SLURM_JOB_ID" in os.environ
+
+
+def starting_again_is_useless() -> None:
+    """Have a torchrun that starts failed commands again not do so with this one, which would be
+    refused again; nothing without one."""
+    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+    if restarts > int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
+        os.kill(os.getppid(), signal.SIGTERM)

@@ -11,6 +11,7 @@ from limner.data.opening import open_alike, open_data
 from limner.data.prepare import prepare
 from limner.data.prepared import PreparedData
 from limner.data.report import DataReport, known_warnings, picture_sheet, report, told
+from limner.data.shards.writing import write_shards
 from limner.data.sources import SOURCES, Item, Listing, Source
 from limner.data.stages import Crop
 from limner.data.tfrecord_export import write_tfrecords
@@ -41,6 +42,7 @@ __all__ = [
     "report",
     "told",
     "write_hdf5",
+    "write_shards",
     "write_tfrecords",
     "write_zip",
 ]

@@ -8,11 +8,13 @@ from limner.core.ranges import NonNegativeInt, PositiveInt
 from limner.data.pictures import Fit
 from limner.data.sources.base import Labels, LabelsAsked, Source
 
+SHARD_WINDOW = 8
+
 
 class DataConfig(Config, frozen=True, kw_only=True):
     """The form that pictures are prepared in, and how batches are made of them. `flip`, `pad`,
-    `in_memory` and `expected_classes` are no part of the prepared form's identity; change anything
-    else, and the source is prepared anew.
+    `in_memory`, `shard_window` and `expected_classes` are no part of the prepared form's identity;
+    change anything else, and the source is prepared anew.
 
     Fields:
         resolution: the side in pixels of the prepared squares, or [height, width].
@@ -38,6 +40,8 @@ class DataConfig(Config, frozen=True, kw_only=True):
             training (4 for CIFAR).
         in_memory: read the prepared pictures into memory once and not as they are needed; images
             do not change by it.
+        shard_window: of data in shards, how many of them have their pictures mixed; so many lie on
+            the machine's disk, and as many are fetched ahead.
         expected_classes: classes of the data that the settings were made for, where sizes are
             shown before there is any (`limner presets NAME`). Training takes those of its data.
         source: how to read the data; None finds it out from the path. A user's own class goes
@@ -55,6 +59,7 @@ class DataConfig(Config, frozen=True, kw_only=True):
     crop: Literal["center", "random"] = "center"
     pad: NonNegativeInt = 0
     in_memory: bool = False
+    shard_window: PositiveInt = SHARD_WINDOW
     expected_classes: NonNegativeInt | None = None
     source: Source | None = None
 

@@ -51,7 +51,7 @@ def write_hdf5(
         raise DataError(f"chunk: {chunk} pictures; give 1 or more")
     if data.label_rows is not None:
         raise DataError(
-            f"{data.directory}: labels are rows of numbers, and BigGAN-PyTorch's HDF5 holds one "
+            f"{data.place}: labels are rows of numbers, and BigGAN-PyTorch's HDF5 holds one "
             "class a picture; prepare them with --labels none, or write another format"
         )
     channels, height, width = data.image_shape
@@ -86,7 +86,7 @@ def write_zip(
     """
     if data.image_shape[0] not in (1, 3, 4):
         raise DataError(
-            f"{data.directory}: pictures of {data.image_shape[0]} channels are no PNG; "
+            f"{data.place}: pictures of {data.image_shape[0]} channels are no PNG; "
             "write another format"
         )
     squares, labels = squares_of(data), []
@@ -109,7 +109,7 @@ def squares_of(data: PreparedData) -> np.ndarray:
     """The pictures uint8 [N, R, R, C]; DataError where they keep their aspects."""
     if not isinstance(data.images, np.ndarray):
         raise DataError(
-            f"{data.directory}: the pictures keep their aspects, and other programs read squares; "
+            f"{data.place}: the pictures keep their aspects, and other programs read squares; "
             "prepare them without --keep-aspect"
         )
     return data.images.view(np.ndarray)

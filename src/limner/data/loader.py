@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from limner.core.errors import ConfigError
-from limner.data.order import indices
+from limner.data.order import WindowOrder, indices
 from limner.data.prepared import PreparedData
+from limner.data.shards.ahead import Ahead
+from limner.data.shards.data import ShardedData
 from limner.data.stages import Crop, gather, offset_draws
 from limner.data.workers import TIMEOUT, PlacesAt, Workers
+
+Order = Callable[[int, int], np.ndarray]  # start, count -> the pictures at these positions
 
 
 class Batch(NamedTuple):
@@ -72,6 +76,11 @@ class Loader:
         self._crop = crop or Crop()
         self._pin_memory = pin_memory
         self._closed = False
+        self._ahead: Ahead | None = None
+        self._order: Order = lambda start, count: indices(seed, start, count, len(data))
+        if isinstance(data, ShardedData):
+            order = WindowOrder(seed, data.firsts, data.window)
+            self._order, self._ahead = order.indices, Ahead(data.copies, order)
         self._worker_settings = (num_workers, worker_timeout, on_loss)
         self._workers: Workers | None = None
         self._places = self._places_of(batch_size)
@@ -84,7 +93,7 @@ class Loader:
                 f"batch_size: {batch_size} images cannot be shared by {world_size} processes; "
                 f"give a positive multiple of {world_size}"
             )
-        return _Places(len(self._data), batch_size, self._seed, *self._share)
+        return _Places(self._order, len(self._data), batch_size, self._seed, *self._share)
 
     @property
     def _places_at(self) -> PlacesAt:
@@ -106,10 +115,23 @@ class Loader:
                 on_loss,
             )
 
+    def secure(self, count: int, give_up: Callable[[], object] = lambda: False) -> None:
+        """Wait until the next `count` pictures of the stream can be read without fail, where they
+        lie in shards; return early where `give_up` says so.
+
+        Raises:
+            DataError: a shard of theirs is damaged or cannot be fetched.
+        """
+        if self._ahead is not None:
+            begin = time.perf_counter()
+            self._ahead.secure(self.position, count, give_up)
+            self.seconds_waited += time.perf_counter() - begin
+
     def next(self, batch_size: int | None = None) -> Batch:
         """The next batch of this process. A `batch_size` (of all processes together) holds from
         here on: the stream goes on where it is, what workers fetched ahead is fetched anew. Raises
-        ConfigError as `Loader`, and DataError where worker after worker was lost over the batch."""
+        ConfigError as `Loader`, and DataError where a picture cannot be read from its shard, or
+        worker after worker was lost over the batch."""
         assert not self._closed, "the loader is closed"
         begin = time.perf_counter()
         if batch_size not in (None, self._places.batch_size):
@@ -139,12 +161,23 @@ class Loader:
         self._closed = True
         if self._workers is not None:
             self._workers.close()
+        if self._ahead is not None:
+            self._ahead.close()
 
 
 class _Places:
     """This process' pictures of any global batch, with the draws of their offsets: int64 [n, 3]."""
 
-    def __init__(self, num_images: int, batch_size: int, seed: int, rank: int, world_size: int):
+    def __init__(
+        self,
+        order: Order,
+        num_images: int,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+    ):
+        self._order = order
         self.num_images, self.seed, self.batch_size = num_images, seed, batch_size
         self.num_rows = batch_size // world_size
         self.first_row = rank * self.num_rows
@@ -153,7 +186,7 @@ class _Places:
         """The places of the batch that begins at a position, without draws."""
         places = np.zeros((self.num_rows, 3), np.int64)
         start = position + self.first_row
-        places[:, 0] = indices(self.seed, start, self.num_rows, self.num_images)
+        places[:, 0] = self._order(start, self.num_rows)
         return places
 
     def drawn(self, position: int) -> np.ndarray:

@@ -12,9 +12,11 @@ from filelock import FileLock
 from limner.core.counting import Progress
 from limner.core.errors import DataError
 from limner.core.files import cache_directory
-from limner.data.config import DataConfig
+from limner.data.config import SHARD_WINDOW, DataConfig
 from limner.data.prepare import prepare
 from limner.data.prepared import PreparedData, is_prepared
+from limner.data.shards.data import ShardedData, is_sharded
+from limner.data.shards.place import Place
 from limner.data.sources import LabelsAsked, Source, find_source
 
 # Raise it when the same source and settings give other pixels or another dataset.json than before.
@@ -48,17 +50,35 @@ def _opened(
     config: DataConfig,
     progress: Progress | None,
 ) -> PreparedData:
-    if isinstance(data, PreparedData):
-        _check_settings(data, config)
-        return data
-    if not isinstance(data, Source):
-        path = Path(data).expanduser()
-        if is_prepared(path):
-            prepared = PreparedData(path)
-            _check_settings(prepared, config)
-            return prepared
+    found = standing(data, config.shard_window)
+    if found is not None:
+        _check_settings(found, config)
+        return found
+    assert not isinstance(data, PreparedData)
     source = find_source(data, config.source)
     return _from_cache(source, config, progress)
+
+
+def standing(
+    data: str | os.PathLike[str] | Source | PreparedData, window: int = SHARD_WINDOW
+) -> PreparedData | None:
+    """Data that are in the prepared form, a directory or shards, as they are; None of a source.
+
+    Args:
+        window: `DataConfig.shard_window`.
+
+    Raises:
+        DataError: they are damaged, or no shards are at a URL.
+    """
+    if isinstance(data, PreparedData):
+        return data
+    if isinstance(data, Source):
+        return None
+    place = Place(data)
+    if is_sharded(place):
+        return ShardedData(place, window)
+    path = Path(place.text)
+    return PreparedData(path) if is_prepared(path) else None
 
 
 def open_alike(
@@ -75,10 +95,8 @@ def open_alike(
         DataError: the data cannot be read, or the pictures have another shape.
     """
     channels, height, width = image_shape
-    path = Path(data).expanduser()
-    if is_prepared(path):
-        prepared = PreparedData(path)
-    else:
+    prepared = standing(data)
+    if prepared is None:
         size = (height, width)
         recipe = recipe or DataConfig(resolution=size)
         if labels == "classes" and recipe.labels == "used":
@@ -149,7 +167,7 @@ def _check_settings(prepared: PreparedData, config: DataConfig) -> None:
             f"--set {change}" for name in different for change in changes_to(name, made.get(name))
         )
         raise DataError(
-            f"{prepared.directory}: prepared with other settings: {listed}; "
+            f"{prepared.place}: prepared with other settings: {listed}; "
             f"prepare the source again, or use it as it is with {changes}"
         )
 

@@ -81,6 +81,11 @@ class PreparedData:
         return labels
 
     @property
+    def place(self) -> str:
+        """The directory, or where else it lies, as it is named to people and in files."""
+        return str(self.directory)
+
+    @property
     def label_rows(self) -> np.ndarray | None:
         """The labels where they are rows of numbers, else None."""
         return self.labels if self.labels.ndim == 2 else None
@@ -187,8 +192,8 @@ class _Sizes(msgspec.Struct):
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
 
 
-class _Info(msgspec.Struct):
-    """What dataset.json has to hold, so that everybody may read it without asking."""
+class DatasetFacts(msgspec.Struct):
+    """What is said of a data set, so that everybody may read it without asking."""
 
     sha256: str
     num_images: Positive
@@ -201,6 +206,11 @@ class _Info(msgspec.Struct):
     skipped: dict[str, int]
     notes: list[str]
     sizes: _Sizes
+
+
+class _Info(DatasetFacts):
+    """What dataset.json has to hold."""
+
     files: dict[Literal["images.npy", "labels.npy", "names.json", "sizes.npy"], str]
     warnings: list[_Finding] = []  # absent from what older versions prepared
 
@@ -222,11 +232,16 @@ def _read_info(directory: Path) -> dict[str, Any]:
         msgspec.convert(info, _Info)
     except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:
         raise DataError(f"{file}: {error}; prepare the data again") from None
+    check_facts(info, str(file))
+    return info
+
+
+def check_facts(info: dict[str, Any], where: str) -> None:
+    """DataError where source or settings lack a field."""
     absent = [name for name in ("kind", "name") if name not in info["source"]]
     absent += [name for name in SETTINGS if name not in info["settings"]]
     if absent:
-        raise DataError(f"{file}: '{absent[0]}' is missing; prepare the data again")
-    return info
+        raise DataError(f"{where}: '{absent[0]}' is missing; prepare the data again")
 
 
 def _mapped(file: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> np.memmap:

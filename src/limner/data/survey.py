@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from limner.core.parts import tag_of
 from limner.data.decoding import Decoder
 from limner.data.findings import Finding
 from limner.data.labels import Label, Labels, only_used, stacked
+from limner.data.opening import standing
 from limner.data.pictures import DECODE_ERRORS, is_gray
 from limner.data.prepare import reason_of, summary_of_sizes
-from limner.data.prepared import PreparedData, is_prepared
+from limner.data.prepared import PreparedData
 from limner.data.sources import LabelsAsked, Source, find_source
 from limner.data.values import darkness
 
@@ -51,8 +51,7 @@ def resolved(data: Data) -> PreparedData | Source:
     """A data argument as prepared data, where it is that, or else as a source."""
     if isinstance(data, (PreparedData, Source)):
         return data
-    path = Path(data).expanduser()
-    return PreparedData(path) if is_prepared(path) else find_source(data)
+    return standing(data) or find_source(data)
 
 
 def survey(data: Data, labels: LabelsAsked = "classes", progress: Progress | None = None) -> Survey:
@@ -105,7 +104,7 @@ def known(data: PreparedData) -> Survey:
     """What is known of a prepared set without a look at its pictures."""
     info = data.info
     return Survey(
-        name=str(data.directory),
+        name=data.place,
         kind=info["source"]["kind"],
         labels_mode=info["settings"]["labels"],
         class_names=data.class_names,

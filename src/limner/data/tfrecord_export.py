@@ -48,7 +48,7 @@ def write_tfrecords(
         raise DataError(f"{out}: exists already; remove it or give another place")
     if data.image_shape[0] not in (1, 3):
         raise DataError(
-            f"{data.directory}: pictures of {data.image_shape[0]} channels; PGGAN's TFRecords "
+            f"{data.place}: pictures of {data.image_shape[0]} channels; PGGAN's TFRecords "
             "hold 1 or 3: prepare them with --channels 3"
         )
     _, height, width = data.image_shape

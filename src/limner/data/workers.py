@@ -6,7 +6,6 @@ import math
 import multiprocessing
 import os
 import signal
-import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from limner.core.errors import DataError
+from limner.data.leaving import end_with_parent, quieten
 from limner.data.prepared import PreparedData
 from limner.data.stages import Crop, gather
 
@@ -25,7 +25,6 @@ AHEAD = 2  # batches that each worker has in hand
 ATTEMPTS = 3  # processes that may be lost over one batch
 TIMEOUT = 60.0  # seconds
 PARENT_CHECK_SECONDS = 1.0
-PR_SET_PDEATHSIG = 1
 
 PlacesAt = Callable[[int], np.ndarray]
 
@@ -46,7 +45,8 @@ class Workers:
     lost one is replaced, is asked for the same again, and no batch changes.
 
     Places and pictures lie in shared memory, in as many slots as batches are under way; what goes
-    through the connections is the number of a slot, so that no send can wait for a hung worker.
+    through the connections is the number of a slot, and back None or what is wrong with the data,
+    so that no send can wait for a hung worker.
 
     Args:
         places_at: position -> places [n, 3] of the batch there (see `gather`), always as many.
@@ -67,6 +67,7 @@ class Workers:
     ):
         self._data, self._crop, self._places_at = data, crop, places_at
         self._timeout, self._on_loss = timeout, on_loss
+        self._problem: str | None = None  # with the data, where the newest batch has one
         self._context = multiprocessing.get_context()
         num_slots, num_rows = num_workers * AHEAD, len(places_at(position))
         self._memory = _Memory(num_slots, num_rows, data.images.shape[1:], self._context)
@@ -79,19 +80,21 @@ class Workers:
             self._ask_next(self._workers[slot % num_workers], slot)
 
     def take_into(self, target: np.ndarray) -> None:
-        """Write the next batch [n, H, W, C] into an array of that shape; DataError where worker
-        after worker was lost over it."""
+        """Write the next batch [n, H, W, C] into an array of that shape; DataError where a picture
+        of it cannot be read, or worker after worker was lost over it."""
         number = self._turn % len(self._workers)
         num_lost = 0
         while (problem := self._awaited(self._workers[number])) is not None:
             num_lost += 1
             if num_lost == ATTEMPTS:
                 raise DataError(
-                    f"{self._data.directory}: {ATTEMPTS} loader workers were lost over one batch, "
+                    f"{self._data.place}: {ATTEMPTS} loader workers were lost over one batch, "
                     f"the last one {problem}; look at memory and disk, or give --workers 0"
                 )
             self._replace(number)
             self._on_loss(f"a loader worker {problem} and was replaced; the pictures are the same")
+        if self._problem is not None:
+            raise DataError(self._problem)
         slot = self._workers[number].asked.popleft()
         np.copyto(target, self._images[slot])
         self._turn += 1
@@ -118,7 +121,7 @@ class Workers:
         try:
             if not worker.connection.poll(self._timeout):
                 return f"gave no sign for {self._timeout:g} s"
-            worker.connection.recv()
+            self._problem = worker.connection.recv()
         except (EOFError, OSError):
             worker.process.join(PARENT_CHECK_SECONDS)
             return _how_it_ended(worker.process.exitcode)
@@ -182,24 +185,16 @@ def _work(
     memory: _Memory,
 ) -> None:
     others_end.close()
-    _end_with_parent()
+    end_with_parent()
     parent = os.getppid()
-    # The training process handles these at its step's edge; a worker must neither print a
-    # traceback at Ctrl-C nor inherit a handler that keeps it alive at SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    quieten()
     places, images = memory.arrays()
     with contextlib.suppress(EOFError, OSError):
         while os.getppid() == parent:
             if connection.poll(PARENT_CHECK_SECONDS):
-                slot = connection.recv()
-                gather(data, crop, places[slot], images[slot])
-                connection.send(slot)
-
-
-def _end_with_parent() -> None:
-    """Where Linux is: be killed with the training process, at once and even when stopped. A worker
-    that lives on would hold the run directory's lock, which it inherited, against the next start.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                slot, problem = connection.recv(), None
+                try:
+                    gather(data, crop, places[slot], images[slot])
+                except DataError as error:
+                    problem = str(error)
+                connection.send(problem)

@@ -20,6 +20,7 @@ from limner.metrics.needs import Tell, lacking, lacking_of_data, settled, togeth
 from limner.metrics.protocols import PROTOCOLS, num_reals, settings_of
 from limner.metrics.reading import accumulated
 from limner.metrics.reference import Reference
+from limner.metrics.sharing import share
 from limner.metrics.streams import ImageStream, as_stream
 
 INCEPTION = "inception"  # the network of 2015 with the published weights, and nothing else
@@ -119,6 +120,7 @@ def score(
     reasons = {name: lack for name, lack in lacks.items() if lack}
     possible = {name: m for name, m in found.items() if name not in reasons}
     kept, failed = accumulated(stream, labels, reference, possible) if possible else ({}, {})
+    share(reference, {name: m for name, m in possible.items() if name not in failed}, stream.num)
     if distributed.rank() != 0:
         settled(metrics, reasons | together(failed), lambda metrics, line: None)
         return []

@@ -112,6 +112,8 @@ class Reference:
         except LimnerError as error:  # for those who ask for it: pixels need none
             self._extractor = error
         self.seed = seed
+        # (metric, generated images) -> what other processes found; see sharing.py
+        self.known_floors: dict[tuple[str, int], Mapping[str, float]] = {}
         if moments is not None and not isinstance(moments, Moments):
             moments = read_moments(moments)
         self.moments = moments
@@ -175,6 +177,18 @@ class Reference:
         _keep(path, save({"features": features}))
         return features
 
+    def has_features(self) -> bool:
+        """Whether the features are there or in the cache; LimnerError without an extractor."""
+        path = self._cached("safetensors", "features", self.extractor)
+        return "features" in self.__dict__ or (path is not None and path.exists())
+
+    def take_features(self, features: Tensor, keeps: bool) -> None:
+        """Features that were computed elsewhere, perhaps to be kept in the cache."""
+        self.__dict__["features"] = features
+        if keeps:
+            path = self._cached("safetensors", "features", self.extractor)
+            _keep(path, save({"features": features}))
+
     def used_by(self, reads: Reads) -> Extractor | None:
         """Whose rows of a kind are read: None for pixels."""
         if reads in ("images", "pixels"):
@@ -224,6 +238,8 @@ class Reference:
         """
         if len(self) == 0:
             return {}
+        if (name, num) in self.known_floors:
+            return self.known_floors[name, num]
         known = metric.known_floors(self)
         if known is not None:
             return known

@@ -15,7 +15,7 @@ from limner.checkpoints import (
     read_manifest,
 )
 from limner.core import distributed
-from limner.core.errors import CheckpointError, DivergenceError
+from limner.core.errors import CheckpointError, DataError, DivergenceError
 from limner.core.leaving import Interrupted
 from limner.data import WORKER_TIMEOUT, Batch, Crop, Loader, PreparedData
 from limner.engine.config import RunConfig
@@ -31,6 +31,9 @@ from limner.running.rollback import (
     newest_for_all,
 )
 from limner.running.signals import StopRequests
+
+NO_PICTURES = 1000  # beyond all signals
+BATCHES_AHEAD = 2  # as a growing run may double its batch within a step
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Fit:
         self.loader = self._loader_at(0)
         self._saved_step = -1
         self._requests = StopRequests()
+        self._no_pictures: DataError | None = None  # why the next step cannot be taken
 
     def _loader_at(self, position: int, rollbacks: int = 0) -> Loader:
         return Loader(
@@ -143,7 +147,9 @@ class Fit:
         while True:
             try:
                 signal = self._train(requests)
-                if signal:
+                if signal == NO_PICTURES:
+                    self._stop_without_pictures()
+                elif signal:
                     self.save("saved", last=True)
                     self.note("stopped", f"by signal {signal}")
                 return signal
@@ -153,6 +159,13 @@ class Fit:
                     self.note("diverged", str(error))
                     raise
                 self._roll_back(error, done + 1)
+
+    def _stop_without_pictures(self) -> None:
+        """A shard cannot be had: the state is as good as ever, so it is kept."""
+        self.save("saved", last=True)
+        error = self._no_pictures or DataError("another process has no pictures, and says why")
+        self.note("stopped", str(error))
+        raise error
 
     def _roll_back(self, error: DivergenceError, rollbacks: int) -> None:
         """Go on from the newest checkpoint that verifies, with another seed and lower rates."""
@@ -172,12 +185,12 @@ class Fit:
         )
 
     def _train(self, requests: StopRequests) -> int:
-        """All steps that are left; the signal that asked to stop, or 0."""
+        """All steps that are left; the signal that asked to stop, NO_PICTURES, or 0."""
         progress = self.trainer.progress
         self.book.recall()
         self._observe()
         while not self.config.is_finished(progress.step, progress.nimg):
-            if signal := distributed.largest(requests.stop):
+            if signal := distributed.largest(self._secured(requests) or requests.stop):
                 return signal
             self.trainer.step()
             self.hooks.on_step(progress.step, progress.nimg)
@@ -185,6 +198,17 @@ class Fit:
             self.book.glance()
         self._finish()
         return distributed.largest(requests.stop)
+
+    def _secured(self, requests: StopRequests) -> int:
+        """0 once all that the next step can show lies on this machine, or NO_PICTURES."""
+        micro_batches = sum(u.repeats * u.accumulate for u in self.config.updates if u.reads_real)
+        count = BATCHES_AHEAD * self.trainer.batch_size * micro_batches
+        try:
+            self.loader.secure(count, lambda: requests.stop)
+        except DataError as error:
+            self._no_pictures = error
+            return NO_PICTURES
+        return 0
 
     def _after_step(self, requests: StopRequests) -> None:
         step, intervals = self.trainer.progress.step, self.config.intervals
@@ -288,6 +312,7 @@ class Fit:
             return
         finally:
             hearing.remove()
+            distributed.barrier()  # the first one has the figures to compute, which takes its time
         if self._main:
             self.book.log_scores(results)
             self._keeper.attempt(self._prune)

@@ -1,4 +1,8 @@
-"""SIGTERM and Ctrl-C ask for a checkpoint at the step's edge; a second one ends at once."""
+"""SIGTERM and Ctrl-C ask for a checkpoint at the step's edge; a second one ends at once.
+
+In a job of Slurm SIGUSR1 does, too: it comes before the time limit. It may come several times, from
+the queue and from torchrun, and ends nothing at once.
+"""
 
 import contextlib
 import signal
@@ -7,7 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from limner.core import distributed
-from limner.core.leaving import Interrupted, leave_at_once
+from limner.core.leaving import Interrupted, is_queued, leave_at_once
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -17,8 +21,8 @@ class StopRequests:
 
     Attributes:
         stop: the number of the signal that asked to stop, or 0. The process's exit code is
-            128 + stop: 143 after SIGTERM, 130 after SIGINT.
-        save: whether SIGUSR1 asked for a checkpoint now; training goes on.
+            128 + stop: 143 after SIGTERM, 130 after SIGINT, 138 after Slurm's SIGUSR1.
+        save: whether SIGUSR1 outside Slurm asked for a checkpoint now; training goes on.
     """
 
     def __init__(self) -> None:
@@ -31,7 +35,9 @@ class StopRequests:
             for number in STOPPING:
                 self._before[number] = signal.signal(number, self._stop)
             if hasattr(signal, "SIGUSR1"):
-                self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._save)
+                self._before[signal.SIGUSR1] = signal.signal(
+                    signal.SIGUSR1, self._stop if is_queued() else self._save
+                )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,10 +64,10 @@ class StopRequests:
             raise Interrupted
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.stop:
+        if self.stop in STOPPING and number in STOPPING:
             # The user does not want to wait for the save: the last checkpoint on disk stands.
             leave_at_once(number)
-        self.stop = number
+        self.stop = self.stop or number
         if self._at_once and not distributed.is_awaited():
             raise Interrupted
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from limner.core import distributed
-from limner.core.errors import DivergenceError
+from limner.core.errors import DataError, DivergenceError
 from limner.data import Crop, Loader, PreparedData
 from limner.engine.config import RunConfig
 from limner.engine.controllers import Growth
@@ -42,7 +42,7 @@ def timed(config: RunConfig, data: PreparedData, device: torch.device) -> Timing
     their shares, waiting for nobody.
 
     Where a step takes long, few pictures stand for its batch, so that this ends soon on any device.
-    None where not even the first steps stay finite.
+    None where not even the first steps stay finite, or have no pictures.
 
     Args:
         config: the run, resolved against the data.
@@ -52,7 +52,7 @@ def timed(config: RunConfig, data: PreparedData, device: torch.device) -> Timing
     try:
         with distributed.alone():
             return _timed(share, data, device, num, config.images_in_all())
-    except DivergenceError:
+    except (DivergenceError, DataError):
         return None
 
 
@@ -93,6 +93,7 @@ def _seconds_a_step(
     loader = Loader(data, config.batch_size, config.seed, crop=Crop.of(config.data))
     trainer = trainer_for(config, data, lambda: loader.next(trainer.batch_size), device)
     trainer.progress.nimg = nimg
+    loader.secure(2 * config.batch_size)
     begin, marks = time.perf_counter(), list[float]()
     while len(marks) <= most and (not marks or marks[-1] - marks[0] < PATIENCE):
         trainer.step()

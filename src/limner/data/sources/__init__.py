@@ -4,7 +4,7 @@ import os
 
 from limner.core.errors import DataError
 from limner.core.parts import table
-from limner.core.understood import UNDERSTOOD, check_there
+from limner.core.understood import UNDERSTOOD, check_there, is_url
 from limner.data.sources.archive import ImageZip
 from limner.data.sources.arrays import ArrayFile
 from limner.data.sources.base import Item, Labels, LabelsAsked, Listing, Source
@@ -63,6 +63,8 @@ def find_source(data: str | os.PathLike[str] | Source, given: Source | None = No
         return given.replace(path=str(data))  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(data, str) and data in BUILT_IN:
         return BUILT_IN[data]()
+    if is_url(data):
+        raise DataError(f"{data}: of URLs only shards are read, by training and scores as they are")
     path = check_there(data)
     for source in SOURCES.values():
         if source.reads(path):

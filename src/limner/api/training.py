@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from limner.api.begun import check_same_run, set_aside
+from limner.api.cards import write_card
 from limner.api.carrying import Notice, TrainedRun, TrainOptions
 from limner.api.configs import named_data
 from limner.api.early import check_origin
@@ -351,6 +352,7 @@ class _Training:
     def _leave_results(self) -> None:
         if list_states(self.run.checkpoints):
             write_model(self.run.model, find_model(self.run.path))
+            write_card(self.run.model, self.run, _newest(self.run.samples))
         if not self._write_report():
             self.options.on_event("note", "no report.html: pip install 'limner[report]'")
 

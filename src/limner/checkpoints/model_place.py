@@ -11,6 +11,8 @@ from limner.core.files import read_json
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+CARD_NAME, SHEET_NAME = "README.md", "sheet.png"  # beside them, for people
+BUILTIN = Path(__file__).parent / "builtin"  # model folders that the package brings along
 
 _SPEC = re.compile(r"(?P<path>.+?)(?:@(?P<selector>[^@/\\:]+))?(?P<raw>:raw)?")
 
@@ -40,7 +42,8 @@ class ModelPlace:
 
 
 def model_place(spec: str | Path) -> ModelPlace:
-    """The place of what a user names, see `find_model`.
+    """The place of what a user names, see `find_model`; a folder of the user's goes before a
+    model of the package that has the same name.
 
     Raises:
         CheckpointError: there is no such thing; says what was looked for.
@@ -51,6 +54,8 @@ def model_place(spec: str | Path) -> ModelPlace:
     if match is not None and not settled(path).exists():
         path = Path(match["path"])
         selector, raw = match["selector"] or "", bool(match["raw"])
+    if path.parent == Path() and not settled(path).exists() and is_model(BUILTIN / path):
+        path = BUILTIN / path
     if not settled(path).is_dir():
         raise CheckpointError(f"{path}: no such run directory or model folder")
     run = RunDirectory(path)

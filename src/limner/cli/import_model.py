@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from limner.api.cards import write_card
 from limner.api.importing import IMPORTERS, import_model, import_run, importer_named, save_preview
 from limner.cli.loading import warnings_as_lines
 from limner.cli.parsing import Arg, parse
@@ -75,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
         if options.run is None:
             place, record = out, import_model(*what, out, settings)
             preview = str(save_preview(out))
+            write_card(out, sheet=Path(preview))
         elif options.data is None:
             raise LimnerError("--run: give the pictures that training goes on with, --data DATA")
         else:

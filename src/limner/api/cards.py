@@ -37,8 +37,6 @@ tags:
 
 LOADING = """## How to load it
 
-With this folder, or with hf:USER/NAME where it lies on the Hugging Face hub:
-
 ```sh
 pip install limner
 limner sample {place} --num 16 --grid --out sheet.png
@@ -57,6 +55,7 @@ def write_card(
     run: RunDirectory | None = None,
     sheet: Path | None = None,
     licence: str | None = None,
+    name: str | None = None,
 ) -> Path:
     """Write README.md and sheet.png into a model folder; a README.md of the user's own stays, but
     for a licence that is given.
@@ -65,6 +64,8 @@ def write_card(
         run: that the model is of: it says which pictures, and has scores.
         sheet: a picture of samples; without it the sheet is drawn.
         licence: as the hub names it, for example cc-by-4.0.
+        name: how the model is loaded, hf:USER/NAME for example; by default that of the run or
+            folder.
 
     Raises:
         CheckpointError: no model there.
@@ -82,7 +83,7 @@ def write_card(
         return path
     known = LICENCE.search(old or "")
     given = licence or (known[0].partition(": ")[2] if known else UNKNOWN)
-    write_atomically(path, _text(folder, run, given))
+    write_atomically(path, _text(folder, run, given, name))
     return path
 
 
@@ -105,13 +106,12 @@ def _draw_sheet(folder: Path, path: Path) -> None:
     save_png(sheet(images, side, row_headings=names or None), path, {"Software": "limner"})
 
 
-def _text(folder: Path, run: RunDirectory | None, licence: str) -> str:
+def _text(folder: Path, run: RunDirectory | None, licence: str, name: str | None) -> str:
     config = read_json(folder / CONFIG_NAME, {"image_shape": tuple[int, int, int]})
-    name = folder.resolve().name
-    if run is not None:
-        name = run.path.resolve().name
+    name = name or (folder if run is None else run.path).resolve().name
+    title = name.rpartition("/")[2]
     parts = [
-        HEAD.format(licence=licence, mark=MARK, name=name, what=_what(config)),
+        HEAD.format(licence=licence, mark=MARK, name=title, what=_what(config)),
         "\n".join(["## Where it comes from", "", *_origin(config, run, folder), ""]),
         *_scores(config, run),
         LOADING.format(place=name),

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from limner.checkpoints.hub import PREFIX, HubPlace, fetched
 from limner.checkpoints.protocol import settled
 from limner.checkpoints.run_directory import RunDirectory
 from limner.core.errors import CheckpointError
@@ -49,6 +50,8 @@ def model_place(spec: str | Path) -> ModelPlace:
         CheckpointError: there is no such thing; says what was looked for.
     """
     text = str(spec)
+    if text.startswith(PREFIX):
+        return _on_the_hub(text)
     match = _SPEC.fullmatch(text)
     path, selector, raw = Path(text), "", False
     if match is not None and not settled(path).exists():
@@ -74,6 +77,21 @@ def model_place(spec: str | Path) -> ModelPlace:
         f"{path}: neither a model folder ({CONFIG_NAME} and {WEIGHTS_NAME}) nor a run directory "
         "(config.json and checkpoints)"
     )
+
+
+def _on_the_hub(text: str) -> ModelPlace:
+    """The copy of a model folder that lies on the hub."""
+    name = text.removesuffix(":raw")
+    place = HubPlace.of(name)
+    if place.file is not None:
+        raise CheckpointError(f"{name}: a model is a whole repository; leave /{place.file} out")
+    path = fetched(place, (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME, SHEET_NAME)).path
+    if not is_model(path):
+        raise CheckpointError(
+            f"{name}: it holds no {CONFIG_NAME} and {WEIGHTS_NAME} of limner; files of another "
+            f"program are read by limner import FORMAT {name}"
+        )
+    return ModelPlace(path, None, raw=text.endswith(":raw"))
 
 
 def is_model(folder: Path) -> bool:

@@ -35,12 +35,13 @@ class Import:
             "FORMAT",
             positional=True,
             help=f"The checkpoint's system: {', '.join(IMPORTERS)}; or an importer of your own, "
-            "FILE.py:CLASS or MODULE:CLASS. `limner import FORMAT --help` shows its options.",
+            "FILE.py:CLASS or MODULE:CLASS. `limner import FORMAT --help` shows its options, "
+            "`limner import known` lists public checkpoints.",
         ),
     ]
 
     source: Annotated[Path, Arg("SOURCE", positional=True)]
-    """The checkpoint: a file, or a folder of them."""
+    """The checkpoint: a file, a folder of them, or hf:USER/NAME[@REVISION][/FILE] on the hub."""
 
     out: Path | None = None
     """Model folder to write; one that holds a model is replaced, anything else is refused. By
@@ -62,6 +63,10 @@ class Import:
 
 def main(argv: Sequence[str]) -> int:
     """Import and say what came of it; 0."""
+    if argv[:1] == ["known"]:
+        from limner.cli import known
+
+        return known.main(argv[1:])
     options: Any = parse(options_of(argv), argv, "import", EXAMPLE)
     if options.out is not None and options.run is not None:
         raise LimnerError("give either --out MODEL or --run RUN")

@@ -169,7 +169,8 @@ def _scores(config: Mapping[str, Any], run: RunDirectory | None) -> Iterator[str
 
 
 def _row(result: Mapping[str, Any]) -> str:
-    better = {True: "higher", False: "lower"}.get(result.get("higher_is_better"), "")
+    higher = result.get("higher_is_better")
+    better = "" if higher is None else "higher" if higher else "lower"
     figures = (_figure(result.get("value")), _figure(result.get("floor")))
     return f"| {result['name']} | {' | '.join(figures)} | {better} | {result['num']:,} |"
 

@@ -81,8 +81,9 @@ def fetched(place: HubPlace, only: tuple[str, ...] | None = None) -> Fetched:
         if place.file is not None:
             found = hf_hub_download(place.repository, place.file, revision=place.revision)
         else:
+            patterns = None if only is None else list(only)
             found = snapshot_download(
-                place.repository, revision=place.revision, allow_patterns=only and list(only)
+                place.repository, revision=place.revision, allow_patterns=patterns
             )
     path = Path(found)
     parts = path.parts

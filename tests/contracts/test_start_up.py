@@ -36,6 +36,7 @@ ERRORS = [
     ("curve {tmp}/model@best-fid --data digits", "no checkpoints"),
     ("statistics {tmp}/none", "no such run directory"),
     ("import known bigan-deep-128", "nearest is 'biggan-deep-128'"),
+    ("export {tmp}/model --format web --runtime {tmp}/none", "none: no such file"),
     ("push {tmp}/none ann/digits", "no such run directory"),
     ("push {tmp}/model digits", "give hf:USER/NAME"),
     ("studio {tmp}/none", "no such run directory"),

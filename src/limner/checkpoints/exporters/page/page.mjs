@@ -15,7 +15,7 @@ const NONE = facts.has_styles ? "1" : "3";
 slider.max = NONE;
 slider.value = NONE;
 
-let session = null;
+let session = null, before = Promise.resolve(); // a session makes one picture at a time
 
 /** Floats [C, H, W], nominally in [-1, 1]; without a truncation, give null. */
 async function draw(seed, index = 0, truncation = null) {
@@ -27,7 +27,9 @@ async function draw(seed, index = 0, truncation = null) {
     feeds.y = new ort.Tensor("float32", row, [1, facts.num_classes]);
   }
   if (facts.has_styles) feeds.truncation = new ort.Tensor("float32", [truncation ?? 1], [1]);
-  return (await session.run(feeds)).images.data;
+  const run = before.then(() => session.run(feeds));
+  before = run.catch(() => null);
+  return (await run).images.data;
 }
 
 /** Bytes of red, green, blue and alpha, as limner rounds them. */

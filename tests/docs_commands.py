@@ -24,6 +24,8 @@ PLACES = {
 ABSENT = (
     *("mnist/", "img_align_celeba/", "bedroom_train_lmdb/", "faces/", "faces128/"),
     "inception",  # its weights
+    "hf:",  # a hub
+    "web",  # npm; tests/e2e/test_web_page.py
 )
 STYLED = {"--truncation-cutoff", "--noise", "--space"}  # of models with styles alone
 SHORT = {"--num": "16", "--seconds": "0.2", "--standing": "2x8", "--rows": "2", "--workers": "0"}

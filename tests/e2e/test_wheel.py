@@ -58,3 +58,15 @@ def test_the_installed_wheel_works(built: Path, tmp_path: Path):
     assert "photos" in said(place / "bin" / "limner", "presets", cwd=tmp_path, env=env)
     shown = said(place / "bin" / "limner", "data", "report", "digits", cwd=tmp_path, env=env)
     assert "1797 pictures (all gray), 10 classes" in shown
+    words = (
+        "sample",
+        "digits-demo",
+        "--num",
+        "4",
+        "--grid",
+        "--out",
+        "sheet.png",
+        "--device",
+        "cpu",
+    )
+    assert "4 images" in said(place / "bin" / "limner", *words, cwd=tmp_path, env=env)

@@ -34,6 +34,9 @@ class TrainOptions:
         origin: "RUN@best-fid" to continue with that run's whole state.
         init: a model whose weights the new run starts from.
         lock: of the run directory, where the caller holds it already (through the whole call).
+        trackers: "wandb", "mlflow", "trackio", or "MODULE:CLASS" of your own (a
+            `running.trackers.Tracker`) that are told of the run; TensorBoard is where it is
+            installed.
         choices: what the config's preset picked by itself, for the lines before the first step.
         on_glance: called every few seconds with what a display shows, see `Hooks`.
         on_prepare: called with (pictures prepared, their number or None).
@@ -55,6 +58,7 @@ class TrainOptions:
     origin: str | None = None
     init: str | None = None
     lock: RunLock | None = None
+    trackers: Sequence[str] = ()
     choices: Sequence[Choice] = ()
     on_step: Callable[[int, int], None] = field(default=lambda step, nimg: None)
     on_log: Callable[[dict[str, Any]], None] = field(default=lambda record: None)

@@ -15,6 +15,7 @@ __all__ = [
     "check_model",
     "check_origin",
     "check_there",
+    "check_tracker",
 ]
 
 # Those of limner.metrics.METRICS and EXTRACTORS, which need torch.
@@ -71,3 +72,10 @@ def check_features(name: str | None) -> None:
     if name is None or ":" in name or "." in name or name in FEATURE_NAMES:
         return
     raise LimnerError(f"unknown features '{name}'{nearest(name, FEATURE_NAMES)}")
+
+
+def check_tracker(name: str) -> None:
+    """A tracker of --track is known, and its package installed."""
+    from limner.running import trackers
+
+    trackers.check_tracker(name)

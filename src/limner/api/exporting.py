@@ -1,5 +1,6 @@
 """Models and runs in other programs' files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["EXPORTERS", "export"]
 
 
-def export(model: str | Path, name: str, out: str | Path) -> list[Path]:
+def export(
+    model: str | Path, name: str, out: str | Path, settings: Mapping[str, Any] | None = None
+) -> list[Path]:
     """Write a model or run in another program's files, and name them.
 
     Args:
         model: a run ("RUN", "RUN@step-400") or a model folder.
         name: of the format: one of `EXPORTERS`, or the "module:Class" of one outside of it.
         out: the folder to write; files of the same names in it are replaced.
+        settings: options of the format.
 
     Raises:
         LimnerError: there is no such format, or the model does not go into it.
@@ -34,9 +38,9 @@ def export(model: str | Path, name: str, out: str | Path) -> list[Path]:
     """
     from limner.checkpoints import find_model
 
-    exporter: Any = format_named(Exporter, EXPORTERS, name)[1]
+    exporter = format_named(Exporter, EXPORTERS, name)[1].of(settings or {})
     record = find_model(model)
-    return exporter().write(record, Path(out), _training_of(str(model), record))
+    return exporter.write(record, Path(out), _training_of(str(model), record))
 
 
 def _training_of(spec: str, record: "ModelRecord") -> Training | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from limner.checkpoints.foreign import Importer, Training
+from limner.checkpoints.hub import PREFIX, HubPlace, fetched
 from limner.checkpoints.importers import IMPORTERS
 from limner.core.config import decode, encode, load_module, override, resolve_part, to_json
 from limner.core.errors import CheckpointError, ConfigError, LimnerError
@@ -58,14 +59,20 @@ def importer_named(name: str) -> tuple[str, type[Importer]]:
 
 
 def import_model(
-    name: str, source: str | Path, out: str | Path, settings: Mapping[str, Any] | None = None
+    name: str,
+    source: str | Path,
+    out: str | Path,
+    settings: Mapping[str, Any] | None = None,
+    fetched_from: str | None = None,
 ) -> "ModelRecord":
     """A model folder from another program's checkpoint.
 
     Args:
         name: of the format: one of `IMPORTERS`, or the "module:Class" of one outside of it.
-        source: the checkpoint, a file or folder as the importer's docstring says.
+        source: the checkpoint, a file or folder as the importer's docstring says, or one on the
+            Hugging Face hub: hf:USER/NAME, hf:USER/NAME@REVISION/FILE.
         out: the folder to write; one that holds a model is replaced.
+        fetched_from: where the file was fetched, for the origin of the model.
 
     Raises:
         LimnerError: there is no such format or option, a file is missing or damaged, or the folder
@@ -79,11 +86,20 @@ def import_model(
     """
     from limner.checkpoints import write_model
 
-    name, importer = _importer(name, source, settings)
+    path, place = local_source(source)
+    name, importer = _importer(name, path, settings)
     with _named(source):
-        record = _with_origin(name, importer.read(Path(source)))
+        record = _with_origin(name, importer.read(path), place or fetched_from)
     write_model(out, record)
     return record
+
+
+def local_source(source: str | Path) -> tuple[Path, str | None]:
+    """The file or folder on this machine, and where on the hub it was fetched, with its commit."""
+    if not str(source).startswith(PREFIX):
+        return Path(source), None
+    found = fetched(HubPlace.of(str(source)))
+    return found.path, str(found.place)
 
 
 def save_preview(model: str | Path) -> Path:
@@ -126,9 +142,10 @@ def import_run(
     from limner.data import open_data
     from limner.running.fit import Fit
 
-    name, importer = _importer(name, source, settings)
+    path, _ = local_source(source)
+    name, importer = _importer(name, path, settings)
     with _named(source):
-        record, training = importer.read_training(Path(source))
+        record, training = importer.read_training(path)
     directory = RunDirectory(run)
     config = _config_of(training, data)
     prepared = open_data(data, config.data, on_prepare)
@@ -203,8 +220,9 @@ def _named(source: str | Path) -> Iterator[None]:
         raise CheckpointError(f"{source}: {error}") from None
 
 
-def _with_origin(name: str, record: "ModelRecord") -> "ModelRecord":
-    origin = {"kind": "import", "importer": name, **record.config.origin}
+def _with_origin(name: str, record: "ModelRecord", place: str | None) -> "ModelRecord":
+    origin = {"kind": "import", "importer": name, "fetched_from": place or ""}
+    origin = {key: value for key, value in origin.items() if value} | record.config.origin
     record.config = record.config.replace(origin=origin)
     return record
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from limner.api.cards import write_card
 from limner.checkpoints import ModelRecord, find_model, write_model
 from limner.core.errors import LimnerError
 from limner.sampling import Model, StandingPlan, standing_statistics
@@ -78,4 +79,5 @@ def store_statistics(
         raise LimnerError(f"--out {out}: it exists and is not a model folder; give another path")
     made = with_standing_statistics(find_model(model), plan, given, device)
     write_model(out, made)
+    write_card(out)
     return made

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import signal
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from limner.api.begun import check_same_run, set_aside
+from limner.api.cards import write_card
 from limner.api.carrying import Notice, TrainedRun, TrainOptions
 from limner.api.configs import named_data
 from limner.api.early import check_origin
@@ -42,7 +43,7 @@ from limner.engine.naming import Names
 from limner.running.fit import Fit
 from limner.running.hooks import Hooks
 from limner.running.rollback import newest_for_all
-from limner.running.trackers import TensorBoard
+from limner.running.trackers import TensorBoard, Tracked, Tracker, open_tracker
 from limner.sampling import StandingPlan
 
 HURRIED = (signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM))
@@ -181,12 +182,8 @@ class _Training:
         began_at = self._take_state(fit)
         self._note = fit.note
         tell(fit, self.data, self.options.choices)
-        tracker = self._tracker(began_at)
-        try:
+        with self._tracking(began_at):
             outcome = fit()
-        finally:
-            if tracker is not None:
-                tracker.close()
         # A queue or a shutdown waits only for the checkpoint.
         if self.main and outcome.signal not in HURRIED:
             self._leave_results()
@@ -285,7 +282,7 @@ class _Training:
     # --- hooks -------------------------------------------------------------
 
     def _hooks(self) -> Hooks:
-        self._trackers: list[TensorBoard] = []
+        self._trackers: list[Tracker] = []
 
         def on_log(record: dict[str, Any]) -> None:
             self.options.on_log(record)
@@ -297,6 +294,11 @@ class _Training:
             for tracker in self._trackers:
                 tracker.on_scores(line)
 
+        def on_sample(step: int, path: Path) -> None:
+            self.options.on_sample(step, _opened(path))
+            for tracker in self._trackers:
+                tracker.on_sample(step, path)
+
         return Hooks(
             draw_samples=self._draw,
             evaluate=self._evaluate,
@@ -305,7 +307,7 @@ class _Training:
             on_glance=self.options.on_glance,
             on_scores=on_scores,
             on_event=self.options.on_event,
-            on_sample=lambda step, path: self.options.on_sample(step, _opened(path)),
+            on_sample=on_sample,
         )
 
     def _draw(self, generator: nn.Module, path: Path, step: int) -> None:
@@ -313,12 +315,22 @@ class _Training:
         if step:  # before it there is nothing to report
             self._write_report()
 
-    def _tracker(self, began_at: int) -> TensorBoard | None:
-        if not self.main or importlib.util.find_spec("tensorboard") is None:
-            return None
-        tracker = TensorBoard(self.run.tensorboard, began_at)
-        self._trackers.append(tracker)
-        return tracker
+    @contextlib.contextmanager
+    def _tracking(self, began_at: int) -> Iterator[None]:
+        """Tell the trackers of the run meanwhile."""
+        with contextlib.ExitStack() as stack:
+            for make in self._makers(began_at) if self.main else ():
+                tracker = make()
+                stack.callback(tracker.close)
+                self._trackers.append(tracker)
+            yield
+
+    def _makers(self, began_at: int) -> Iterator[Callable[[], Tracker]]:
+        if importlib.util.find_spec("tensorboard") is not None:
+            yield lambda: TensorBoard(self.run.tensorboard, began_at)
+        tracked = Tracked(self.run.path, encode(self.config), began_at)
+        for name in self.options.trackers:
+            yield partial(open_tracker, name, tracked)
 
     @cached_property
     def _evaluator(self) -> Callable[[Callable], list]:
@@ -355,6 +367,7 @@ class _Training:
     def _leave_results(self) -> None:
         if list_states(self.run.checkpoints):
             write_model(self.run.model, find_model(self.run.path))
+            write_card(self.run.model, self.run, _newest(self.run.samples))
         if not self._write_report():
             self.options.on_event("note", "no report.html: pip install 'limner[report]'")
 

@@ -67,7 +67,13 @@ class Importer:
 
 
 class Exporter:
-    """Marker of the writers of other programs' files, frozen configs."""
+    """Marker of the writers of other programs' files, frozen configs whose fields are options."""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Exporter":
+        """One with the given options; errors as those of `Importer.of`."""
+        config: Any = cls
+        return decode(config, dict(settings))
 
     def write(self, record: "ModelRecord", folder: Path, training: Training | None) -> list[Path]:
         """Write a model, and of a run its training, as that program would have; returns the files.

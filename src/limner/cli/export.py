@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+from limner.api.early import check_files
 from limner.api.exporting import EXPORTERS, export
 from limner.cli.parsing import Arg, parse
 from limner.core.outputs import named_after
@@ -36,6 +37,10 @@ class Export:
         ),
     ] = next(iter(EXPORTERS))
 
+    runtime: Annotated[Path | None, Arg("DIR|TGZ")] = None
+    """Of the format web: a folder or .tgz of npm's onnxruntime-web; without it `npm pack` fetches
+    it once."""
+
     json: bool = False
     """Print the result as one JSON object on stdout."""
 
@@ -44,9 +49,13 @@ def main(argv: Sequence[str]) -> int:
     """Export and name the files; 0."""
     options = parse(Export, argv, "export", EXAMPLE)
     out = options.out or named_after(options.model, options.format.rpartition(":")[2])
-    files = [str(path) for path in export(options.model, options.format, out)]
+    check_files(runtime=options.runtime)
+    settings = {} if options.runtime is None else {"runtime": str(options.runtime)}
+    files = [str(path) for path in export(options.model, options.format, out, settings)]
     if options.json:
         print(json.dumps({"out": str(out), "format": options.format, "files": files}))
     else:
         print("\n".join(files))
+        if options.format == "web":
+            print(f"to see it: python -m http.server -d {out}, then http://localhost:8000")
     return 0

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from limner.api.cards import write_card
 from limner.api.importing import IMPORTERS, import_model, import_run, importer_named, save_preview
 from limner.cli.loading import warnings_as_lines
 from limner.cli.parsing import Arg, parse
@@ -34,12 +35,13 @@ class Import:
             "FORMAT",
             positional=True,
             help=f"The checkpoint's system: {', '.join(IMPORTERS)}; or an importer of your own, "
-            "FILE.py:CLASS or MODULE:CLASS. `limner import FORMAT --help` shows its options.",
+            "FILE.py:CLASS or MODULE:CLASS. `limner import FORMAT --help` shows its options, "
+            "`limner import known` lists public checkpoints.",
         ),
     ]
 
     source: Annotated[Path, Arg("SOURCE", positional=True)]
-    """The checkpoint: a file, or a folder of them."""
+    """The checkpoint: a file, a folder of them, or hf:USER/NAME[@REVISION][/FILE] on the hub."""
 
     out: Path | None = None
     """Model folder to write; one that holds a model is replaced, anything else is refused. By
@@ -61,6 +63,10 @@ class Import:
 
 def main(argv: Sequence[str]) -> int:
     """Import and say what came of it; 0."""
+    if argv[:1] == ["known"]:
+        from limner.cli import known
+
+        return known.main(argv[1:])
     options: Any = parse(options_of(argv), argv, "import", EXAMPLE)
     if options.out is not None and options.run is not None:
         raise LimnerError("give either --out MODEL or --run RUN")
@@ -75,6 +81,7 @@ def main(argv: Sequence[str]) -> int:
         if options.run is None:
             place, record = out, import_model(*what, out, settings)
             preview = str(save_preview(out))
+            write_card(out, sheet=Path(preview))
         elif options.data is None:
             raise LimnerError("--run: give the pictures that training goes on with, --data DATA")
         else:

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "presets": ("limner.cli.presets", "list presets, or show one with its sizes"),
     "import": ("limner.cli.import_model", "turn a checkpoint of another system into a model"),
     "export": ("limner.cli.export", "write a model or run in another program's files"),
+    "push": ("limner.cli.push", "a model with its card to the Hugging Face hub"),
     "report": ("limner.cli.report", "write a run's page again"),
     "studio": ("limner.cli.studio", "a local web page: generate, mix, compare, watch runs"),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from limner.api.configs import check_config, composed, is_fitted, load_config, named_data
-from limner.api.early import check_model, check_origin, check_there
+from limner.api.early import check_model, check_origin, check_there, check_tracker
 from limner.api.starting import RunLock, default_run, early_lock, own_data
 from limner.cli.parsing import Arg, parse
 from limner.cli.starting import plain_signals
@@ -87,6 +87,10 @@ class Train:
     """Real images whose gradients make one step, split into as few micro-batches as fit into
     memory: the keys batch_size and updates.N.accumulate."""
 
+    track: Annotated[tuple[str, ...], Arg("NAME", rare=True)] = ()
+    """Show the run in wandb, mlflow or trackio, too, or in a tracker of your own, MODULE:CLASS; may
+    be repeated. TensorBoard's files are written where it is installed."""
+
     workers: Annotated[int, Arg(rare=True)] = 0
     """Loader processes; the result does not depend on it."""
 
@@ -124,6 +128,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"limner train: {error}", file=sys.stderr)
         return 2
     check_there(data)
+    for name in options.track:
+        check_tracker(name)
     if options.init is not None:
         check_model(options.init)
     if options.from_ is not None:
@@ -181,6 +187,7 @@ def run(options: Train, data: str, lock: RunLock | None) -> int:
                 origin=options.from_,
                 init=options.init,
                 lock=lock,
+                trackers=options.track,
                 choices=choices,
                 on_step=display.on_step,
                 on_glance=display.on_glance,

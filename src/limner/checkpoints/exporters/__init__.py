@@ -7,4 +7,5 @@ EXPORTERS: dict[str, str] = {
     "r3gan": "limner.checkpoints.exporters.network_files:R3gan",
     "space": "limner.checkpoints.exporters.space:Space",
     "onnx": "limner.checkpoints.exporters.onnx_graph:Onnx",
+    "web": "limner.checkpoints.exporters.web:Web",
 }

@@ -98,6 +98,19 @@ def facts_of(config: ModelConfig, graph: _Graph) -> dict[str, str]:
     return facts
 
 
+def plain_facts(record: ModelRecord) -> dict[str, Any]:
+    """What a program that runs the file has to know, as plain JSON."""
+    config, graph = record.config, _Graph(record)
+    return {
+        "network": tag_of(type(config.generator)),
+        "image_shape": list(config.image_shape),
+        "num_classes": config.num_classes,
+        "class_names": list(config.class_names),
+        "z_dim": graph.z_dim,
+        "has_styles": graph.has_styles,
+    }
+
+
 def _inputs(graph: _Graph, config: ModelConfig, num: int) -> dict[str, Tensor]:
     draw = torch.Generator().manual_seed(num)
     inputs = {"z": torch.randn(num, graph.z_dim, generator=draw)}

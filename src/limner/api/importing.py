@@ -147,19 +147,12 @@ def import_run(
     with _named(source):
         record, training = importer.read_training(path)
     directory = RunDirectory(run)
-    config = _config_of(training, data)
+    config = _config_of(training, data, source)
     prepared = open_data(data, config.data, on_prepare)
     classes = record.config.num_classes
     if prepared.num_classes != classes:
         raise ConfigError(f"{data}: it has {prepared.num_classes} classes, the weights {classes}")
-    if training.recipe:
-        begin = "" if training.moments else "; optimizers begin anew"
-        warnings.warn(
-            f"{source}: holds no recipe; the run goes on by limner's preset "
-            f"'{training.recipe}'{begin}",
-            stacklevel=2,
-        )
-    else:
+    if not training.recipe:
         length = int(training.epochs * len(prepared) / config.images_per_step())
         config = config.replace(steps=max(training.step + 1, length))
     config = resolved(config, prepared)
@@ -180,13 +173,18 @@ def import_run(
     return find_model(directory.path)
 
 
-def _config_of(training: Training, data: str | Path) -> "RunConfig":
+def _config_of(training: Training, data: str | Path, source: str | Path) -> "RunConfig":
     """The config that a foreign training goes on with, its length aside."""
     from limner.api.configs import is_fitted, preset_config
     from limner.engine import RunConfig
 
     if not training.recipe:
         return decode(RunConfig, {**training.run, "steps": training.step + 1})
+    begin = "" if training.moments else "; optimizers begin anew"
+    warnings.warn(
+        f"{source}: holds no recipe; the run goes on by limner's preset '{training.recipe}'{begin}",
+        stacklevel=3,
+    )
     networks = {key: value for key, value in training.run.items() if "." not in key}
     settings = [f"{key}={value}" for key, value in training.run.items() if "." in key]
     if is_fitted(training.recipe):

@@ -6,6 +6,7 @@ Generated images: 50,000 of whole latents, labels in equal shares. Real images: 
 """
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from limner.core.errors import LimnerError
 from limner.metrics.base import Figure, Fixed, Metric, Rows
@@ -15,6 +16,8 @@ from limner.metrics.inception_score import InceptionScore
 from limner.metrics.kernel import Kid
 from limner.metrics.neighbours import Prdc
 from limner.metrics.path_length import Ppl
+
+Features = TypeVar("Features", bound=str | Extractor | None)
 
 NUM = 50_000
 INCEPTION = Fixed(NUM, "inception")
@@ -80,8 +83,8 @@ PROTOCOLS: dict[str, type[Metric]] = {
 
 
 def settings_of(
-    found: Mapping[str, Metric], num: int | None, features: str | Extractor | None
-) -> tuple[int | None, str | Extractor | None]:
+    found: Mapping[str, Metric], num: int | None, features: Features
+) -> tuple[int | None, Features | str]:
     """Number and features that the protocols among the metrics fix; those given without any.
 
     Raises:

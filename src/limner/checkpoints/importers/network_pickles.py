@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from limner.checkpoints.foreign import Training
+from limner.checkpoints.importers import stylegan2_tensorflow
 from limner.checkpoints.importers.fitting import fitted, listed
 from limner.checkpoints.model_folder import ModelConfig, ModelRecord
 from limner.core.config import decode, encode
@@ -45,6 +46,7 @@ class Network:
         arguments: of its constructor; empty where the file has none.
         tensors: its state dict under the original's names.
         attributes: "dotted.name.attribute" -> number, text or truth value of its modules.
+        has_filters: whether the tensors hold the filters that the arguments say.
     """
 
     where: str
@@ -52,6 +54,7 @@ class Network:
     arguments: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
     attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    has_filters: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +84,7 @@ def read_networks(path: Path, system: str) -> tuple[dict[str, Network], dict[str
     tree = _plain(tree) if isinstance(tree, Record) else tree
     tree = unnested(tree)
     if isinstance(tree, tuple):
-        raise CheckpointError(
-            f"{path}: a tuple of networks, as TensorFlow's programs save it, not {system}'s dict "
-            "of G, D and G_ema; convert it with the original's legacy.py first"
-        )
+        return _of_tensorflow(tree, path, system), {}
     held = tree if isinstance(tree, dict) else {}
     found = {name: held[name] for name in NAMES if held.get(name) is not None}
     if not found:
@@ -93,6 +93,20 @@ def read_networks(path: Path, system: str) -> tuple[dict[str, Network], dict[str
         )
     rest = {str(key): value for key, value in held.items() if key not in NAMES}
     return {name: _network(record, f"{path}: {name}") for name, record in found.items()}, rest
+
+
+def _of_tensorflow(tree: tuple, path: Path, system: str) -> dict[str, Network]:
+    tensorflow = stylegan2_tensorflow
+    if system != "stylegan2-ada" or len(tree) != 3 or not all(map(tensorflow.is_network, tree)):
+        raise CheckpointError(
+            f"{path}: a tuple of {len(tree)}, not {system}'s dict of G, D and G_ema; limner import "
+            "stylegan2-ada reads (G, D, Gs) of StyleGAN2, and pggan those of PGGAN"
+        )
+    found = {}
+    for name, record in zip(tensorflow.NAMES, tree, strict=True):
+        where = f"{path}: {name}"
+        found[name] = Network(where, *tensorflow.described(record, name, where), has_filters=False)
+    return found
 
 
 def composed(networks: Mapping[str, Built], path: Path, facts: Mapping[str, Any]) -> ModelRecord:

@@ -129,7 +129,7 @@ def _moments(
 
 def _moment(state: Any, kind: str, network: Network) -> Tensor:
     value = state.get(kind) if isinstance(state, dict) else None
-    if kind == "step" and type(value) in (int, float):
+    if kind == "step" and isinstance(value, (int, float)):
         value = torch.tensor(float(value))
     if not isinstance(value, Tensor):
         raise CheckpointError(f"{network.where}: its optimizer's state has no {kind}")

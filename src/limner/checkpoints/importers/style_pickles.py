@@ -93,13 +93,13 @@ def _built(network: Network, name: str, system: str) -> Built:
             empty = config.build(image_shape, num_classes).state_dict()
     except ConfigError as error:
         raise CheckpointError(f"{where}: {error}") from None
-    require_fit(
-        to_reference(config, image_shape, empty), network.tensors, where, network.class_name
-    )
-    finite(network.tensors, where)
+    expected, tensors = to_reference(config, image_shape, empty), network.tensors
+    if not network.has_filters:
+        own = {key: t for key, t in expected.items() if key.endswith("resample_filter")}
+        tensors = own | dict(tensors)
+    require_fit(expected, tensors, where, network.class_name)
+    finite(tensors, where)
     facts = {"class": kind.class_name}
     unclamped = getattr(config, "clamp", None) is None
     facts |= {"clamp": "none" if unclamped else f"{config.clamp:g}"}
-    return Built(
-        config, image_shape, num_classes, to_limner(config, image_shape, network.tensors), facts
-    )
+    return Built(config, image_shape, num_classes, to_limner(config, image_shape, tensors), facts)

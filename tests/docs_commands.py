@@ -24,6 +24,7 @@ PLACES = {
 ABSENT = (
     *("mnist/", "img_align_celeba/", "bedroom_train_lmdb/", "faces/", "faces128/"),
     "inception",  # its weights
+    "s3://",
 )
 STYLED = {"--truncation-cutoff", "--noise", "--space"}  # of models with styles alone
 SHORT = {"--num": "16", "--seconds": "0.2", "--standing": "2x8", "--rows": "2", "--workers": "0"}

@@ -26,6 +26,7 @@ ABSENT = (
     "inception",  # its weights
     "hf:",  # a hub
     "web",  # npm; tests/e2e/test_web_page.py
+    "s3://",
 )
 STYLED = {"--truncation-cutoff", "--noise", "--space"}  # of models with styles alone
 SHORT = {"--num": "16", "--seconds": "0.2", "--standing": "2x8", "--rows": "2", "--workers": "0"}

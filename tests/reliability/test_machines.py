@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from limner.api import screen
 from limner.checkpoints import RunDirectory, list_states, load_state
@@ -166,6 +167,42 @@ def test_the_script_for_slurm_does_not_requeue_what_ended_by_itself(tmp_path, co
 # --- two agents ------------------------------------------------------------------------------
 
 
+def test_two_agents_with_forked_processes_compute_what_one_computes(
+    tmp_path, pictures, monkeypatch
+):
+    """The same rendezvous, without torch's import in each process."""
+    steps = 6
+    monkeypatch.setattr(screen, "timed", lambda *_: None)
+    (tmp_path / "config.json").write_text(to_json(config().replace(steps=steps)))
+    port = free_port()
+
+    def train_in(run: Path) -> int:
+        return main(words(tmp_path / "config.json", pictures, run))
+
+    def agent(number: int) -> int:
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            del os.environ[name]
+        settings = dict(item.split("=") for item in RENDEZVOUS.split(","))
+        launched = LaunchConfig(
+            *(2, 2, 1),
+            run_id="test",
+            rdzv_backend="c10d",
+            rdzv_endpoint=f"127.0.0.1:{port}",
+            rdzv_configs={name: int(value) for name, value in settings.items()},
+            start_method="fork",
+            monitor_interval=0.1,
+            local_addr="127.0.0.1",
+        )
+        codes = elastic_launch(launched, train_in)(tmp_path / "run")
+        return max(codes.values())
+
+    assert in_processes(2, agent) == [0, 0]
+    assert train_in(tmp_path / "alone") == 0
+    state = last_state(tmp_path / "run")
+    assert state["progress"]["step"] == steps
+    assert_same_networks(state, last_state(tmp_path / "alone"))
+
+
 class Agents:
     """torchrun agents of one process each that meet on the loopback, as on two machines."""
 
@@ -225,6 +262,7 @@ def agents(tmp_path, pictures) -> Iterator[Callable[..., Agents]]:
         each.close()
 
 
+@pytest.mark.full
 def test_two_agents_compute_what_one_process_computes(agents, tmp_path, alone):
     both = agents()
     first, second = both.start("2"), both.start("2")
@@ -234,6 +272,7 @@ def test_two_agents_compute_what_one_process_computes(agents, tmp_path, alone):
     assert_same_networks(state, alone)
 
 
+@pytest.mark.full
 def test_a_config_that_is_refused_is_not_started_again(agents):
     one = agents("--set", "precision=float63")
     assert one.start("1").wait(60) != 0

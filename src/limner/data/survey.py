@@ -109,7 +109,7 @@ def known(data: PreparedData) -> Survey:
         labels_mode=info["settings"]["labels"],
         class_names=data.class_names,
         names=data.names(),
-        labels=np.array(data.labels),
+        labels=np.asarray(data.labels),
         sizes=info["sizes"],
         refused=[(entry["name"], entry["reason"]) for entry in info["refused"]],
         skipped=info["skipped"],

@@ -10,6 +10,7 @@ import torch
 
 import limner
 from limner.api.cards import MARK, write_card
+from limner.api.shelf import Shelf
 from limner.checkpoints import ModelConfig, ModelRecord, RunDirectory, read_model, write_model
 from limner.checkpoints.model_place import BUILTIN, model_place
 from limner.core.errors import LimnerError
@@ -78,6 +79,7 @@ def test_the_package_brings_a_model_of_digits(tmp_path, monkeypatch):
     model = limner.load("digits-demo", "cpu")
     assert (model.image_shape, model.num_classes) == ((1, 32, 32), 10)
     assert model.sha256 in (DEMO / "README.md").read_text()
+    assert Shelf(["digits-demo"], "cpu").model("digits-demo").sha256 == model.sha256  # the studio's
     # a class a row: pictures of a digit are like each other, and unlike those of other digits
     images = model.sample(num=8, classes="all").reshape(10, 8, -1).astype(float)
     means = images.mean(1)

@@ -3,7 +3,6 @@ it is loaded; as model hubs show it."""
 
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,7 @@ def write_card(
     folder = Path(model)
     path, picture = folder / CARD_NAME, folder / SHEET_NAME
     if sheet is not None:
-        shutil.copyfile(sheet, picture)
+        write_atomically(picture, sheet.read_bytes())
     elif not picture.exists():
         _draw_sheet(folder, picture)
     old = path.read_text(encoding="utf-8") if path.exists() else None

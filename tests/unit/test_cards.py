@@ -64,6 +64,17 @@ def test_a_card_is_written_again_until_its_user_takes_it_over(folder, tmp_path):
     write_card(folder, scored_run(tmp_path))
     assert "| fd-pixels | 2.5 |" in card.read_text()
     assert "license: mit\n" in card.read_text()
+    write_card(folder, name="hf:ann/shapes")  # pushed: the scores stay
+    assert "| fd-pixels | 2.5 |" in card.read_text()
+    assert "limner sample hf:ann/shapes --num 16" in card.read_text()
+    assert 'limner.load("hf:ann/shapes").sample' in card.read_text()
+    sheet = (folder / "sheet.png").read_bytes()
+    record = read_model(folder)
+    record.generator = {name: value + 1 for name, value in record.generator.items()}
+    write_model(folder, record)  # other weights
+    write_card(folder)
+    assert "None were measured" in card.read_text()
+    assert (folder / "sheet.png").read_bytes() != sheet
     card.write_text("---\nlicense: mit\n---\nMine.\n")
     write_card(folder)
     assert card.read_text().endswith("Mine.\n")

@@ -10,6 +10,7 @@ import torch
 
 import limner
 from limner.api.cards import MARK, write_card
+from limner.api.shelf import Shelf
 from limner.checkpoints import ModelConfig, ModelRecord, RunDirectory, read_model, write_model
 from limner.checkpoints.model_place import BUILTIN, model_place
 from limner.core.errors import LimnerError
@@ -63,6 +64,17 @@ def test_a_card_is_written_again_until_its_user_takes_it_over(folder, tmp_path):
     write_card(folder, scored_run(tmp_path))
     assert "| fd-pixels | 2.5 |" in card.read_text()
     assert "license: mit\n" in card.read_text()
+    write_card(folder, name="hf:ann/shapes")  # pushed: the scores stay
+    assert "| fd-pixels | 2.5 |" in card.read_text()
+    assert "limner sample hf:ann/shapes --num 16" in card.read_text()
+    assert 'limner.load("hf:ann/shapes").sample' in card.read_text()
+    sheet = (folder / "sheet.png").read_bytes()
+    record = read_model(folder)
+    record.generator = {name: value + 1 for name, value in record.generator.items()}
+    write_model(folder, record)  # other weights
+    write_card(folder)
+    assert "None were measured" in card.read_text()
+    assert (folder / "sheet.png").read_bytes() != sheet
     card.write_text("---\nlicense: mit\n---\nMine.\n")
     write_card(folder)
     assert card.read_text().endswith("Mine.\n")
@@ -78,6 +90,7 @@ def test_the_package_brings_a_model_of_digits(tmp_path, monkeypatch):
     model = limner.load("digits-demo", "cpu")
     assert (model.image_shape, model.num_classes) == ((1, 32, 32), 10)
     assert model.sha256 in (DEMO / "README.md").read_text()
+    assert Shelf(["digits-demo"], "cpu").model("digits-demo").sha256 == model.sha256  # the studio's
     # a class a row: pictures of a digit are like each other, and unlike those of other digits
     images = model.sample(num=8, classes="all").reshape(10, 8, -1).astype(float)
     means = images.mean(1)

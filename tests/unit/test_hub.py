@@ -18,6 +18,7 @@ from limner.api.known import KNOWN, Known, KnownFile, import_known
 from limner.checkpoints import hub as hub_module
 from limner.checkpoints.hub import HubPlace, fetched
 from limner.checkpoints.model_place import BUILTIN
+from limner.cli.main import main
 from limner.core.errors import CheckpointError, LimnerError, MissingExtra
 from limner.core.files import sha256_of
 from published import huggingface_files
@@ -145,7 +146,7 @@ def test_without_the_client_the_extra_is_named(monkeypatch):
 # --- known checkpoints -------------------------------------------------------
 
 
-def test_a_known_checkpoint_is_fetched_checked_and_imported(tmp_path, monkeypatch):
+def test_a_known_checkpoint_is_fetched_checked_and_imported(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
     files = huggingface_files()
     with hub_server() as (address, hub):
@@ -161,8 +162,10 @@ def test_a_known_checkpoint_is_fetched_checked_and_imported(tmp_path, monkeypatc
         assert record.config.origin["fetched_from"] == weights.place
         assert seen[0] == (len(files["pytorch_model.bin"]),) * 2
         num_asked = len(hub.asked)
-        import_known("toy", tmp_path / "model", lambda done, size: None)
+        assert main(["import", "known", "toy", "--out", str(tmp_path / "again")]) == 0
         assert len(hub.asked) == num_asked  # from the cache
+        assert f"limner sample {tmp_path / 'again'} --grid" in capsys.readouterr().out
+        assert weights.place in (tmp_path / "again" / "README.md").read_text()
 
         spoilt = KnownFile(weights.place, "other.bin", "0" * 64)
         monkeypatch.setitem(KNOWN, "bad", Known("huggingface-biggan", base, (spoilt, config)))

@@ -214,3 +214,6 @@ def test_a_training_tells_its_trackers(tmp_path):
     assert (first, last) == ("told", "closed")
     assert [line for line in lines if line.startswith("log")] == ["log 1", "log 2"]
     assert "sheet step-00000002.png" in lines
+    card = (tmp_path / "told" / "model" / "README.md").read_text()  # of the same training
+    assert "1,797 pictures, `digits`" in card
+    assert "digits-tiny, 2 steps, 16 real pictures shown" in card

@@ -3,7 +3,6 @@ it is loaded; as model hubs show it."""
 
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,8 +56,8 @@ def write_card(
     licence: str | None = None,
     name: str | None = None,
 ) -> Path:
-    """Write README.md and sheet.png into a model folder; a README.md of the user's own stays, but
-    for a licence that is given.
+    """Write README.md and sheet.png into a model folder. A README.md of the user's own stays, and
+    without a run one that is of these weights, but for a licence that is given.
 
     Args:
         run: that the model is of: it says which pictures, and has scores.
@@ -72,19 +71,30 @@ def write_card(
     """
     folder = Path(model)
     path, picture = folder / CARD_NAME, folder / SHEET_NAME
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    # of the user's own, or of these weights, perhaps with scores that nothing else here knows
+    is_own = bool(old) and MARK not in old
+    is_of_these = run is None and sha256_of(folder / WEIGHTS_NAME) in old
+    stays = is_own or is_of_these
     if sheet is not None:
-        shutil.copyfile(sheet, picture)
-    elif not picture.exists():
+        write_atomically(picture, sheet.read_bytes())
+    elif not (stays and picture.exists()):
         _draw_sheet(folder, picture)
-    old = path.read_text(encoding="utf-8") if path.exists() else None
-    if old is not None and MARK not in old:
-        if licence is not None:
-            write_atomically(path, _with_licence(old, licence, path))
+    if stays:
+        text = old if licence is None else _with_licence(old, licence, path)
+        write_atomically(path, text if is_own or name is None else _loaded_as(name, text))
         return path
-    known = LICENCE.search(old or "")
+    known = LICENCE.search(old)
     given = licence or (known[0].partition(": ")[2] if known else UNKNOWN)
     write_atomically(path, _text(folder, run, given, name))
     return path
+
+
+def _loaded_as(name: str, text: str) -> str:
+    """The card with another name to load the model by."""
+    for before, after in (("limner sample ", " --num"), ('limner.load("', '")')):
+        text = re.sub(f"({re.escape(before)}).+?({re.escape(after)})", rf"\1{name}\2", text)
+    return text
 
 
 def _with_licence(text: str, licence: str, path: Path) -> str:

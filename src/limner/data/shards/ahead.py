@@ -115,7 +115,8 @@ def _fetch(connection: Connection, others_end: Connection, copies: Copies) -> No
     end_with_parent()
     parent = os.getppid()
     quieten()
-    with ThreadPoolExecutor(AT_ONCE) as pool, contextlib.suppress(EOFError, OSError):
+    at_once = AT_ONCE if copies.place.is_url else 1  # a disk is read for the pictures, too
+    with ThreadPoolExecutor(at_once) as pool, contextlib.suppress(EOFError, OSError):
         running: dict[int, Future[None]] = {}
         verified: set[int] = set()
         while os.getppid() == parent:

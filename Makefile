@@ -28,6 +28,11 @@ BROWSER := command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v
 	&& apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	|| echo "no Chromium: apt-get install chromium, or the studio's tests in a browser are skipped"
 
+# What a page of `export --format web` computes with; its test skips without npm.
+WEB := ! command -v npm >/dev/null || { mkdir -p build/npm \
+	&& npm pack onnxruntime-web@1.30.0 --pack-destination build/npm --silent >/dev/null; } \
+	|| echo "onnxruntime-web did not come from npm; the test of the web page is skipped"
+
 .PHONY: train test test-full cover lint docs bench gpu-check bench-quality bench-quality-long clean
 
 train: $(VENV)/.train-installed
@@ -97,4 +102,5 @@ $(VENV)/.train-installed: pyproject.toml | $(BIN)/python
 $(VENV)/.dev-installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@$(BROWSER)
+	@$(WEB)
 	@touch $@ $(VENV)/.train-installed

@@ -69,6 +69,7 @@ def test_a_protocols_reals_are_all_that_there_are():
     data = pictures(40, 8)
     assert num_reals(found("fid50k-full", "kid50k-full")) is None
     assert num_reals(found("pr50k3-full")) == 200_000
+    assert num_reals(found("fid50k", "kid50k")) == num_reals(found("pr50k3")) == 50_000
     assert num_reals(found("fid")) == 50_000
     assert num_reals({}) is None
     assert len(Reference(data, "pixels", most=None)) == 40

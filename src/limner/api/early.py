@@ -22,7 +22,8 @@ __all__ = [
 METRIC_NAMES = (
     *("fid", "kid", "is", "prdc", "copies", "accuracy", "cas", "swd", "msssim", "intra-fid"),
     *("cas-network", "modes", "modes-kl", "ppl", "eq"),
-    *("fid50k-full", "kid50k-full", "is50k", "pr50k3-full", "ppl2-wend"),
+    *("fid50k-full", "kid50k-full", "fid50k", "kid50k", "is50k"),
+    *("pr50k3-full", "pr50k3", "ppl2-wend"),
 )
 FEATURE_NAMES = (
     *("inception", "inception-bfloat16", "inception-torchvision", "effnet-lite0", "classifier"),

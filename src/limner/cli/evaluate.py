@@ -39,8 +39,8 @@ class Evaluate:
 
     metrics: Annotated[str, Arg("A,B")] = "fid,kid,prdc"
     """Names from fid, kid, is, prdc, copies, swd, msssim, ppl, eq, modes, modes-kl, and, for
-    classes, accuracy, cas, cas-network, intra-fid; a protocol: fid50k-full, kid50k-full, is50k,
-    pr50k3-full, ppl2-wend; or module:Class of your own (docs/scores.md)."""
+    classes, accuracy, cas, cas-network, intra-fid; a protocol: fid50k-full, kid50k, is50k,
+    pr50k3-full, ppl2-wend, ...; or module:Class of your own (docs/scores.md)."""
 
     num: int | None = None
     """Images to score; by default as many as there are pictures, at most 10,000

@@ -6,6 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,7 +23,7 @@ TIMEOUT = 1800.0  # seconds
 
 TIMED_OUT = "timed out"  # in the words of gloo
 
-_steps: dist.ProcessGroup | None = None  # all processes, with the shorter patience
+_steps: Any = None  # a ProcessGroup: all processes, with the shorter patience
 
 
 def start(device_type: str = "cpu", timeout: float = TIMEOUT) -> None:

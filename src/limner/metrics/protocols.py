@@ -40,6 +40,18 @@ class Kid50kFull(Kid):
     num_real_max = NUM_KID_REAL
 
 
+class Fid50k(Fid50kFull):
+    """fid50k: of at most 50,000 real images."""
+
+    num_real_max = NUM
+
+
+class Kid50k(Kid50kFull):
+    """kid50k: of at most 50,000 real images."""
+
+    num_real_max = NUM
+
+
 class Is50k(InceptionScore):
     """is50k."""
 
@@ -62,6 +74,12 @@ class Pr50k3Full(Prdc):
         return {name: found[name] for name in self.figures}
 
 
+class Pr50k3(Pr50k3Full):
+    """pr50k3: of at most 50,000 real images."""
+
+    num_real_max = NUM
+
+
 class Ppl2Wend(Ppl):
     """ppl2_wend: 50,000 ways at their ends, in w, without a crop; in Inception's features, where
     the original has LPIPS, so that its values are of another scale."""
@@ -76,8 +94,11 @@ class Ppl2Wend(Ppl):
 PROTOCOLS: dict[str, type[Metric]] = {
     "fid50k-full": Fid50kFull,
     "kid50k-full": Kid50kFull,
+    "fid50k": Fid50k,
+    "kid50k": Kid50k,
     "is50k": Is50k,
     "pr50k3-full": Pr50k3Full,
+    "pr50k3": Pr50k3,
     "ppl2-wend": Ppl2Wend,
 }
 

@@ -278,10 +278,10 @@ def weights(tmp_path_factory):
 
 
 # In bfloat16 a processor without such units takes a third of the time of all of them.
-SLOW = pytest.param("inception-bfloat16", marks=pytest.mark.full)
+HEAVY = pytest.param("inception-bfloat16", marks=pytest.mark.full)
 
 
-@pytest.mark.parametrize("name", [SLOW if name in SLOW.values else name for name in EXTRACTORS])
+@pytest.mark.parametrize("name", [HEAVY if name in HEAVY.values else name for name in EXTRACTORS])
 def test_an_extractor_gives_an_image_its_own_row(name, weights, monkeypatch):
     monkeypatch.setenv(inception.TENSORFLOW.variable, str(weights["tensorflow"]))
     monkeypatch.setenv(inception.TORCHVISION.variable, str(weights["torchvision"]))

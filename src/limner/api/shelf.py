@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from limner.checkpoints.model_place import ModelPlace, model_place
 from limner.checkpoints.run_directory import RunDirectory
 from limner.core.errors import CheckpointError, LimnerError, nearest
-from limner.data.prepared import is_prepared
-from limner.data.sources import find_source
+from limner.core.understood import check_there
 
 if TYPE_CHECKING:
     from limner.api import Model
@@ -37,8 +36,8 @@ class Shelf:
         for spec in self._specs:
             if not _places(spec) and not _runs(spec):
                 model_place(spec)  # says what is wrong
-        if data is not None and not is_prepared(Path(data)):
-            find_source(str(data))
+        if data is not None:
+            check_there(str(data))
 
     def _found(self) -> dict[str, ModelPlace]:
         return {name: place for spec in self._specs for name, place in _places(spec).items()}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import torch
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from limner.api import screen
-from limner.checkpoints import RunDirectory, list_states, load_state
+from limner.checkpoints import RunDirectory, list_states, load_state, read_manifest
 from limner.cli.main import main
 from limner.core.config import to_json
 from limner.engine.trainer import Trainer
@@ -232,6 +233,10 @@ class Agents:
         self.running.append(agent)
         return agent
 
+    def is_open(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+
     def said(self, number: int) -> str:
         return (self._root / f"agent-{number}").read_text()
 
@@ -280,6 +285,13 @@ def test_a_config_that_is_refused_is_not_started_again(agents):
     assert "precision" in one.said(0)
 
 
+def world_sizes(run: Path) -> list[int]:
+    """Processes of each checkpoint."""
+    return [
+        read_manifest(path)["world_size"] for _, path in sorted(list_states(run / "checkpoints"))
+    ]
+
+
 def log_of(run: Path) -> list[int]:
     return [record["step"] for record in RunDirectory(run).read_log("log")]
 
@@ -294,9 +306,11 @@ def test_a_survivor_goes_on_alone_and_a_machine_that_comes_back_is_taken_in(
 ):
     run = tmp_path / "run"
     both = agents(pace=1.0)
-    first, second = both.start(), both.start()
-    wait_for(lambda: run.exists() and log_of(run) and max(log_of(run)) >= 7)
-    both.kill(second)  # the store of the rendezvous is with the first
+    first = both.start()
+    wait_for(both.is_open)  # the store of the rendezvous is with the first
+    second = both.start()
+    wait_for(lambda: run.exists() and world_sizes(run)[-1:] == [2])
+    both.kill(second)
     wait_for(lambda: warned(run, "processes 2 -> 1"))
     at = max(log_of(run))
     wait_for(lambda: max(log_of(run)) >= at + 3)

@@ -9,6 +9,7 @@ import pytest
 from limner.api import early
 from limner.metrics import METRICS
 from limner.metrics.features import EXTRACTORS
+from limner.metrics.protocols import PROTOCOLS
 
 HEAVY = ("torch", "numpy", "PIL", "rich")
 ERRORS = [
@@ -102,5 +103,5 @@ def test_one_picture_waits_for_nothing_else(place):
 
 
 def test_the_names_that_are_known_early_are_all_of_them():
-    assert set(early.METRIC_NAMES) == set(METRICS)
+    assert set(early.METRIC_NAMES) == {*METRICS, *PROTOCOLS}
     assert set(early.FEATURE_NAMES) == set(EXTRACTORS)

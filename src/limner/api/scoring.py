@@ -60,10 +60,7 @@ def evaluation_sampler(
 
     def sample(num: int, seed: int) -> tuple[ImageStream, Tensor | None]:
         z_dim = z_dim_of(generator)
-        y_all = torch.arange(num) % num_classes if num_classes else None
-        if label_rows is not None:
-            places = torch.randint(len(label_rows), (num,), generator=stream("rows", seed))
-            y_all = torch.from_numpy(label_rows[places.numpy()])
+        y_all = _labels_of(num, num_classes, label_rows, seed)
         with distributed.alone():
             statistics = standing_statistics(generator, standing, num_classes) if standing else {}
 
@@ -99,16 +96,20 @@ def evaluation_sampler(
         # ways between latents are drawn with one row of the data each
         num_choices = num_classes if label_rows is None else len(label_rows)
         halves = styles if has_styles(generator) else None
-        paths = (
-            generate_floats,
-            z_dim,
-            num_choices,
-            halves,
-            moved if can_move(generator) else None,
-        )
+        moving = moved if can_move(generator) else None
+        paths = (generate_floats, z_dim, num_choices, halves, moving)
         return ImageStream(num, shape, part, *paths), labels
 
     return sample
+
+
+def _labels_of(
+    num: int, num_classes: int, label_rows: np.ndarray | None, seed: int
+) -> Tensor | None:
+    if label_rows is None:
+        return torch.arange(num) % num_classes if num_classes else None
+    places = torch.randint(len(label_rows), (num,), generator=stream("rows", seed))
+    return torch.from_numpy(label_rows[places.numpy()])
 
 
 def evaluate(

@@ -2,7 +2,8 @@
 images are part of the name, so that a figure cannot be of others.
 
 Generated images: 50,000 of whole latents, labels in equal shares. Real images: all that there are
-(of KID at most 1,000,000, of precision and recall 200,000), neither mirrored nor chosen.
+(of KID at most 1,000,000, of precision and recall 200,000; 50,000 without "full"), neither mirrored nor
+chosen.
 """
 
 from collections.abc import Mapping
@@ -40,15 +41,18 @@ class Kid50kFull(Kid):
     num_real_max = NUM_KID_REAL
 
 
-class Fid50k(Fid50kFull):
-    """fid50k: of at most 50,000 real images."""
+class Fid50k(Fid):
+    """fid50k."""
 
+    fixed = INCEPTION
     num_real_max = NUM
+    takes_moments = False
 
 
-class Kid50k(Kid50kFull):
-    """kid50k: of at most 50,000 real images."""
+class Kid50k(Kid):
+    """kid50k."""
 
+    fixed = INCEPTION
     num_real_max = NUM
 
 
@@ -70,14 +74,26 @@ class Pr50k3Full(Prdc):
     named_by_features = True
 
     def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
-        found = super().compare(fake, real)
-        return {name: found[name] for name in self.figures}
+        return _two(self, fake, real)
 
 
-class Pr50k3(Pr50k3Full):
-    """pr50k3: of at most 50,000 real images."""
+class Pr50k3(Prdc):
+    """pr50k3, with pr50k3_full's features."""
 
+    figures = ("precision", "recall")
+    fixed = VGG
+    num_max = None
     num_real_max = NUM
+    equal_numbers = False
+    named_by_features = True
+
+    def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
+        return _two(self, fake, real)
+
+
+def _two(metric: Prdc, fake: Rows, real: Rows) -> dict[str, Figure]:
+    found = Prdc.compare(metric, fake, real)
+    return {name: found[name] for name in metric.figures}
 
 
 class Ppl2Wend(Ppl):

@@ -2,8 +2,8 @@
 images are part of the name, so that a figure cannot be of others.
 
 Generated images: 50,000 of whole latents, labels in equal shares. Real images: all that there are
-(of KID at most 1,000,000, of precision and recall 200,000; 50,000 without "full"), neither mirrored nor
-chosen.
+(of KID at most 1,000,000, of precision and recall 200,000; without "full" 50,000), neither
+mirrored nor chosen.
 """
 
 from collections.abc import Mapping

@@ -17,6 +17,7 @@ pass_on() {
 }
 trap pass_on USR1
 
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1  # else a node that comes back is waited for in vain
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun torchrun \
   --nnodes "1:$SLURM_NNODES" --nproc-per-node gpu --max-restarts 3 \

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from limner import api
+from limner.api import training
 from limner.api.judging import best_steps
 from limner.checkpoints import RunDirectory, list_states
 from limner.cli.main import main
@@ -357,7 +358,7 @@ def test_a_resumed_run_keeps_the_best_of_before(tmp_path, monkeypatch):
         ]
         return [{"metric": m, "name": name, "value": value} for m, name, value in results]
 
-    monkeypatch.setattr(api.training._Training, "_evaluate", evaluate)
+    monkeypatch.setattr(training._Training, "_evaluate", evaluate)
     pictures, run = toy_pictures(tmp_path / "p.npz"), RunDirectory(tmp_path / "run")
     options = api.TrainOptions(device="cpu", on_step=lambda step, nimg: at.__setitem__(0, step))
     intervals = Intervals(log=2, sample=0, save=0, evaluate=2)

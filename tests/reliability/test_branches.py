@@ -12,6 +12,7 @@ import torch
 
 import limner
 from limner import api
+from limner.api import training
 from limner.api.sheets import RunSheets
 from limner.checkpoints import RunDirectory, load_state, run_lock
 from limner.cli.main import main
@@ -222,7 +223,7 @@ def test_scores_and_samples_that_a_kill_prevented_are_made_up_for(
             raise KilledError
         return results
 
-    monkeypatch.setattr(api.training._Training, "_evaluate", evaluate)
+    monkeypatch.setattr(training._Training, "_evaluate", evaluate)
     original = RunSheets.__call__
 
     def draw(self, generator, path, step):

@@ -21,6 +21,7 @@ import torch
 
 from commands import PYTHON, environment, train_words, until
 from limner import api
+from limner.api import training
 from limner.checkpoints import RunDirectory, list_states, newest_verified
 from limner.cli.main import main
 from limner.engine import Intervals
@@ -98,7 +99,7 @@ TWICE = [
 
 @pytest.fixture(autouse=True)
 def _no_extras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(api.training.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(training.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("LIMNER_TEST_SENT", str(tmp_path / "sent"))
 
 
@@ -151,7 +152,7 @@ def _train(pictures: Path, run: Path, case: Case | None) -> int:
         return SCORED
 
     os.fsync = fsync
-    api.training._Training._evaluate = evaluate
+    training._Training._evaluate = evaluate
     options = api.TrainOptions(
         device="cpu", on_step=on_step, num_workers=case.workers if case else 0
     )

@@ -152,9 +152,7 @@ def _parser(kind: type, fields: list[Field], command: str, example: str, whole: 
         usage=f"limner {command} {' '.join(_usage(fields))} [OPTIONS]",
         description=f"{_wrapped(inspect.cleandoc(kind.__doc__ or ''))}\n\nexample: {example}",
         epilog=_wrapped(f"with --help-all also: {', '.join(hidden)}") if hidden else None,
-        formatter_class=functools.partial(
-            argparse.RawDescriptionHelpFormatter, max_help_position=24, width=_width()
-        ),
+        formatter_class=functools.partial(_Formatter, max_help_position=24, width=_width()),
         add_help=False,
         allow_abbrev=False,
     )
@@ -248,8 +246,15 @@ def _width() -> int:
 
 
 def _wrapped(text: str) -> str:
-    parts = (textwrap.fill(part, _width()) for part in text.split("\n\n"))
+    fill = functools.partial(textwrap.fill, width=_width(), break_on_hyphens=False)
+    parts = map(fill, text.split("\n\n"))
     return "\n\n".join(parts).replace("%", "%%")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        """Whole names of metrics and options: lines do not end at a hyphen."""
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
 def _docs(kind: type) -> dict[str, str]:

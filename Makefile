@@ -17,7 +17,7 @@ VENV ?= .venv
 RUN ?= runs/digits
 BIN := $(VENV)/bin
 SMOKE := tests/e2e/test_smoke.py
-FIRST_HALF := tests/e2e
+FIRST_HALF := tests/e2e tests/reliability
 
 QUALITY := $(BIN)/python benchmarks/quality
 JOBS ?= 3
@@ -42,7 +42,7 @@ train: $(VENV)/.train-installed
 test: $(VENV)/.dev-installed
 	@mkdir -p reports
 	@$(BIN)/python -m pytest $(FIRST_HALF) >reports/first-half.txt 2>&1 & first=$$!; \
-	$(BIN)/python -m pytest --ignore=$(FIRST_HALF); second=$$?; \
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(FIRST_HALF)); second=$$?; \
 	wait $$first; first=$$?; cat reports/first-half.txt; \
 	if [ $$second -ne 0 ]; then exit $$second; fi; exit $$first
 

@@ -257,7 +257,7 @@ EXPORTED = {
 }
 
 
-ONE_WAY = {"onnx"}  # tests/unit/test_onnx_export.py
+ONE_WAY = {"onnx", "web"}  # tests/unit/test_onnx_export.py, tests/e2e/test_web_page.py
 
 
 @pytest.mark.parametrize("exporter", sorted(EXPORTERS.keys() - ONE_WAY))

@@ -182,7 +182,8 @@ def _row(result: Mapping[str, Any]) -> str:
     higher = result.get("higher_is_better")
     better = "" if higher is None else "higher" if higher else "lower"
     figures = (_figure(result.get("value")), _figure(result.get("floor")))
-    return f"| {result['name']} | {' | '.join(figures)} | {better} | {result['num']:,} |"
+    num = "" if result.get("num") is None else f"{result['num']:,}"
+    return f"| {result['name']} | {' | '.join(figures)} | {better} | {num} |"
 
 
 def _figure(value: float | None) -> str:

@@ -65,11 +65,11 @@ class Plan:
                 self.die()
             fsync(descriptor)
 
-        def reducing(number: int) -> int:
+        def reducing(number: int, **how: Any) -> int:
             if self.passes("barrier"):
                 time.sleep(0.2)  # the other is in it now
                 self.die()
-            return reduce(number)
+            return reduce(number, **how)
 
         Trainer.step, os.fsync, distributed.largest = stepping, flushing, reducing
         screen.timed = lambda *_: None  # no kill among its steps, of which nothing is kept

@@ -17,7 +17,7 @@ VENV ?= .venv
 RUN ?= runs/digits
 BIN := $(VENV)/bin
 SMOKE := tests/e2e/test_smoke.py
-FIRST_HALF := tests/e2e tests/reliability
+FIRST_HALF := tests/e2e tests/contracts
 
 QUALITY := $(BIN)/python benchmarks/quality
 JOBS ?= 3

@@ -227,7 +227,7 @@ def test_a_sheet_of_one_class_is_about_square(limner, tiny_run, tmp_path):
 # --- processes -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("broken", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_gpus_starts_so_many_processes(tmp_path, broken):
     words = ["train", "digits-tiny", "--gpus", "2", "--run", str(tmp_path / "run"), "--steps", "2"]
     words += ["--batch-size", "7" if broken else "8", *SMALL]

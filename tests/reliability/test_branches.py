@@ -383,6 +383,7 @@ def test_a_setting_of_the_data_that_changed_is_named(half, pictures):
         train(changed, pictures, half)
 
 
+@pytest.mark.full
 def test_a_run_is_found_again_whatever_the_hash_seed(tmp_path, monkeypatch):
     """Trap 3: BigGAN-PyTorch names runs by Python's salted hash, so no later process finds them."""
     monkeypatch.chdir(tmp_path)

@@ -188,6 +188,7 @@ def command(run: Path, pictures: Path, config: Path, *more: str) -> int:
     return main([*words(run, pictures, config), *more])
 
 
+@pytest.mark.full
 def test_t6_the_public_command_takes_the_one_before(place, half, whole, pictures, warm: Warm):
     """In processes of its own it ends where a run without damage does; the events hold one warning
     and the resumed step."""

@@ -22,6 +22,7 @@ from sizes import sized, tallied
 
 pytestmark = [
     pytest.mark.reliability,
+    pytest.mark.full,
     pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc of Linux"),
     pytest.mark.timeout(1200),
 ]

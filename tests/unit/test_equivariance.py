@@ -105,6 +105,7 @@ def boxes(layer):
         layer.down_filter = torch.full_like(layer.down_filter, 1 / layer.down_filter.numel())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("fault", [half_a_sample, boxes])
 def test_planted_faults_show(network, fault):
     kind, g, styles = network

@@ -32,14 +32,14 @@ pytest.importorskip("onnxscript")
 
 SMALL = {
     "biggan": (BigGanGenerator(width=4, z_dim=24, attention=(16,), shared_dim=6), (3, 32, 32), 3),
+}
+OTHERS = {
     "pggan": (PgganGenerator(fmap_base=64, fmap_max=8, z_dim=8), (1, 16, 16), 0),
     "stylegan2": (
         StyleGan2Generator(z_dim=8, w_dim=8, channel_base=128, channel_max=8),
         (3, 16, 16),
         2,
     ),
-}
-OTHERS = {
     "biggan-deep": (BigGanDeepGenerator(width=4, z_dim=8, attention=(16,)), (3, 32, 32), 3),
     "dcgan": (DcganGenerator(width=4, z_dim=8, max_channels=8), (3, 32, 32), 0),
     "fastgan": (FastGanGenerator(), (3, 64, 64), 0),

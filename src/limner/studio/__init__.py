@@ -49,12 +49,13 @@ def launch(
     if importlib.util.find_spec("gradio") is None:
         raise MissingExtra("gradio", "studio", "the studio")
 
-    from limner.studio.quicker import import_gradio
+    from limner.studio.quicker import import_gradio, no_garbage
 
-    import_gradio()
-    from limner.studio.page import serve
+    with no_garbage():
+        import_gradio()
+        from limner.studio.page import serve
 
-    return serve(shelf, batch_size, address, port, hosts, browser)
+        return serve(shelf, batch_size, address, port, hosts, browser)
 
 
 def launch_in_space(model: str | Path) -> None:

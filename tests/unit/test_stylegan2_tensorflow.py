@@ -129,7 +129,7 @@ def test_what_cannot_be_read_is_one_line(write):
     ):
         with pytest.raises(CheckpointError, match=message):
             Stylegan2Ada().read(write(whole, d, wrong))
-    with pytest.raises(CheckpointError, match="a tuple of 2, not stylegan2-ada's dict"):
+    with pytest.raises(CheckpointError, match="a tuple of 2, as TensorFlow's programs"):
         Stylegan2Ada().read(write(whole, d))
     with pytest.raises(CheckpointError, match="limner import stylegan2-ada reads"):
         Stylegan3().read(write(whole, d, whole))

@@ -99,8 +99,9 @@ def _of_tensorflow(tree: tuple, path: Path, system: str) -> dict[str, Network]:
     tensorflow = stylegan2_tensorflow
     if system != "stylegan2-ada" or len(tree) != 3 or not all(map(tensorflow.is_network, tree)):
         raise CheckpointError(
-            f"{path}: a tuple of {len(tree)}, not {system}'s dict of G, D and G_ema; limner import "
-            "stylegan2-ada reads (G, D, Gs) of StyleGAN2, and pggan those of PGGAN"
+            f"{path}: a tuple of {len(tree)}, as TensorFlow's programs save it, not {system}'s "
+            "dict of G, D and G_ema; limner import stylegan2-ada reads (G, D, Gs) of StyleGAN2, "
+            "and pggan those of PGGAN"
         )
     found = {}
     for name, record in zip(tensorflow.NAMES, tree, strict=True):

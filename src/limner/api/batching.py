@@ -77,10 +77,9 @@ def free_memory(machine: Machine, device: torch.device) -> float:
         return torch.cuda.mem_get_info(device)[0] / GIB
     if machine.kind == "mps":
         return torch.mps.recommended_max_memory() / GIB
-    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
-    whole = os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") / GIB
     file = Path("/proc/meminfo")
-    if file.is_file():  # pages of cached files can be had, too
+    if file.is_file():  # Linux; pages of cached files can be had, too
         lines = dict(line.split(":") for line in file.read_text().splitlines())
-        whole = int(lines["MemAvailable"].split()[0]) / 2**20
-    return whole / machine.num
+        return int(lines["MemAvailable"].split()[0]) / 2**20 / machine.num
+    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
+    return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") / GIB / machine.num

@@ -131,8 +131,8 @@ class Prdc(Metric):
     equal_numbers = True
 
     def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
-        shares = precision_recall_density_coverage(real.rows, fake.rows)
-        return {name: Figure(share) for name, share in shares._asdict().items()}
+        shares = precision_recall_density_coverage(real.rows, fake.rows)._asdict()
+        return {name: Figure(shares[name]) for name in self.figures}
 
 
 class Cas(Metric):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from limner.core.errors import LimnerError
-from limner.metrics.base import Figure, Fixed, Metric, Rows
+from limner.metrics.base import Fixed, Metric
 from limner.metrics.features import Extractor
 from limner.metrics.frechet import Fid
 from limner.metrics.inception_score import InceptionScore
@@ -73,9 +73,6 @@ class Pr50k3Full(Prdc):
     equal_numbers = False
     named_by_features = True
 
-    def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
-        return _two(self, fake, real)
-
 
 class Pr50k3(Prdc):
     """pr50k3, with pr50k3_full's features."""
@@ -86,14 +83,6 @@ class Pr50k3(Prdc):
     num_real_max = NUM
     equal_numbers = False
     named_by_features = True
-
-    def compare(self, fake: Rows, real: Rows) -> dict[str, Figure]:
-        return _two(self, fake, real)
-
-
-def _two(metric: Prdc, fake: Rows, real: Rows) -> dict[str, Figure]:
-    found = Prdc.compare(metric, fake, real)
-    return {name: found[name] for name in metric.figures}
 
 
 class Ppl2Wend(Ppl):

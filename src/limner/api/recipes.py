@@ -12,6 +12,7 @@ from limner.api.samples import SampleOptions
 from limner.core.errors import LimnerError
 from limner.core.protocols import NoiseMode
 from limner.sampling.latents import TruncationMode
+from limner.sampling.packing import Precision
 from limner.sampling.sheets import DESCRIPTION
 
 MIXED = "mixed: "
@@ -88,6 +89,7 @@ def read_recipe(path: str | Path) -> Recipe:
             if "truncation_cutoff" in text
             else None,
             noise=cast("NoiseMode", _one_of(text, "noise", NoiseMode)),
+            precision=cast("Precision", _one_of(text, "precision", Precision)),
         )
     except ValueError as error:
         raise LimnerError(f"{name}: its recipe cannot be read: {error}") from None

@@ -25,6 +25,7 @@ from limner.sampling import (
     sheet,
 )
 from limner.sampling.latents import TruncationMode
+from limner.sampling.packing import Precision
 from limner.sampling.plans import Classes, Seeds
 from limner.sampling.writing import drawn, write_folder, write_npz
 
@@ -42,8 +43,8 @@ class SampleOptions:
     """Which images are made, and how they lie in the file.
 
     Attributes:
-        num, seed, seeds, classes, truncation, truncation_mode, truncation_cutoff, noise: see
-            `Model.sample`; `seed` alone is that one image.
+        num, seed, seeds, classes, truncation, truncation_mode, truncation_cutoff, noise,
+            precision: see `Model.sample`; `seed` alone is that one image.
         z, y, styles: as for `Model.sample`, or an .npy or .npz file that holds them.
         standing: standing statistics that the model accumulates first, and keeps; a text is
             "PASSES" or "PASSESxBATCH".
@@ -68,6 +69,7 @@ class SampleOptions:
     truncation_mode: TruncationMode | None = None
     truncation_cutoff: int | None = None
     noise: NoiseMode | None = None
+    precision: Precision | None = None
     z: Given | None = None
     y: Given | None = None
     styles: Given | None = None
@@ -174,7 +176,7 @@ def moved_by(text: str) -> tuple[float, float]:
 
 def plan_of(model: Model, options: SampleOptions) -> SamplePlan:
     """Which images the options ask for."""
-    looks = {name: getattr(options, name) for name in LOOKS}
+    looks = {name: getattr(options, name) for name in (*LOOKS, "precision")}
     if not options.is_wall:
         alone = options.num is None and options.y is None
         return model.plan(

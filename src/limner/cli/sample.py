@@ -59,6 +59,10 @@ class Sample:
     noise: Literal["const", "random", "none"] | None = None
     """Of a model with styles: one for all images, by default; each image's own; none."""
 
+    precision: Annotated[Literal["float32", "bfloat16"] | None, Arg("P", rare=True)] = None
+    """bfloat16: faster on a processor with units for it; images differ by a few parts in a
+    thousand."""
+
     standing: Annotated[str | None, Arg("PASSES", rare=True)] = None
     """Accumulate standing statistics first: PASSES or PASSESxBATCH, for example 16x64."""
 

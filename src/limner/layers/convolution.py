@@ -46,6 +46,8 @@ def conv2d(
 ) -> Float[Tensor, "n o new_h new_w"]:
     """F.conv2d where second derivatives are taken in every step. torch computes those of a grouped
     one group by group, and for weights too that get no gradient (fixed filters)."""
+    if torch.is_inference_mode_enabled():
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
     device, dtype = x.device.type, x.dtype
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         if device == "cpu":  # engine/precision.py says how products are rounded there

@@ -12,6 +12,7 @@ from limner.core.protocols import Labels, StyleGenerator
 from limner.layers.prepared import NONE, prepared
 from limner.sampling.looks import USUAL, Look, pictures
 from limner.sampling.memory import halved
+from limner.sampling.packing import fast_forwards
 
 
 @contextmanager
@@ -60,8 +61,9 @@ def generate_batches(
     assert len(own) == len(z), f"{len(own)} seeds for {len(z)} latents"
 
     def make(z_part: Tensor, y_part: Tensor | None, begin: int) -> Tensor:
-        ready = prepared(generator, statistics)
-        return pictures(ready, z_part, y_part, look, own[begin : begin + len(z_part)]).float()
+        ready, seeds_part = prepared(generator, statistics), own[begin : begin + len(z_part)]
+        with fast_forwards(ready, z_part.device, look.precision):
+            return pictures(ready, z_part, y_part, look, seeds_part).float()
 
     yield from _in_batches(generator, z, y, batch_size, device, make)
 

@@ -1,0 +1,122 @@
+"""Convolutions by weights that stay as they are, on a CPU.
+
+Its kernel library (oneDNN) reads weights in an order of its own. torch sorts them at every call,
+which for one image of a large network takes a sixth of the time; here they are sorted once. In
+bfloat16 they are rounded once too.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+from torch.overrides import TorchFunctionMode
+
+Precision = Literal["float32", "bfloat16"]
+
+Sorted = dict[tuple[Any, ...], Tensor]
+_KEPT: WeakKeyDictionary[nn.Module, Sorted] = WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def fast_forwards(network: nn.Module, device: torch.device, precision: Precision) -> Iterator[None]:
+    """Forwards inside, in inference mode, may take it that the network's tensors never change.
+
+    precision: "bfloat16": products take and give rounded numbers (automatic mixed precision).
+    """
+    with contextlib.ExitStack() as stack:
+        if precision == "bfloat16":
+            stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+        if device.type == "cpu" and _sorts(precision):
+            stack.enter_context(_SortedWeights(network))
+        yield
+
+
+def _sorts(precision: Precision) -> bool:
+    """Whether the library is there, and takes rounded numbers on this processor."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return precision == "float32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+class _SortedWeights(TorchFunctionMode):
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self._sorted = _KEPT.setdefault(network, {})
+        single = (p for p in network.parameters() if p.dtype == torch.float32)
+        self._own = {parameter.data_ptr() for parameter in single}
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        convolve = CONVOLUTIONS.get(func)
+        if convolve is not None and args[1].data_ptr() in self._own:
+            return convolve(self._sorted, *args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _conv2d(
+    kept: Sorted,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    x, dtype = _laid_out(x)
+    places = _pair(padding), _pair(stride), _pair(dilation), groups
+    key = False, *_identity(weight), dtype, places
+    if key not in kept:
+        sort = torch.ops.mkldnn._reorder_convolution_weight
+        kept[key] = sort(weight.to(dtype), *places, x.shape)
+    bias = None if bias is None else bias.to(dtype)
+    return torch.ops.mkldnn._convolution_pointwise(x, kept[key], bias, *places, "none", [], "")
+
+
+def _conv_transpose2d(
+    kept: Sorted,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    x, dtype = _laid_out(x)
+    places = _pair(padding), _pair(output_padding), _pair(stride), _pair(dilation), groups
+    key = True, *_identity(weight), dtype, places
+    if key not in kept:
+        sort = torch.ops.mkldnn._reorder_convolution_transpose_weight
+        kept[key] = sort(weight.to(dtype), *places, x.shape)
+    bias = None if bias is None else bias.to(dtype)
+    run = torch.ops.mkldnn._convolution_transpose_pointwise
+    return run(x, kept[key], bias, *places, "none", [], "")
+
+
+CONVOLUTIONS: dict[Callable[..., Any], Callable[..., Tensor]] = {
+    F.conv2d: _conv2d,
+    F.conv_transpose2d: _conv_transpose2d,
+}
+
+
+def _laid_out(x: Tensor) -> tuple[Tensor, torch.dtype]:
+    """In channels_last and what is computed with here, and its dtype."""
+    lower = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if lower else x.dtype
+    return x.to(dtype).contiguous(memory_format=torch.channels_last), dtype
+
+
+def _identity(weight: Tensor) -> tuple[Any, ...]:
+    return weight.data_ptr(), weight.shape, weight.stride()

@@ -1,0 +1,96 @@
+"""Convolutions by weights sorted once give the images that they give without, in both precisions."""
+
+import pytest
+import torch
+from test_prepared import GENERATORS, NUM_CLASSES, SHAPE, moved
+
+from limner.api.recipes import read_recipe
+from limner.api.samples import SampleOptions, save_samples
+from limner.checkpoints import ModelConfig
+from limner.core.errors import LimnerError
+from limner.layers.prepared import prepared
+from limner.sampling import Model, generate
+from limner.sampling.looks import Look, pictures
+
+SEEDS = range(3)
+
+
+def of(generator, **options):
+    """Images in the mode of a look, latents and labels fixed."""
+    z, y = inputs(generator)
+    return generate(generator, z, y, look=Look(**options))
+
+
+def inputs(generator):
+    draw = torch.Generator().manual_seed(1)
+    z = torch.randn(len(SEEDS), generator.z_dim, generator=draw)
+    return z, torch.rand(len(SEEDS), NUM_CLASSES, generator=draw)
+
+
+def rms(x):
+    return x.square().mean().sqrt()
+
+
+@torch.inference_mode()
+def unsorted(generator):
+    return pictures(prepared(generator), *inputs(generator), Look(), SEEDS)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_images_are_the_same(name):
+    generator = moved(GENERATORS[name])
+    expected = unsorted(generator)
+    most = expected.abs().max()
+    assert (of(generator) - expected).abs().max() <= 1e-5 * most
+    rounded = of(generator, precision="bfloat16")
+    assert 0 < rms(rounded - expected) <= 0.06 * rms(expected)
+
+
+def test_weights_are_sorted_once_and_again_after_a_change(monkeypatch):
+    calls = []
+    packet = torch.ops.mkldnn._reorder_convolution_weight
+
+    def counted(*args):
+        calls.append(1)
+        return packet(*args)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_convolution_weight", counted)
+    generator = moved(GENERATORS["dcgan"])
+    plain = moved(GENERATORS["biggan"])
+    of(plain), of(plain)
+    once = len(calls)
+    assert once > 0
+    with torch.no_grad():
+        next(plain.blocks[0].conv2.parameters()).mul_(1.5)
+    expected = unsorted(plain)
+    torch.testing.assert_close(of(plain), expected, rtol=1e-5, atol=1e-5)
+    assert len(calls) == 2 * once
+    of(generator)
+
+
+def test_double_precision_stays_as_it_is():
+    generator = moved(GENERATORS["biggan"]).double()
+    with torch.inference_mode():
+        z, y = (value.double() for value in inputs(generator))
+        expected = pictures(prepared(generator), z, y, Look(), SEEDS).float()
+    assert of(generator).equal(expected)
+
+
+@pytest.fixture
+def model():
+    config = ModelConfig(generator=GENERATORS["biggan"], image_shape=SHAPE, num_classes=NUM_CLASSES)
+    return Model(config, moved(config.generator).eval())
+
+
+def test_a_picture_says_its_precision(model, tmp_path):
+    options = SampleOptions(seed=3, precision="bfloat16")
+    save_samples(model, tmp_path / "rounded.png", options)
+    save_samples(model, tmp_path / "plain.png", SampleOptions(seed=3))
+    assert read_recipe(tmp_path / "rounded.png").options.precision == "bfloat16"
+    assert read_recipe(tmp_path / "plain.png").options.precision is None
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_unknown_precision_is_told(model):
+    with pytest.raises(LimnerError, match=r"precision 'bfloat61' is unknown.*bfloat16"):
+        model.sample(precision="bfloat61")

@@ -46,7 +46,7 @@ class PgganGenerator(Config, NetworkConfig, frozen=True):
     normalize_latents: the latent vector, with the class weights behind it, likewise.
     latent_norm_eps: of that; without, pixel_norm_eps.
     leaky: leaky relu of slope 0.2; False: relu.
-    fused_scale: doubling and convolution in one.
+    fused_scale: as the discriminator's; here both forms are one function, and computed as such.
     doubling_fan: what the weights of convolutions that double are scaled by, their inputs or, as in
         MMGeneration, whose transposed weights are counted so, their outputs.
     base: height and width in pixels of the grid that growing begins with; as the discriminator's.
@@ -77,6 +77,7 @@ class PgganDiscriminator(Config, NetworkConfig, frozen=True):
 
     group_size: images that the minibatch standard deviation compares with each other; 0: none.
     last_conv: a convolution between that deviation and the dense layers; MMGeneration has none.
+    fused_scale: convolution and halving in one, before the activation.
     The other fields are those of PgganGenerator.
     """
 
@@ -176,15 +177,13 @@ class UpBlock(nn.Module):
 
     def __init__(self, config: PgganGenerator, in_channels: int, out_channels: int):
         super().__init__()
-        resample = "up" if config.fused_scale else "none"
         by_outputs = config.doubling_fan == "outputs"
         gain = HE * math.sqrt(in_channels / out_channels) if by_outputs else HE
-        self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, gain, config.equalized, resample)
+        self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, gain, config.equalized, "up")
         self.conv2 = EqualizedConv2d(out_channels, out_channels, 3, HE, config.equalized)
         self.config = config
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o 2*h 2*w"]:
-        x = x if self.config.fused_scale else upsample(x)
         return activate(self.conv2(activate(self.conv1(x), self.config)), self.config)
 
 

@@ -1,0 +1,1 @@
+"""limner beside other programs at the same work; see cli.py."""

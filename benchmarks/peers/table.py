@@ -1,0 +1,6 @@
+"""All rows by their names."""
+
+from peers import sampling, training
+from peers.work import Row
+
+ROWS: dict[str, Row] = {**sampling.rows(), **training.rows()}

@@ -43,9 +43,8 @@ def compared(
     """`peer_of`: from the peer's folder, and limner's network."""
     shape = (3, side, side)
     network = drawn(config.build(shape, num_classes)).eval().requires_grad_(False)
-    model = Model(
-        ModelConfig(generator=config, image_shape=shape, num_classes=num_classes), network
-    )
+    about = ModelConfig(generator=config, image_shape=shape, num_classes=num_classes)
+    model = Model(about, network)
     return sides_of(model, None if folder is None else peer_of(folder, network), batch_size)
 
 
@@ -264,7 +263,7 @@ def load(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     missing, unexpected = network.load_state_dict(dict(state), strict=False)
     wanted = {name for name, _ in network.named_parameters()}
     lacking = [name for name in missing if name in wanted or "running" in name]
-    assert not lacking and not unexpected, (lacking, unexpected)
+    assert not [*lacking, *unexpected], (lacking, unexpected)
 
 
 def rows() -> dict[str, Row]:

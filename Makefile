@@ -64,7 +64,9 @@ docs: $(VENV)/.dev-installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "open build/site/index.html; with its search: $(BIN)/python -m http.server -d build/site"
 
+# PEERS: a folder with clones of the programs that limner is measured against; without, it is measured alone.
 bench: $(VENV)/.dev-installed
+	$(BIN)/python benchmarks/peers $(if $(PEERS),--peers $(PEERS) --out)
 	@set -e; for file in $(filter-out benchmarks/mnist_data.py benchmarks/gpu_check.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file; done
 
 gpu-check: $(VENV)/.dev-installed

@@ -4,7 +4,8 @@
     python benchmarks/peers --peers DIR --only "sample BigGAN"
     python benchmarks/peers                             limner's side alone
 
-Without --out nothing is written. Times are CPU seconds of one thread, medians of pairs of calls in
+Without --out nothing is written; with it the rows go into results/peers.json and the table of
+README.md. Times are CPU seconds of one thread, medians of pairs of calls in
 turn in one process, after one call of each; memory is the peak of a process that does one side's
 work, less that of a process that has imported torch and nothing else.
 """
@@ -19,8 +20,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from peers import page
+
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE.parent / "results" / "peers.json"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
@@ -34,7 +36,7 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, help="folder of clones, each called as it is there")
     parser.add_argument("--only", default="", help="rows whose names contain this")
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--out", type=Path, nargs="?", const=RESULTS, help=f"JSON; {RESULTS.name}")
+    parser.add_argument("--out", action="store_true", help="write results/peers.json and README.md")
     parser.add_argument("--row", help=argparse.SUPPRESS)  # of a process of its own
     parser.add_argument("--side", help=argparse.SUPPRESS)
     return parser.parse_args(words)
@@ -62,8 +64,9 @@ def main(words: list[str] | None = None) -> int:
         for line in lines_of(name, found):
             print(json.dumps(line), flush=True)
             lines.append(line)
-    if options.out is not None:
-        merge(options.out, lines)
+    if options.out:
+        merge(page.RESULTS, lines)
+        page.write()
     return int(failed)
 
 

@@ -1,0 +1,51 @@
+"""The table of benchmarks/README.md, made of results/peers.json."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parents[1]
+RESULTS, PAGE = HERE / "results" / "peers.json", HERE / "README.md"
+MARKS = "<!-- peers: begin -->\n", "<!-- peers: end -->"
+HEAD = ("row", "peer", "limner computes in", "peer, s", "limner, s", "ratio", "goal", "n", "apart")
+
+
+def write() -> None:
+    """Put the table between the page's marks."""
+    head, _, rest = PAGE.read_text().partition(MARKS[0])
+    _, _, tail = rest.partition(MARKS[1])
+    PAGE.write_text(head + MARKS[0] + table() + MARKS[1] + tail)
+
+
+def table() -> str:
+    """A row a line of the results."""
+    lines = [row(HEAD), row(["---"] * len(HEAD))]
+    found = json.loads(RESULTS.read_text())
+    lines += [row(cells(line)) for line in found]
+    memories = [line for line in found if "memory_mb" in line]
+    if memories:
+        lines += [
+            "",
+            row(("memory above torch", "peer, MB", "limner, MB", "ratio")),
+            row(["---"] * 4),
+        ]
+        lines += [row(of_memory(line)) for line in memories]
+    return "\n".join([*lines, ""])
+
+
+def row(cells: Any) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def cells(line: dict[str, Any]) -> list[str]:
+    """Of one row in one precision; "-" where there is nothing."""
+    peer = " ".join(filter(None, (line["peer"] or "pip's", line["commit"])))
+    numbers = [line["peer_s"], line["limner_s"], line["ratio"], line["target"], line["n"]]
+    apart = "-" if line["equal"] is None else f"{line['equal']:.0e}"
+    shown = ["-" if number is None else f"{number:.3g}" for number in numbers]
+    return [f"{line['row']}, a {line['unit']}", peer, line["precision"], *shown, apart]
+
+
+def of_memory(line: dict[str, Any]) -> list[str]:
+    peer, own = line["memory_mb"]["peer"], line["memory_mb"]["float32"]
+    return [line["row"], f"{peer:.0f}", f"{own:.0f}", f"{own / peer:.2f}"]

@@ -83,8 +83,9 @@ def speed_here() -> tuple[str, float]:
 
 
 def is_busy() -> bool:
-    """Whether others want the processors as well."""
-    return getattr(os, "getloadavg", lambda: (0.0,))()[0] > 2 * (os.cpu_count() or 1)
+    """Whether others want the processors as well: beside them threads wait for one another, and
+    what was measured was thirty times too long (docs/log.md)."""
+    return getattr(os, "getloadavg", lambda: (0.0,))()[0] > (os.cpu_count() or 1) / 2
 
 
 # --- for given pictures ------------------------------------------------------

@@ -371,9 +371,7 @@ class Model:
                 i % num_classes.
             y: labels, one a latent: integers [N], or numbers [N, classes] that may mix classes.
             batch_size: images a forward pass; floats agree within 1e-5 between batch sizes.
-            truncation_cutoff, noise: of a model with styles, see `Look`.
-            precision: "bfloat16" where the processor has units for it: faster, and images differ by
-                a few parts in a thousand.
+            truncation_cutoff, noise, precision: see `Look`; the first two of a model with styles.
             styles: [N, w] or [N, layers, w] in the place of seeds and classes.
 
         Raises:

@@ -1,7 +1,7 @@
 """The tab Generate: pictures of seeds and classes, as they are ready, with their recipe in them."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from limner.studio import checks
 from limner.studio.parts import (
     LIGHT,
     QUIET,
+    Outputs,
+    Stops,
     class_choices,
     command_line,
     is_imagenet,
@@ -114,7 +116,7 @@ class Generate:
     def __init__(self, shelf: Shelf, batch_size: int):
         self.shelf, self.batch_size = shelf, batch_size
 
-    def draw(self, name: str, *fields: Any) -> Iterator[tuple[Any, ...]]:
+    def draw(self, name: str, *fields: Any) -> Generator[Outputs]:
         """(status, gallery, sheet, command) again and again, until all pictures are there."""
         try:
             model = self.shelf.model(name)
@@ -152,11 +154,18 @@ class Generate:
         more = f", {MOST_SHOWN} of them below, all in the sheet" if total > MOST_SHOWN else ""
         yield told(f"{total} pictures{more}{note}"), shown, str(sheet), gr.skip()
 
+    def draw_restored(self, is_restored: bool, name: str, *fields: Any) -> Generator[Outputs]:
+        """`draw`, or nothing, so that what was refused stays to be read."""
+        if is_restored:
+            yield from self.draw(name, *fields)
+        else:
+            yield (gr.skip(),) * 4
+
     def restore(self, path: str | None, name: str) -> tuple[Any, ...]:
-        """(status, then the fields) of a picture that was dropped."""
+        """(status, whether it is restored, then the fields) of a picture that was dropped."""
         kept = [gr.skip()] * len(dataclasses.fields(Form))
         if path is None:
-            return (gr.skip(), *kept)
+            return (gr.skip(), False, *kept)
         try:
             recipe, model = read_recipe(path), self.shelf.model(name)
             if recipe.model_sha256 != model.sha256:
@@ -164,9 +173,9 @@ class Generate:
                     f"the picture is of another model ({recipe.model_sha256[:12]}), this one is "
                     f"{model.sha256[:12]}: choose that model, and drop it again"
                 )
-            return told("restored"), *dataclasses.astuple(_form_of(model, recipe.options))
+            return told("restored"), True, *dataclasses.astuple(_form_of(model, recipe.options))
         except LimnerError as error:
-            return (refused(error), *kept)
+            return (refused(error), False, *kept)
 
 
 def _caption(text: dict[str, str]) -> str:
@@ -251,16 +260,13 @@ def tab(shelf: Shelf, batch_size: int, name: gr.Dropdown) -> list[Any]:
             )
     outputs = [status, gallery, sheet, command]
     shown = {**QUIET, "show_progress_on": status, "show_progress": "minimal"}
-    drawing = go.click(work.draw, [name, *fields], outputs, **shown)
-    restored = dropped.upload(work.restore, [dropped, name], [status, *fields], **LIGHT)
-    again = restored.success(work.draw, [name, *fields], outputs, **shown)
-    stop.click(
-        lambda: told("stopped; what is there stays"),
-        None,
-        status,
-        cancels=[drawing, again],
-        **LIGHT,
-    )
+    stops = Stops()
+    stops.wire(stop, [go.click, dropped.upload])
+    go.click(stops.watched(work.draw), [name, *fields], outputs, **shown)
+    found = gr.State(False)
+    restored = dropped.upload(work.restore, [dropped, name], [status, found, *fields], **LIGHT)
+    again = stops.watched(work.draw_restored)
+    restored.success(again, [found, name, *fields], outputs, **shown)
     return fields
 
 

@@ -1,7 +1,7 @@
 """The tab Interpolate: from one picture to another, as a strip and as a looping film."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import gradio as gr
@@ -13,8 +13,9 @@ from limner.api.walks import walk_images, write_walk
 from limner.core.errors import LimnerError
 from limner.studio import checks
 from limner.studio.parts import (
-    LIGHT,
     QUIET,
+    Outputs,
+    Stops,
     class_choices,
     command_line,
     is_imagenet,
@@ -37,7 +38,7 @@ class Interpolate:
     def __init__(self, shelf: Shelf):
         self.shelf = shelf
 
-    def draw(self, name: str, *fields: Any) -> Iterator[tuple[Any, ...]]:
+    def draw(self, name: str, *fields: Any) -> Generator[Outputs]:
         """(status, strip, film, files, command), first empty and then whole."""
         try:
             model = self.shelf.model(name)
@@ -161,8 +162,9 @@ def tab(shelf: Shelf, name: gr.Dropdown) -> list[Any]:
             )
     outputs = [status, strip, film, files, command]
     more: dict[str, Any] = {"show_progress_on": status, "show_progress": "minimal"}
-    drawing = go.click(work.draw, [name, *fields], outputs, **QUIET, **more)
-    stop.click(lambda: told("stopped"), None, status, cancels=[drawing], **LIGHT)
+    stops = Stops()
+    stops.wire(stop, [go.click])
+    go.click(stops.watched(work.draw), [name, *fields], outputs, **QUIET, **more)
     return fields
 
 

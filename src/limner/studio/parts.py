@@ -2,19 +2,22 @@
 
 import shlex
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import cache
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+
 from limner.api import Model
 from limner.api.samples import TruncationMode
 from limner.api.shelf import Shelf
 
 NUM_IMAGENET = 1000
+Outputs = tuple[Any, ...]  # of a job's step, a value for each part of the page that it fills
 WORK = "work"  # jobs of this name run one after the other
 QUIET: dict[str, Any] = {
     "api_visibility": "private",
@@ -77,6 +80,42 @@ def modes_of(model: Model) -> list[TruncationMode]:
     if model.has_styles:
         return ["w", "resample"]
     return [*(["statistics"] if model.standing is not None else []), "resample", "scale"]
+
+
+class Stops:
+    """Ends jobs between two of their steps. After gradio's own cancelling its queue waits now and
+    then for the job that was cancelled (6.31)."""
+
+    def __init__(self) -> None:
+        self._asked: set[str | None] = set()  # sessions
+
+    def clear(self, request: gr.Request) -> None:
+        """Of the session: whatever it starts now goes on."""
+        self._asked.discard(request.session_hash)
+
+    def ask(self, request: gr.Request) -> None:
+        """Of the session: what it has started ends."""
+        self._asked.add(request.session_hash)
+
+    def watched(self, work: Callable[..., Generator[Outputs]]) -> Callable[..., Iterator[Outputs]]:
+        """The job that ends when it is asked to; its first output is the status."""
+
+        def run(request: gr.Request, *fields: Any) -> Iterator[Outputs]:
+            with closing(work(*fields)) as steps:
+                for outputs in steps:
+                    if request.session_hash in self._asked:
+                        stopped = told("stopped; what is there stays")
+                        yield stopped, *[gr.skip()] * (len(outputs) - 1)
+                        return
+                    yield outputs
+
+        return run
+
+    def wire(self, stop: gr.Button, starts: Sequence[Callable[..., Any]]) -> None:
+        """`starts`: what begins jobs, such as a button's `click`."""
+        for start in starts:
+            start(self.clear, None, None, queue=False, **LIGHT)
+        stop.click(self.ask, None, None, queue=False, **LIGHT)
 
 
 def default_model(shelf: Shelf) -> str | None:

@@ -35,11 +35,12 @@ def ask(address: str, path: str, body: bytes | None = None, **headers: str) -> t
     return answer.status, content
 
 
-def generate_job(address: str) -> int:
-    """The number of the job behind the button Generate."""
+def job_of(address: str, name: str, event: str) -> int:
+    """The number of the job that an event of a part of the page starts with what fields hold."""
     config = json.loads(ask(address, "/config")[1])
-    (button,) = (c["id"] for c in config["components"] if c["props"].get("elem_id") == "generate")
-    return next(job["id"] for job in config["dependencies"] if [button, "click"] in job["targets"])
+    (part,) = (c["id"] for c in config["components"] if c["props"].get("elem_id") == name)
+    jobs = (job for job in config["dependencies"] if [part, event] in job["targets"])
+    return next(job["id"] for job in jobs if job["inputs"])
 
 
 def form(name: str, **changes) -> list:
@@ -70,7 +71,7 @@ def run_job(address: str, job: int, data: list, session: str) -> str:
 
 @pytest.fixture(scope="module")
 def job(studio) -> int:
-    return generate_job(studio.address)
+    return job_of(studio.address, "generate", "click")
 
 
 def port_of(address: str) -> int:
@@ -143,9 +144,7 @@ def test_no_form_of_a_path_gives_another_file(studio, tmp_path):
 def test_a_job_cannot_be_given_files_of_the_server(studio, tmp_path):
     canary = tmp_path / "canary.png"
     canary.write_bytes(CANARY)
-    config = json.loads(ask(studio.address, "/config")[1])
-    (drop,) = (c["id"] for c in config["components"] if c["props"].get("elem_id") == "restore")
-    restore = next(j["id"] for j in config["dependencies"] if [drop, "upload"] in j["targets"])
+    restore = job_of(studio.address, "restore", "upload")
     for number, given in enumerate(
         ({"path": str(canary), "meta": {"_type": "gradio.FileData"}},
          {"url": f"{studio.address}/config", "path": "x", "meta": {"_type": "gradio.FileData"}})

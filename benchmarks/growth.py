@@ -27,6 +27,7 @@ from peers.cli import peak
 from limner import presets
 from limner.api.costs import cost_of
 from limner.core.facts import Machine, Pictures
+from limner.core.protocols import z_dim_of
 from limner.data import DataConfig, Loader, prepare
 from limner.data.loader import Batch
 from limner.engine import Intervals, RunConfig
@@ -66,16 +67,20 @@ def config_of(point: Point) -> RunConfig:
     )
 
 
-def trained(point: Point) -> dict[str, float]:
-    """Images a second on the wall, of training and of sampling, and peak megabytes."""
-    config, side = config_of(point), point["side"]
-    own = point["batch"] // point["processes"]
+def trainer_of(point: Point) -> Trainer:
+    """On noise, of which this process has its part."""
+    side, own = point["side"], point["batch"] // point["processes"]
     images = torch.randint(0, 256, (own, 3, side, side), dtype=torch.uint8)
     batch = Batch(images, torch.zeros(own, dtype=torch.int64), torch.arange(own))
-    trainer = Trainer(config, (3, side, side), 0, lambda: batch)
+    return Trainer(config_of(point), (3, side, side), 0, lambda: batch)
+
+
+def trained(point: Point) -> dict[str, float]:
+    """Images a second on the wall, of training and of sampling, and peak megabytes."""
+    trainer, own = trainer_of(point), point["batch"] // point["processes"]
     found = {"train": point["batch"] * rate(trainer.step)}
     if point["processes"] == 1:
-        z = torch.randn(own, config.generator.z_dim)  # pyright: ignore
+        z = torch.randn(own, z_dim_of(trainer.networks["g"]))
         found["sample"] = own * rate(lambda: generate(trainer.networks["g"], z, None, own))
     return found | {"peak_mb": peak()}
 
@@ -133,11 +138,7 @@ def _of_two(rank: int, point: Point, folder: str) -> None:
 
 def timed_together(point: Point) -> dict[str, float]:
     """Images a second of all processes: as many steps in each, for they wait for one another."""
-    config, side = config_of(point), point["side"]
-    own = point["batch"] // point["processes"]
-    images = torch.randint(0, 256, (own, 3, side, side), dtype=torch.uint8)
-    batch = Batch(images, torch.zeros(own, dtype=torch.int64), torch.arange(own))
-    trainer = Trainer(config, (3, side, side), 0, lambda: batch)
+    trainer = trainer_of(point)
     for _ in range(2):
         trainer.step()
     begin, steps = time.perf_counter(), 20

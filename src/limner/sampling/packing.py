@@ -73,14 +73,10 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    x, dtype = _laid_out(x)
+    library = torch.ops.mkldnn
     places = _pair(padding), _pair(stride), _pair(dilation), groups
-    key = False, *_identity(weight), dtype, places
-    if key not in kept:
-        sort = torch.ops.mkldnn._reorder_convolution_weight
-        kept[key] = sort(weight.to(dtype), *places, x.shape)
-    bias = None if bias is None else bias.to(dtype)
-    return torch.ops.mkldnn._convolution_pointwise(x, kept[key], bias, *places, "none", [], "")
+    do = library._reorder_convolution_weight, library._convolution_pointwise
+    return _convolved(kept, x, weight, bias, places, *do)
 
 
 def _conv_transpose2d(
@@ -94,29 +90,33 @@ def _conv_transpose2d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
-    x, dtype = _laid_out(x)
+    library = torch.ops.mkldnn
     places = _pair(padding), _pair(output_padding), _pair(stride), _pair(dilation), groups
-    key = True, *_identity(weight), dtype, places
+    do = library._reorder_convolution_transpose_weight, library._convolution_transpose_pointwise
+    return _convolved(kept, x, weight, bias, places, *do)
+
+
+def _convolved(
+    kept: Sorted,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    places: tuple[Any, ...],
+    sort: Callable[..., Tensor],
+    convolve: Callable[..., Tensor],
+) -> Tensor:
+    """In channels_last, and in what is computed with here."""
+    lower = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if lower else x.dtype
+    x = x.to(dtype).contiguous(memory_format=torch.channels_last)
+    key = weight.data_ptr(), weight.shape, weight.stride(), dtype, places
     if key not in kept:
-        sort = torch.ops.mkldnn._reorder_convolution_transpose_weight
         kept[key] = sort(weight.to(dtype), *places, x.shape)
     bias = None if bias is None else bias.to(dtype)
-    run = torch.ops.mkldnn._convolution_transpose_pointwise
-    return run(x, kept[key], bias, *places, "none", [], "")
+    return convolve(x, kept[key], bias, *places, "none", [], "")
 
 
 CONVOLUTIONS: dict[Callable[..., Any], Callable[..., Tensor]] = {
     F.conv2d: _conv2d,
     F.conv_transpose2d: _conv_transpose2d,
 }
-
-
-def _laid_out(x: Tensor) -> tuple[Tensor, torch.dtype]:
-    """In channels_last and what is computed with here, and its dtype."""
-    lower = torch.is_autocast_enabled("cpu")
-    dtype = torch.get_autocast_dtype("cpu") if lower else x.dtype
-    return x.to(dtype).contiguous(memory_format=torch.channels_last), dtype
-
-
-def _identity(weight: Tensor) -> tuple[Any, ...]:
-    return weight.data_ptr(), weight.shape, weight.stride()

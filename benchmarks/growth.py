@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from peers.cli import peak
+from peers.page import between, row
 
 from limner import presets
 from limner.api.costs import cost_of
@@ -77,12 +78,10 @@ def trainer_of(point: Point) -> Trainer:
 
 def trained(point: Point) -> dict[str, float]:
     """Images a second on the wall, of training and of sampling, and peak megabytes."""
-    trainer, own = trainer_of(point), point["batch"] // point["processes"]
-    found = {"train": point["batch"] * rate(trainer.step)}
-    if point["processes"] == 1:
-        z = torch.randn(own, z_dim_of(trainer.networks["g"]))
-        found["sample"] = own * rate(lambda: generate(trainer.networks["g"], z, None, own))
-    return found | {"peak_mb": peak()}
+    trainer, num = trainer_of(point), point["batch"]
+    train, z = num * rate(trainer.step), torch.randn(num, z_dim_of(trainer.networks["g"]))
+    sample = num * rate(lambda: generate(trainer.networks["g"], z, None, num))
+    return {"train": train, "sample": sample, "peak_mb": peak()}
 
 
 def rate(step: Any) -> float:
@@ -189,21 +188,18 @@ def estimates() -> list[str]:
 
 def estimate(name: str, preset: str, side: int, batch: int) -> str:
     """One of them."""
-    pictures = Pictures(1500, side, is_final=True)
-    config = own_pictures.photos(pictures, Machine()) if preset == "photos" else None
-    if config is None:
+    if preset == "photos":
+        config = own_pictures.photos(Pictures(1500, side, is_final=True), Machine())
+    else:
         config = presets.get(preset)()
         config = config.replace(data=config.data.replace(resolution=side))
     updates = tuple(update.replace(accumulate=1) for update in config.updates)
     cost = cost_of(config.replace(batch_size=batch, updates=updates, steps=1000, kimg=None))
-    thousand = cost.petaflops * 1000 / (1000 * batch)  # 1e15 operations for 1,000 images
+    thousand = cost.petaflops / batch  # 1e15 operations for 1,000 images, of 1,000 steps
     times = [f"{thousand * 1000 / speed:.2g} s" for _, speed in DEVICES.values()]
     fits = [device for device, (memory, _) in DEVICES.items() if cost.memory < 0.9 * memory]
-    return " | ".join(
-        [f"| {name}", f"{side}", f"{batch}", f"{cost.memory:.2g}", *times, f"{fits[0]} |"]
-        if fits
-        else [f"| {name}", f"{side}", f"{batch}", f"{cost.memory:.2g}", *times, "none |"]
-    )
+    smallest = fits[0] if fits else "none"
+    return row([name, side, batch, f"{cost.memory:.2g}", *times, smallest])
 
 
 # --- the page ----------------------------------------------------------------------------
@@ -233,33 +229,22 @@ def plot(points: list[dict[str, Any]]) -> None:
 
 def table(points: list[dict[str, Any]]) -> list[str]:
     """The measured points."""
-    lines = ["| | value | training, images / s | sampling | loading | peak MB |"]
-    lines.append("| --- | --- | --- | --- | --- | --- |")
+    lines = [row(("", "value", "training, images / s", "sampling", "loading", "peak MB"))]
+    lines.append(row(["---"] * 6))
     for point in points:
         rates = [f"{point[key]:,.4g}" if key in point else "" for key in RATES]
         axis = LABELS.get(point["axis"], point["axis"])
-        lines.append(
-            " | ".join([f"| {axis}", f"{point['value']:,}", *rates, f"{point['peak_mb']:.0f} |"])
-        )
+        lines.append(row([axis, f"{point['value']:,}", *rates, f"{point['peak_mb']:.0f}"]))
     return lines
 
 
 def fill(points: list[dict[str, Any]]) -> None:
     """Put both tables between the page's marks."""
-    head, _, rest = PAGE.read_text().partition(MARKS[0])
-    _, _, tail = rest.partition(MARKS[1])
-    devices = " | ".join(f"{device}, 1,000 images" for device in DEVICES)
-    lines = [
-        *table(points),
-        "",
-        "Estimated, not measured:",
-        "",
-        f"| model | pixels | batch | memory, GiB | {devices} | smallest that holds it |",
-        "| --- " * (5 + len(DEVICES)) + "|",
-        *estimates(),
-        "",
-    ]
-    PAGE.write_text(head + MARKS[0] + "\n".join(lines) + MARKS[1] + tail)
+    devices = [f"{device}, 1,000 images" for device in DEVICES]
+    head = ["model", "pixels", "batch", "memory, GiB", *devices, "smallest that holds it"]
+    lines = [*table(points), "", "Estimated, not measured:", ""] if points else []
+    lines += [row(head), row(["---"] * len(head)), *estimates(), ""]
+    between(PAGE, MARKS, "\n".join(lines))
 
 
 def main() -> int:
@@ -275,11 +260,13 @@ def main() -> int:
     if options.point is not None:
         print(json.dumps(one(json.loads(options.point))))
         return 0
-    points = json.loads(RESULTS.read_text()) if options.page else measured(options.only)
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    points = known if options.page else measured(options.only)
     if options.out:
         RESULTS.write_text("[\n" + ",\n".join(map(json.dumps, points)) + "\n]\n")
-    if options.out or options.page:
+    if points and (options.out or options.page):
         plot(points)
+    if options.out or options.page:
         fill(points)
     return 0
 

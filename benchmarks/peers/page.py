@@ -12,9 +12,14 @@ HEAD = ("row", "peer", "limner computes in", "peer, s", "limner, s", "ratio", "g
 
 def write() -> None:
     """Put the table between the page's marks."""
-    head, _, rest = PAGE.read_text().partition(MARKS[0])
-    _, _, tail = rest.partition(MARKS[1])
-    PAGE.write_text(head + MARKS[0] + table() + MARKS[1] + tail)
+    between(PAGE, MARKS, table())
+
+
+def between(page: Path, marks: tuple[str, str], text: str) -> None:
+    """Replace what stands between two marks of a page."""
+    head, _, rest = page.read_text().partition(marks[0])
+    _, _, tail = rest.partition(marks[1])
+    page.write_text(head + marks[0] + text + marks[1] + tail)
 
 
 def table() -> str:

@@ -68,6 +68,30 @@ def test_weights_are_sorted_once_and_again_after_a_change(monkeypatch):
     of(generator)
 
 
+class Odd(torch.nn.Module):
+    """A network of a user's own, whose convolutions are called in other ways."""
+
+    z_dim = 4
+
+    def __init__(self):
+        super().__init__()
+        self.same = torch.nn.Conv2d(1, 2, 3, padding="same")
+        self.weight = torch.nn.Parameter(torch.randn(1, 2, 3, 3))
+
+    def forward(self, z, y=None):
+        h = self.same(z.view(-1, 1, 2, 2))
+        h = torch.nn.functional.conv2d(input=h, weight=self.weight, padding=1)
+        alone = [
+            torch.nn.functional.conv2d(x, self.weight, padding=1) for x in h.repeat(1, 2, 1, 1)
+        ]
+        return h + torch.stack(alone)
+
+
+def test_convolutions_called_in_other_ways():
+    net, z = Odd().eval(), torch.randn(3, 4)
+    torch.testing.assert_close(generate(net, z), net(z).detach())
+
+
 def test_double_precision_stays_as_it_is():
     generator = moved(GENERATORS["biggan"]).double()
     with torch.inference_mode():

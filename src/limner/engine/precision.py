@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from limner.core.errors import ConfigError
 from limner.core.protocols import Labels, Scores, StyleGenerator, z_dim_of
-from limner.layers.convolution import Shape, twice_differentiable
+from limner.layers.convolution import CONVOLUTIONS, Shape, named, twice_differentiable
 
 Precision = Literal["float32", "float64", "bfloat16"]
 
@@ -118,13 +118,6 @@ class Forwards:
 
 # --- on a CPU ----------------------------------------------------------------
 
-# Arguments by place, of which any may be given by keyword.
-CONVOLUTIONS = {
-    F.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
-    F.conv_transpose2d: (
-        *("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
-    ),
-}
 PRODUCTS = {
     *CONVOLUTIONS,
     F.linear,
@@ -169,7 +162,7 @@ class _RoundedProducts(TorchFunctionMode):
         if func not in PRODUCTS or not torch.is_autocast_enabled("cpu"):
             return func(*args, **kwargs)
         if func in CONVOLUTIONS:
-            given = dict(zip(CONVOLUTIONS[func], args, strict=False)) | kwargs
+            given = named(func, args, kwargs)
             if not isinstance(given.get("padding"), str):
                 return self._convolved(func is F.conv_transpose2d, **given)
         if not self._everywhere:

@@ -6,7 +6,7 @@ kernel libraries are not made for: 1.3 times slower in float32, 7 times in bfloa
 on AVX2, torch 2.14), and the likely cause of wrong gradients on CPUs with AMX, see docs/log.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +24,22 @@ class Shape(NamedTuple):
     transposed: bool
     output_padding: Sequence[int]
     groups: int
+
+
+# torch's own -> its arguments by place, of which any may be given by keyword.
+CONVOLUTIONS: dict[Callable[..., Tensor], tuple[str, ...]] = {
+    F.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    F.conv_transpose2d: (
+        *("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+    ),
+}
+
+
+def named(
+    convolve: Callable[..., Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Arguments of one of `CONVOLUTIONS` by their names."""
+    return dict(zip(CONVOLUTIONS[convolve], args, strict=False)) | dict(kwargs)
 
 
 def twice_differentiable(x: Tensor, weight: Tensor, bias: Tensor | None, shape: Shape) -> Tensor:

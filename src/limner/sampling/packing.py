@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
+from limner.layers.convolution import CONVOLUTIONS, named
+
 Precision = Literal["float32", "bfloat16"]
 
 Sorted = dict[tuple[Any, ...], Tensor]
@@ -57,15 +59,18 @@ class _SortedWeights(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        convolve = CONVOLUTIONS.get(func)
-        if convolve is not None and args[1].data_ptr() in self._own:
-            return convolve(self._sorted, *args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in CONVOLUTIONS:
+            given = named(func, args, kwargs)
+            own = given["weight"].data_ptr() in self._own and given["input"].ndim == 4
+            if own and not isinstance(given.get("padding"), str):
+                return SORTING[func](self._sorted, **given)
+        return func(*args, **kwargs)
 
 
 def _conv2d(
     kept: Sorted,
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -76,12 +81,12 @@ def _conv2d(
     library = torch.ops.mkldnn
     places = _pair(padding), _pair(stride), _pair(dilation), groups
     do = library._reorder_convolution_weight, library._convolution_pointwise
-    return _convolved(kept, x, weight, bias, places, *do)
+    return _convolved(kept, input, weight, bias, places, *do)
 
 
 def _conv_transpose2d(
     kept: Sorted,
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -93,7 +98,7 @@ def _conv_transpose2d(
     library = torch.ops.mkldnn
     places = _pair(padding), _pair(output_padding), _pair(stride), _pair(dilation), groups
     do = library._reorder_convolution_transpose_weight, library._convolution_transpose_pointwise
-    return _convolved(kept, x, weight, bias, places, *do)
+    return _convolved(kept, input, weight, bias, places, *do)
 
 
 def _convolved(
@@ -116,7 +121,7 @@ def _convolved(
     return convolve(x, kept[key], bias, *places, "none", [], "")
 
 
-CONVOLUTIONS: dict[Callable[..., Any], Callable[..., Tensor]] = {
+SORTING: dict[Callable[..., Any], Callable[..., Tensor]] = {
     F.conv2d: _conv2d,
     F.conv_transpose2d: _conv_transpose2d,
 }

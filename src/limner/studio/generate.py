@@ -173,6 +173,11 @@ class Generate:
                     f"the picture is of another model ({recipe.model_sha256[:12]}), this one is "
                     f"{model.sha256[:12]}: choose that model, and drop it again"
                 )
+            if recipe.options.precision is not None:
+                raise LimnerError(
+                    f"the picture is of {recipe.options.precision}, the page draws in float32: "
+                    "limner sample --precision makes it again"
+                )
             return told("restored"), True, *dataclasses.astuple(_form_of(model, recipe.options))
         except LimnerError as error:
             return (refused(error), False, *kept)

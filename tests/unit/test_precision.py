@@ -8,14 +8,16 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from limner.core.devices import require_precision
 from limner.core.errors import ConfigError
 from limner.engine import Update, precision
-from limner.engine.precision import Forwards, _RoundedProducts, require_precision
+from limner.engine.precision import Forwards, _RoundedProducts
 from limner.engine.trainer import Trainer
 from limner.layers import SNConv2d, SNLinear
 from limner.layers.convolution import Shape, twice_differentiable
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import R1, GradientPenalty, HingeD, HingeG, Orthogonal
+from limner.sampling.packing import fast_forwards
 from toys import toy_config
 
 CPU = torch.device("cpu")
@@ -236,3 +238,8 @@ def test_refused_devices_are_named():
     for kind, device in (("bfloat16", "mps"), ("float64", "mps"), ("bfloat16", "xpu")):
         with pytest.raises(ConfigError, match=device):
             require_precision(kind, torch.device(device))
+    with (
+        pytest.raises(ConfigError, match="mps"),
+        fast_forwards(nn.Identity(), torch.device("mps"), "bfloat16"),
+    ):
+        pass

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
-from limner.core.errors import ConfigError
+from limner.core.devices import require_precision
 from limner.core.protocols import Labels, Scores, StyleGenerator, z_dim_of
 from limner.layers.convolution import CONVOLUTIONS, Shape, named, twice_differentiable
 
@@ -19,28 +19,6 @@ Precision = Literal["float32", "float64", "bfloat16"]
 
 # Of weights, optimizers, averages, losses and penalties; bfloat16 is for forwards alone.
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
-
-
-def require_precision(precision: Precision, device: torch.device) -> None:
-    """Refuse a precision that a device cannot compute with.
-
-    Raises:
-        ConfigError: names the device and what to give instead.
-    """
-    if precision == "float64" and device.type == "mps":
-        raise ConfigError("precision: mps has no float64; give precision=float32, or --device cpu")
-    if precision != "bfloat16":
-        return
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(
-            f"precision: bfloat16 runs on cpu and cuda, not on {device.type}; "
-            "give precision=float32 there"
-        )
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise ConfigError(
-            f"precision: {torch.cuda.get_device_name(device)} has no bfloat16; "
-            "give precision=float32"
-        )
 
 
 class Forwards:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
+from limner.core.devices import require_precision
 from limner.layers.convolution import CONVOLUTIONS, named
 
 Precision = Literal["float32", "bfloat16"]
@@ -29,7 +30,11 @@ def fast_forwards(network: nn.Module, device: torch.device, precision: Precision
     """Forwards inside, in inference mode, may take it that the network's tensors never change.
 
     precision: "bfloat16": products take and give rounded numbers (automatic mixed precision).
+
+    Raises:
+        ConfigError: the device cannot compute in it.
     """
+    require_precision(precision, device)
     with contextlib.ExitStack() as stack:
         if precision == "bfloat16":
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))

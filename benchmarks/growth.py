@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from peers.cli import peak
 from peers.page import between, row
+from peers.turns import peak
 
 from limner import presets
 from limner.api.costs import cost_of

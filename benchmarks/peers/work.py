@@ -1,9 +1,7 @@
-"""What a row is made of, and how both sides of it are measured."""
+"""What a row is made of, and what makes of peers and networks the same work."""
 
 import importlib.util
-import statistics
 import sys
-import time
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -51,31 +49,6 @@ class Row:
     unit: str
     targets: dict[str, float] = field(default_factory=dict)
     about_memory: bool = False
-
-
-@dataclass(frozen=True)
-class Times:
-    """CPU seconds of all threads and seconds on the wall, medians."""
-
-    cpu: float
-    wall: float
-
-
-def measured(sides: Sides, pairs: int) -> dict[str, Times]:
-    """Calls of all sides in turn, after one of each to warm up."""
-    calls = {**({"peer": sides.peer} if sides.peer else {}), **sides.limner}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(pairs):
-        for name, call in calls.items():
-            cpu, wall = time.process_time(), time.perf_counter()
-            call()
-            found[name].append((time.process_time() - cpu, time.perf_counter() - wall))
-    return {
-        name: Times(*(statistics.median(each) / sides.num for each in zip(*times, strict=True)))
-        for name, times in found.items()
-    }
 
 
 def apart(found: Tensor, wanted: Tensor) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from limner.core import distributed
 from limner.core.devices import seed_device, widest
 from limner.core.errors import ConfigError
+from limner.core.memory import keep_freed_memory
 from limner.core.protocols import NetworkConfig
 from limner.core.streams import stream
 from limner.engine.config import RunConfig
@@ -58,6 +59,7 @@ class Trainer(State):
         label_counts: Sequence[int] | None = None,
         label_rows: Tensor | None = None,
     ):
+        keep_freed_memory()
         rank, world_size = distributed.rank(), distributed.world_size()
         self.config, self.num_classes = config, num_classes
         self.device, self.dtype = torch.device(device), DTYPES[config.precision]

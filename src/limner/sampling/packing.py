@@ -17,6 +17,7 @@ from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 from limner.core.devices import require_precision
+from limner.core.memory import keep_freed_memory
 from limner.layers.convolution import CONVOLUTIONS, named
 
 Precision = Literal["float32", "bfloat16"]
@@ -35,6 +36,7 @@ def fast_forwards(network: nn.Module, device: torch.device, precision: Precision
         ConfigError: the device cannot compute in it.
     """
     require_precision(precision, device)
+    keep_freed_memory()
     with contextlib.ExitStack() as stack:
         if precision == "bfloat16":
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.core.errors import LimnerError
+from limner.core.memory import keep_freed_memory
 
 Images = UInt8[Tensor, "n c h w"]
 Prepared = Float[Tensor, "n 3 height width"]
@@ -55,6 +56,7 @@ class Pretrained:
     @torch.no_grad()
     def rows(self, images: Images) -> tuple[Tensor, Tensor | None]:
         """Features and, where the network has any, logits [N, classes], from one pass."""
+        keep_freed_memory()
         features, logits = [], []
         size = BATCH_SIZE if self.device.type == "cpu" else BATCH_SIZE_ON_DEVICE
         for batch in in_color(images).split(size):

@@ -1,0 +1,81 @@
+"""Where the time of a call goes: products of matrices and convolutions, how near they come to the
+processor's peak, and what else takes time."""
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from peers.work import Call
+
+PRODUCTS = (
+    "aten::mkldnn_convolution",
+    "aten::_slow_conv2d_forward",
+    "aten::convolution_backward",
+    "mkldnn::_convolution_pointwise",
+    "mkldnn::_convolution_transpose_pointwise",
+    "aten::addmm",
+    "aten::mm",
+    "aten::bmm",
+    "aten::baddbmm",
+    "aten::mkldnn_linear",
+)
+NUM_OTHERS = 3
+
+
+def where(call: Call, precision: str) -> dict[str, Any]:
+    """Of a call that has been made before:
+
+    products: the share of its time in products; of_peak: their operations a second over those of
+    one large convolution in the same precision; others: the largest of the other operations, each
+    with its share.
+    """
+    counter = FlopCounterMode(display=False, custom_mapping=_packed())
+    with counter:
+        call()
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        call()
+    seconds = {each.key: each.self_cpu_time_total / 1e6 for each in found.key_averages()}
+    whole, products = sum(seconds.values()), sum(seconds.get(name, 0.0) for name in PRODUCTS)
+    others = sorted(set(seconds) - set(PRODUCTS), key=seconds.__getitem__, reverse=True)
+    return {
+        "products": round(products / whole, 3),
+        "of_peak": round(counter.get_total_flops() / products / peak(precision), 3),
+        "others": {name: round(seconds[name] / whole, 3) for name in others[:NUM_OTHERS]},
+    }
+
+
+@torch.inference_mode()
+def peak(precision: str) -> float:
+    """Operations a second of a convolution that suits the processor: 256 channels, 3x3, 32 px."""
+    dtype = getattr(torch, precision)
+    x, w = torch.randn(8, 256, 32, 32), torch.randn(256, 256, 3, 3)
+    x, w = (each.to(dtype).contiguous(memory_format=torch.channels_last) for each in (x, w))
+    times = []
+    for _ in range(20):
+        began = time.process_time()
+        F.conv2d(x, w, padding=1)
+        times.append(time.process_time() - began)
+    return 2 * x.numel() * 256 * 9 / min(times)
+
+
+def _packed() -> dict[Any, Any]:
+    """How the counter is to count convolutions by sorted weights."""
+    library = torch.ops.mkldnn
+
+    def convolved(x: Tensor, w: Tensor, *_: Any, out_val: Tensor, **__: Any) -> int:
+        return 2 * out_val.numel() * w.shape[1:].numel()
+
+    def transposed(x: Tensor, w: Tensor, *_: Any, **__: Any) -> int:
+        return 2 * x.numel() * w.shape[1:].numel()
+
+    for count in (convolved, transposed):
+        count._get_raw = True  # pyright: ignore[reportFunctionMemberAccess] - tensors, not shapes
+    return {
+        library._convolution_pointwise: convolved,
+        library._convolution_transpose_pointwise: transposed,
+    }

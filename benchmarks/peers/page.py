@@ -31,10 +31,14 @@ def table() -> str:
     if memories:
         lines += [
             "",
-            row(("memory above torch", "peer, MB", "limner, MB", "ratio")),
-            row(["---"] * 4),
+            row(("memory above torch", "limner computes in", "peer, MB", "limner, MB", "ratio")),
+            row(["---"] * 5),
         ]
         lines += [row(of_memory(line)) for line in memories]
+    missed = [line for line in found if "where" in line]
+    if missed:
+        head = ("below its goal", "limner computes in", "products", "of the peak", "then")
+        lines += ["", row(head), row(["---"] * len(head)), *(row(of_where(x)) for x in missed)]
     return "\n".join([*lines, ""])
 
 
@@ -52,5 +56,22 @@ def cells(line: dict[str, Any]) -> list[str]:
 
 
 def of_memory(line: dict[str, Any]) -> list[str]:
-    peer, own = line["memory_mb"]["peer"], line["memory_mb"]["float32"]
-    return [line["row"], f"{peer:.0f}", f"{own:.0f}", f"{own / peer:.2f}"]
+    peer, own = line["memory_mb"].get("peer"), line["memory_mb"][line["precision"]]
+    shown = ["-", f"{own:.0f}", "-"]
+    if peer is not None:
+        shown = [f"{peer:.0f}", f"{own:.0f}", f"{own / peer:.2f}"]
+    return [line["row"], line["precision"], *shown]
+
+
+def of_where(line: dict[str, Any]) -> list[str]:
+    where = line["where"]
+    others = ", ".join(
+        f"{name.removeprefix('aten::')} {share:.0%}" for name, share in where["others"].items()
+    )
+    return [
+        line["row"],
+        line["precision"],
+        f"{where['products']:.0%}",
+        f"{where['of_peak']:.0%}",
+        others,
+    ]

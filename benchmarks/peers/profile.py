@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from peers.work import Call
 
 PRODUCTS = (
     "aten::mkldnn_convolution",
     "aten::_slow_conv2d_forward",
+    "aten::_slow_conv2d_backward",
     "aten::convolution_backward",
     "mkldnn::_convolution_pointwise",
     "mkldnn::_convolution_transpose_pointwise",
@@ -34,7 +36,7 @@ def where(call: Call, precision: str) -> dict[str, Any]:
     one large convolution in the same precision; others: the largest of the other operations, each
     with its share.
     """
-    counter = FlopCounterMode(display=False, custom_mapping=_packed())
+    counter = _Operations()
     with counter:
         call()
     with profile(activities=[ProfilerActivity.CPU]) as found:
@@ -44,7 +46,7 @@ def where(call: Call, precision: str) -> dict[str, Any]:
     others = sorted(set(seconds) - set(PRODUCTS), key=seconds.__getitem__, reverse=True)
     return {
         "products": round(products / whole, 3),
-        "of_peak": round(counter.get_total_flops() / products / peak(precision), 3),
+        "of_peak": round(counter.total / products / peak(precision), 3),
         "others": {name: round(seconds[name] / whole, 3) for name in others[:NUM_OTHERS]},
     }
 
@@ -63,19 +65,33 @@ def peak(precision: str) -> float:
     return 2 * x.numel() * 256 * 9 / min(times)
 
 
-def _packed() -> dict[Any, Any]:
-    """How the counter is to count convolutions by sorted weights."""
-    library = torch.ops.mkldnn
+class _Operations(TorchDispatchMode):
+    """Counts as torch's FlopCounterMode does, and convolutions by sorted weights too; without its
+    hooks on modules, which gradients of gradients do not bear."""
 
-    def convolved(x: Tensor, w: Tensor, *_: Any, out_val: Tensor, **__: Any) -> int:
-        return 2 * out_val.numel() * w.shape[1:].numel()
+    def __init__(self):
+        super().__init__()
+        self.total = 0
 
-    def transposed(x: Tensor, w: Tensor, *_: Any, **__: Any) -> int:
-        return 2 * x.numel() * w.shape[1:].numel()
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        count = SORTED.get(func._overloadpacket) or flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
 
-    for count in (convolved, transposed):
-        count._get_raw = True  # pyright: ignore[reportFunctionMemberAccess] - tensors, not shapes
-    return {
-        library._convolution_pointwise: convolved,
-        library._convolution_transpose_pointwise: transposed,
-    }
+
+def _convolved(x: Tensor, w: Tensor, *_: Any, out_val: Tensor, **__: Any) -> int:
+    return 2 * out_val.numel() * w.shape[1:].numel()
+
+
+def _transposed(x: Tensor, w: Tensor, *_: Any, **__: Any) -> int:
+    return 2 * x.numel() * w.shape[1:].numel()
+
+
+SORTED: dict[Any, Any] = {
+    torch.ops.mkldnn._convolution_pointwise: _convolved,
+    torch.ops.mkldnn._convolution_transpose_pointwise: _transposed,
+}

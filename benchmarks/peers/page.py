@@ -72,6 +72,6 @@ def of_where(line: dict[str, Any]) -> list[str]:
         line["row"],
         line["precision"],
         f"{where['products']:.0%}",
-        f"{where['of_peak']:.0%}",
+        f"{where['of_peak']:.0%}" if where["of_peak"] else "-",
         others,
     ]

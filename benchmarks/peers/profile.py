@@ -33,8 +33,8 @@ def where(call: Call, precision: str) -> dict[str, Any]:
     """Of a call that has been made before:
 
     products: the share of its time in products; of_peak: their operations a second over those of
-    one large convolution in the same precision; others: the largest of the other operations, each
-    with its share.
+    one large convolution in the same precision, None where none could be counted; others: the
+    largest of the other operations, each with its share.
     """
     counter = _Operations()
     with counter:
@@ -46,7 +46,7 @@ def where(call: Call, precision: str) -> dict[str, Any]:
     others = sorted(set(seconds) - set(PRODUCTS), key=seconds.__getitem__, reverse=True)
     return {
         "products": round(products / whole, 3),
-        "of_peak": round(counter.total / products / peak(precision), 3),
+        "of_peak": round(counter.total / products / peak(precision), 3) if counter.total else None,
         "others": {name: round(seconds[name] / whole, 3) for name in others[:NUM_OTHERS]},
     }
 

@@ -44,7 +44,6 @@ def main(words: list[str] | None = None) -> int:
         return 0
     from peers.table import ROWS
 
-    lines: list[dict[str, Any]] = []
     failed = False
     for name in ROWS:
         if options.only not in name:
@@ -57,7 +56,6 @@ def main(words: list[str] | None = None) -> int:
             continue
         for line in found:
             print(json.dumps(line), flush=True)
-        lines += found
         if options.out:
             merge(page.RESULTS, found)
             page.write()
@@ -72,18 +70,20 @@ def measured(name: str, peers: Path | None, pairs: int) -> list[dict[str, Any]]:
     about, sides = first.about, {first.about["side"]: first}
     try:
         more = [*about["precisions"], *(["peer"] if about["has_peer"] else [])]
-        sides |= {side: turns.Side(name, side, peers) for side in more if side not in sides}
+        for side in more:
+            if side not in sides:
+                sides[side] = turns.Side(name, side, peers)
         taken = {side: [] for side in sides}
         for _ in range(pairs):
             for side, process in sides.items():
                 taken[side].append(process.ask("call"))
         times = {side: medians(each, about["num"]) for side, each in taken.items()}
         peaks = {side: process.ask("peak")["peak"] for side, process in sides.items()}
+        base = turns.peak_of_torch() if ROWS[name].about_memory else 0.0
         lines = []
         for precision in about["precisions"]:
             line = line_of(name, ROWS[name], about, precision, times, pairs)
             if ROWS[name].about_memory:
-                base = turns.peak_of_torch()
                 own = {side: peaks[side] for side in (precision, "peer") if side in peaks}
                 line["memory_mb"] = {side: round(each - base, 1) for side, each in own.items()}
             if line["ratio"] and line["target"] and line["ratio"] < line["target"]:

@@ -48,6 +48,16 @@ def test_frechet_of_two_by_two_gaussians_is_the_closed_form():
     assert frechet_from_moments(zero, s1, zero, s2) == pytest.approx(expected, rel=1e-12)
 
 
+def test_frechet_in_blocks_is_that_of_the_whole_matrices():
+    a, b = normal(2, 700, 600)
+    sigmas = [0.1 * torch.eye(600, dtype=torch.float64) + rows.T @ rows / 700 for rows in (a, b)]
+    root = torch.linalg.eigvals(sigmas[0] @ sigmas[1]).real.sqrt().sum()
+    zero = torch.zeros(600, dtype=torch.float64)
+    expected = float(sigmas[0].trace() + sigmas[1].trace() - 2 * root)
+    found = frechet_from_moments(zero, sigmas[0], zero, sigmas[1])
+    assert found == pytest.approx(expected, rel=1e-11)
+
+
 def test_frechet_sees_a_shift_as_its_square():
     features = normal(200, 5)
     assert frechet_distance(features, features + 3.0) == pytest.approx(45.0, rel=1e-9)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from limner.core.errors import ConfigError
+from limner.core.memory import keep_freed_memory
 from limner.data.order import WindowOrder, indices
 from limner.data.prepared import PreparedData
 from limner.data.shards.ahead import Ahead
@@ -70,6 +71,7 @@ class Loader:
         """
         assert 0 <= rank < world_size
         assert position >= 0
+        keep_freed_memory()
         self.position = position
         self.seconds_waited = 0.0
         self._data, self._seed, self._share = data, seed, (rank, world_size)

@@ -26,7 +26,7 @@ PRODUCTS = (
     "aten::baddbmm",
     "aten::mkldnn_linear",
 )
-NUM_OTHERS = 3
+NUM_OTHERS, SETTLED = 3, 3
 
 
 def where(call: Call, precision: str) -> dict[str, Any]:
@@ -39,8 +39,9 @@ def where(call: Call, precision: str) -> dict[str, Any]:
     counter = _Operations()
     with counter:
         call()
-    with profile(activities=[ProfilerActivity.CPU]) as found:
-        call()
+    for _ in range(SETTLED):  # the profiler's own memory moves limner's, and new pages take time
+        with profile(activities=[ProfilerActivity.CPU]) as found:
+            call()
     seconds = {each.key: each.self_cpu_time_total / 1e6 for each in found.key_averages()}
     whole, products = sum(seconds.values()), sum(seconds.get(name, 0.0) for name in PRODUCTS)
     others = sorted(set(seconds) - set(PRODUCTS), key=seconds.__getitem__, reverse=True)
@@ -66,8 +67,8 @@ def peak(precision: str) -> float:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts as torch's FlopCounterMode does, and convolutions by sorted weights too; without its
-    hooks on modules, which gradients of gradients do not bear."""
+    """Counts as torch's FlopCounterMode does, without its hooks on modules, which gradients of
+    gradients do not bear; with convolutions by sorted weights, and with groups in backward ones."""
 
     def __init__(self):
         super().__init__()
@@ -76,10 +77,15 @@ class _Operations(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        count = SORTED.get(func._overloadpacket) or flop_registry.get(func._overloadpacket)
+        kwargs = kwargs or {}
+        with self:  # inference mode leaves some operations whole
+            parts = func.decompose(*args, **kwargs)
+        if parts is not NotImplemented:
+            return parts
+        out = func(*args, **kwargs)
+        count = OURS.get(func._overloadpacket) or flop_registry.get(func._overloadpacket)
         if count is not None:
-            self.total += count(*args, **(kwargs or {}), out_val=out)
+            self.total += count(*args, **kwargs, out_val=out)
         return out
 
 
@@ -91,7 +97,14 @@ def _transposed(x: Tensor, w: Tensor, *_: Any, **__: Any) -> int:
     return 2 * x.numel() * w.shape[1:].numel()
 
 
-SORTED: dict[Any, Any] = {
+def _backward(gradient: Tensor, x: Tensor, w: Tensor, *args: Any, out_val: Any, **_: Any) -> int:
+    *_, transposed, _, _, asked = args
+    places = (x if transposed else gradient).numel()
+    return 2 * places * w.shape[1:].numel() * sum(asked[:2])
+
+
+OURS: dict[Any, Any] = {
+    torch.ops.aten.convolution_backward: _backward,
     torch.ops.mkldnn._convolution_pointwise: _convolved,
     torch.ops.mkldnn._convolution_transpose_pointwise: _transposed,
 }

@@ -8,12 +8,11 @@ from typing import Any, Literal, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 from limner.core.devices import require_precision
 from limner.core.protocols import Labels, Scores, StyleGenerator, z_dim_of
-from limner.layers.convolution import CONVOLUTIONS, Shape, named, twice_differentiable
+from limner.layers.convolution import CONVOLUTIONS, Shape, taken_apart, twice_differentiable
 
 Precision = Literal["float32", "float64", "bfloat16"]
 
@@ -141,34 +140,19 @@ class _RoundedProducts(TorchFunctionMode):
         if func not in PRODUCTS or not torch.is_autocast_enabled("cpu"):
             return func(*args, **kwargs)
         if func in CONVOLUTIONS:
-            given = named(func, args, kwargs)
-            if not isinstance(given.get("padding"), str):
-                return self._convolved(func is F.conv_transpose2d, **given)
+            asked = taken_apart(func, args, kwargs)
+            if asked is not None:
+                return self._convolved(*asked)
         if not self._everywhere:
             return func(*args, **kwargs)
         with torch.autocast("cpu", enabled=False):
             product = func(*map(_rounded, args), **{k: _rounded(v) for k, v in kwargs.items()})
         return product.to(torch.bfloat16)
 
-    def _convolved(
-        self,
-        transposed: bool,
-        input: Tensor,
-        weight: Tensor,
-        bias: Tensor | None = None,
-        **given: Any,
-    ) -> Tensor:
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, shape: Shape) -> Tensor:
         exact = self._everywhere or _is_slow(weight)
         dtype = torch.float32 if exact else torch.bfloat16
-        shape = Shape(
-            _pair(given.get("stride", 1)),
-            _pair(given.get("padding", 0)),
-            _pair(given.get("dilation", 1)),
-            transposed,
-            _pair(given.get("output_padding", 0)),
-            given.get("groups", 1),
-        )
-        x, w, b = (_rounded(value, dtype) for value in (input, weight, bias))
+        x, w, b = (_rounded(value, dtype) for value in (x, weight, bias))
         with torch.autocast("cpu", enabled=False):
             return twice_differentiable(x, w, b, shape).to(torch.bfloat16)
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
 
 
 class Shape(NamedTuple):
@@ -35,11 +36,23 @@ CONVOLUTIONS: dict[Callable[..., Tensor], tuple[str, ...]] = {
 }
 
 
-def named(
+def taken_apart(
     convolve: Callable[..., Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Arguments of one of `CONVOLUTIONS` by their names."""
-    return dict(zip(CONVOLUTIONS[convolve], args, strict=False)) | dict(kwargs)
+) -> tuple[Tensor, Tensor, Tensor | None, Shape] | None:
+    """Input, weight, bias and the rest of a call of one of `CONVOLUTIONS`; None where its padding
+    is a word."""
+    given = dict(zip(CONVOLUTIONS[convolve], args, strict=False)) | dict(kwargs)
+    if isinstance(given.get("padding"), str):
+        return None
+    shape = Shape(
+        _pair(given.get("stride", 1)),
+        _pair(given.get("padding", 0)),
+        _pair(given.get("dilation", 1)),
+        convolve is F.conv_transpose2d,
+        _pair(given.get("output_padding", 0)),
+        given.get("groups", 1),
+    )
+    return given["input"], given["weight"], given.get("bias"), shape
 
 
 def twice_differentiable(x: Tensor, weight: Tensor, bias: Tensor | None, shape: Shape) -> Tensor:

@@ -11,17 +11,16 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 from limner.core.devices import require_precision
 from limner.core.memory import keep_freed_memory
-from limner.layers.convolution import CONVOLUTIONS, named
+from limner.layers.convolution import CONVOLUTIONS, Shape, taken_apart
 
 Precision = Literal["float32", "bfloat16"]
 
+Places = tuple[Any, ...]
 Sorted = dict[tuple[Any, ...], Tensor]
 _KEPT: WeakKeyDictionary[nn.Module, Sorted] = WeakKeyDictionary()
 
@@ -67,60 +66,22 @@ class _SortedWeights(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func in CONVOLUTIONS:
-            given = named(func, args, kwargs)
-            own = given["weight"].data_ptr() in self._own and given["input"].ndim == 4
-            if own and not isinstance(given.get("padding"), str):
-                return SORTING[func](self._sorted, **given)
+        asked = taken_apart(func, args, kwargs) if func in CONVOLUTIONS else None
+        if asked is not None:
+            x, weight, *_ = asked
+            if weight.data_ptr() in self._own and x.ndim == 4:
+                return _convolved(self._sorted, *asked)
         return func(*args, **kwargs)
 
 
-def _conv2d(
-    kept: Sorted,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    library = torch.ops.mkldnn
-    places = _pair(padding), _pair(stride), _pair(dilation), groups
-    do = library._reorder_convolution_weight, library._convolution_pointwise
-    return _convolved(kept, input, weight, bias, places, *do)
-
-
-def _conv_transpose2d(
-    kept: Sorted,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Tensor:
-    library = torch.ops.mkldnn
-    places = _pair(padding), _pair(output_padding), _pair(stride), _pair(dilation), groups
-    do = library._reorder_convolution_transpose_weight, library._convolution_transpose_pointwise
-    return _convolved(kept, input, weight, bias, places, *do)
-
-
 def _convolved(
-    kept: Sorted,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    places: tuple[Any, ...],
-    sort: Callable[..., Tensor],
-    convolve: Callable[..., Tensor],
+    kept: Sorted, x: Tensor, weight: Tensor, bias: Tensor | None, shape: Shape
 ) -> Tensor:
     """In channels_last, and in what is computed with here."""
     lower = torch.is_autocast_enabled("cpu")
     dtype = torch.get_autocast_dtype("cpu") if lower else x.dtype
     x = x.to(dtype).contiguous(memory_format=torch.channels_last)
+    sort, convolve, places = _in_library(shape)
     key = weight.data_ptr(), weight.shape, weight.stride(), dtype, places
     if key not in kept:
         kept[key] = sort(weight.to(dtype), *places, x.shape)
@@ -128,7 +89,12 @@ def _convolved(
     return convolve(x, kept[key], bias, *places, "none", [], "")
 
 
-SORTING: dict[Callable[..., Any], Callable[..., Tensor]] = {
-    F.conv2d: _conv2d,
-    F.conv_transpose2d: _conv_transpose2d,
-}
+def _in_library(shape: Shape) -> tuple[Callable[..., Tensor], Callable[..., Tensor], Places]:
+    """What sorts weights, what convolves with them, and the arguments of both."""
+    library = torch.ops.mkldnn
+    places = shape.stride, shape.dilation, shape.groups
+    if shape.transposed:
+        do = library._reorder_convolution_transpose_weight, library._convolution_transpose_pointwise
+        return *do, (shape.padding, shape.output_padding, *places)
+    do = library._reorder_convolution_weight, library._convolution_pointwise
+    return *do, (shape.padding, *places)

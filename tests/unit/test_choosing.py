@@ -141,7 +141,7 @@ def test_two_presets_and_a_run_are_compared_key_by_key(tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.create()
     run.config.write_text(to_json(presets.digits().replace(batch_size=7)))
-    assert compared("digits", str(run.path)) == [("batch_size", 64, 7)]
+    assert compared("digits", str(run.path)) == [("batch_size", 80, 7)]
     with pytest.raises(ConfigError, match="no run here"):
         compared("digits", str(tmp_path))
 

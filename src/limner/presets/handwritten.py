@@ -34,7 +34,7 @@ def digits() -> RunConfig:
         ),
         optim=Players(g=adam, d=adam),
         controllers=(Ema(decay=0.95),),
-        batch_size=64,
+        batch_size=80,
         steps=750,
         intervals=Intervals(log=25, sample=125, save=250, evaluate=375),
         metrics=(*METRICS, "copies"),

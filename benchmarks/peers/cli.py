@@ -5,7 +5,7 @@
     python benchmarks/peers                             limner's side alone
 
 Without --out nothing is written; with it the rows go into results/peers.json and the table of
-README.md. Times are CPU seconds of one thread, medians of calls in turn, after one call of each;
+README.md. Times are CPU seconds of one thread, medians of calls in turn, after three of each;
 memory is the peak of each process, less that of one that has imported torch and nothing else. Where
 limner misses its goal, a profile says where its time goes.
 """

@@ -1,6 +1,7 @@
 """Where the time of a call goes: products of matrices and convolutions, how near they come to the
 processor's peak, and what else takes time."""
 
+import resource
 import time
 from typing import Any
 
@@ -26,7 +27,7 @@ PRODUCTS = (
     "aten::baddbmm",
     "aten::mkldnn_linear",
 )
-NUM_OTHERS, SETTLED = 3, 3
+NUM_OTHERS, PROFILES, FEW_PAGES = 3, 8, 1000
 
 
 def where(call: Call, precision: str) -> dict[str, Any]:
@@ -39,9 +40,13 @@ def where(call: Call, precision: str) -> dict[str, Any]:
     counter = _Operations()
     with counter:
         call()
-    for _ in range(SETTLED):  # the profiler's own memory moves limner's, and new pages take time
+    for _ in range(PROFILES):  # the profiler's own memory moves limner's, and new pages take time
         with profile(activities=[ProfilerActivity.CPU]) as found:
+            before = new_pages()
             call()
+            taken = new_pages() - before
+        if taken < FEW_PAGES:
+            break
     seconds = {each.key: each.self_cpu_time_total / 1e6 for each in found.key_averages()}
     whole, products = sum(seconds.values()), sum(seconds.get(name, 0.0) for name in PRODUCTS)
     others = sorted(set(seconds) - set(PRODUCTS), key=seconds.__getitem__, reverse=True)
@@ -50,6 +55,11 @@ def where(call: Call, precision: str) -> dict[str, Any]:
         "of_peak": round(counter.total / products / peak(precision), 3) if counter.total else None,
         "others": {name: round(seconds[name] / whole, 3) for name in others[:NUM_OTHERS]},
     }
+
+
+def new_pages() -> int:
+    """That this process has been given by the system."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 @torch.inference_mode()

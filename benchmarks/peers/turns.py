@@ -1,8 +1,8 @@
 """Each side of a row in a process of its own, as people run it, called in turn.
 
 The processes share neither modules, of which some have equal names, nor memory that one has freed
-and the other would find. A process says what it serves in one line, makes a call to warm up, and
-then answers each line it reads: "call" by the times of one, "where" by its profile, "peak" by its
+and the other would find. A process warms up, says in one line what it serves, and then answers each
+line it reads: "call" by the times of one, "where" by its profile, "peak" by its
 peak of memory in megabytes.
 """
 
@@ -22,6 +22,10 @@ HERE = Path(__file__).resolve().parent
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 # limner's parts, which make a peer's weights, shall not keep freed memory there (core/memory.py).
 LEFT_ALONE = {"GLIBC_TUNABLES": ""}
+WARM_UPS, LONG_ENOUGH = (
+    3,
+    10.0,
+)  # calls, seconds: memory that is kept has its size after two or three
 
 
 class Failed(Exception):  # noqa: N818 - as its reader says it
@@ -87,7 +91,11 @@ def serve(row: str, side: str, peers: Path | None) -> None:
     side = side or next(iter(sides.limner))
     call = sides.limner.get(side) or sides.peer
     assert call is not None
-    call()
+    began = time.perf_counter()
+    for _ in range(WARM_UPS):
+        call()
+        if time.perf_counter() - began > LONG_ENOUGH:
+            break
     about = {
         "side": side,
         "precisions": list(sides.limner),

@@ -15,9 +15,9 @@ from limner.engine.precision import Forwards, _RoundedProducts
 from limner.engine.trainer import Trainer
 from limner.layers import SNConv2d, SNLinear
 from limner.layers.convolution import Shape, twice_differentiable
+from limner.layers.packing import fast_forwards
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import R1, GradientPenalty, HingeD, HingeG, Orthogonal
-from limner.sampling.packing import fast_forwards
 from toys import toy_config
 
 CPU = torch.device("cpu")

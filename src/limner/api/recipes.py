@@ -11,8 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from limner.api.samples import SampleOptions
 from limner.core.errors import LimnerError
 from limner.core.protocols import NoiseMode
+from limner.layers.packing import Precision
 from limner.sampling.latents import TruncationMode
-from limner.sampling.packing import Precision
 from limner.sampling.sheets import DESCRIPTION
 
 MIXED = "mixed: "

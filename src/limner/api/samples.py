@@ -15,6 +15,7 @@ from limner.core.errors import LimnerError
 from limner.core.grids import grid_size
 from limner.core.outputs import kind_of_output
 from limner.core.protocols import NoiseMode
+from limner.layers.packing import Precision
 from limner.sampling import (
     Model,
     SamplePlan,
@@ -25,7 +26,6 @@ from limner.sampling import (
     sheet,
 )
 from limner.sampling.latents import TruncationMode
-from limner.sampling.packing import Precision
 from limner.sampling.plans import Classes, Seeds
 from limner.sampling.writing import drawn, write_folder, write_npz
 

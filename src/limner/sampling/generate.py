@@ -9,10 +9,10 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from limner.core.protocols import Labels, StyleGenerator
+from limner.layers.packing import fast_forwards
 from limner.layers.prepared import NONE, prepared
 from limner.sampling.looks import USUAL, Look, pictures
 from limner.sampling.memory import halved
-from limner.sampling.packing import fast_forwards
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from limner.core.config import nearest
 from limner.core.errors import LimnerError
 from limner.core.protocols import Labels, NoiseMode, StyleGenerator, mean_style_of
 from limner.core.streams import stream
+from limner.layers.packing import Precision
 from limner.sampling.latents import TruncationMode, check_truncation
-from limner.sampling.packing import Precision
 
 Space = Literal["z", "w"]  # of latents, of styles
 

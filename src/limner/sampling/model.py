@@ -18,11 +18,11 @@ from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
 from limner.core.protocols import NetworkConfig, NoiseMode, mean_style_of, z_dim_of
 from limner.core.undrawn import undrawn, without_memory
+from limner.layers.packing import Precision
 from limner.sampling.generate import generate_batches, styles_of
 from limner.sampling.latents import TruncationMode, latents_from_seeds
 from limner.sampling.looks import Look, Space, has_styles, look_for, words_of
 from limner.sampling.moving import transform_of
-from limner.sampling.packing import Precision
 from limner.sampling.plans import (
     Classes,
     SamplePlan,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.core.errors import LimnerError
-from limner.core.memory import keep_freed_memory
+from limner.layers.packing import fast_forwards
 
 Images = UInt8[Tensor, "n c h w"]
 Prepared = Float[Tensor, "n 3 height width"]
@@ -56,7 +56,6 @@ class Pretrained:
     @torch.no_grad()
     def rows(self, images: Images) -> tuple[Tensor, Tensor | None]:
         """Features and, where the network has any, logits [N, classes], from one pass."""
-        keep_freed_memory()
         features, logits = [], []
         size = BATCH_SIZE if self.device.type == "cpu" else BATCH_SIZE_ON_DEVICE
         for batch in in_color(images).split(size):
@@ -69,6 +68,9 @@ class Pretrained:
     def rows_of_prepared(self, x: Prepared) -> tuple[Tensor, Tensor | None]:
         """What the network makes of prepared images on its device, in whole float32."""
         x = x.contiguous(memory_format=torch.channels_last)
+        if self.device.type == "cpu" and isinstance(self.network, nn.Module):
+            with fast_forwards(self.network, self.device, "float32"):
+                return self.network(x)
         if self.device.type != "cuda":
             return self.network(x)
         # cuDNN's convolutions take TF32 by default: three digits, where a score promises six

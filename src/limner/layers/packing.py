@@ -27,7 +27,7 @@ _KEPT: WeakKeyDictionary[nn.Module, Sorted] = WeakKeyDictionary()
 
 @contextlib.contextmanager
 def fast_forwards(network: nn.Module, device: torch.device, precision: Precision) -> Iterator[None]:
-    """Forwards inside, in inference mode, may take it that the network's tensors never change.
+    """Forwards inside, without gradients, may take it that the network's tensors never change.
 
     precision: "bfloat16": products take and give rounded numbers (automatic mixed precision).
 

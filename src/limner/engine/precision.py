@@ -12,7 +12,15 @@ from torch.overrides import TorchFunctionMode
 
 from limner.core.devices import require_precision
 from limner.core.protocols import Labels, Scores, StyleGenerator, z_dim_of
-from limner.layers.convolution import CONVOLUTIONS, Shape, taken_apart, twice_differentiable
+from limner.layers import winograd
+from limner.layers.convolution import (
+    CONVOLUTIONS,
+    Shape,
+    conv2d,
+    has_fewer_products,
+    taken_apart,
+    twice_differentiable,
+)
 
 Precision = Literal["float32", "float64", "bfloat16"]
 
@@ -41,6 +49,9 @@ class Forwards:
         self._networks, self._device_type = networks, device.type
         self._lower = precision == "bfloat16"
         self._dtype = DTYPES[precision]
+        weights = (p for network in networks.values() for p in network.parameters())
+        on_cpu = device.type == "cpu" and precision == "float32"
+        self._has_fewer_products = on_cpu and any(map(winograd.has_many_channels, weights))
 
     @property
     def z_dim(self) -> int:
@@ -83,10 +94,12 @@ class Forwards:
 
     @contextlib.contextmanager
     def _autocast(self) -> Iterator[None]:
-        if not self._lower:
-            yield
-            return
         with contextlib.ExitStack() as stack:
+            if self._has_fewer_products:
+                stack.enter_context(_FewerProducts())
+            if not self._lower:
+                yield
+                return
             stack.enter_context(torch.autocast(self._device_type, torch.bfloat16))
             if self._device_type == "cpu":
                 stack.enter_context(_RoundedProducts(everywhere=not _cpu_has_bfloat16()))
@@ -107,6 +120,25 @@ PRODUCTS = {
     Tensor.mm,
 }
 FEW_CHANNELS = 4
+
+
+class _FewerProducts(TorchFunctionMode):
+    """Takes 3x3 convolutions of many channels by Winograd's way (layers/winograd.py)."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        asked = taken_apart(func, args, kwargs) if func is F.conv2d else None
+        if asked is not None:
+            x, weight, bias, shape = asked
+            if has_fewer_products(x, weight, shape):
+                return conv2d(x, weight, bias, *shape[:3])
+        return func(*args, **kwargs)
 
 
 class _RoundedProducts(TorchFunctionMode):

@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
+from limner.layers import winograd
+
 
 class Shape(NamedTuple):
     """Arguments of aten::convolution behind input, weight and bias."""
@@ -27,6 +29,7 @@ class Shape(NamedTuple):
     groups: int
 
 
+PLAIN = (1, 1), (1, 1), (1, 1), False, 1  # a 3x3 convolution that keeps the resolution
 # torch's own -> its arguments by place, of which any may be given by keyword.
 CONVOLUTIONS: dict[Callable[..., Tensor], tuple[str, ...]] = {
     F.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
@@ -98,11 +101,32 @@ class TwiceDifferentiableConv2d(nn.Conv2d):
         return conv2d(input, self.weight, self.bias, *shape)
 
 
+def has_fewer_products(x: Tensor, weight: Tensor, shape: Shape, kept: bool = False) -> bool:
+    """Whether `winograd` does this convolution, and faster; see `winograd.suits`."""
+    plain = (*map(tuple, shape[:3]), *shape[3:4], shape.groups) == PLAIN
+    return plain and winograd.suits(x, weight, kept)
+
+
+def _by_fewer_products(
+    gradient: Tensor, x: Tensor, weight: Tensor, asked: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    of_x, of_weight = None, None
+    if asked[0]:  # a convolution too, by the kernels turned by 180 degrees
+        products = winograd.products_of(weight.flip((2, 3)).transpose(0, 1))
+        of_x = winograd.convolved(gradient, products, None, weight.shape[1])
+    if asked[1]:
+        of_weight = winograd.weight_gradient(gradient, x)
+    return of_x, of_weight
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, shape: Shape) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.shape = shape
+        if has_fewer_products(x, weight, shape):
+            products = winograd.products_of(weight)
+            return winograd.convolved(x, products, bias, weight.shape[0])
         return torch.ops.aten.convolution(x, weight, bias, *shape)
 
     @staticmethod
@@ -125,6 +149,8 @@ class _Gradients(torch.autograd.Function):
         ctx.save_for_backward(gradient, x, weight)
         ctx.set_materialize_grads(False)
         ctx.shape = shape
+        if has_fewer_products(x, weight, shape):
+            return _by_fewer_products(gradient, x, weight, asked)
         return torch.ops.aten.convolution_backward(
             gradient, x, weight, None, *shape, [*asked, False]
         )[:2]

@@ -16,12 +16,13 @@ from torch.overrides import TorchFunctionMode
 
 from limner.core.devices import require_precision
 from limner.core.memory import keep_freed_memory
-from limner.layers.convolution import CONVOLUTIONS, Shape, taken_apart
+from limner.layers import winograd
+from limner.layers.convolution import CONVOLUTIONS, Shape, has_fewer_products, taken_apart
 
 Precision = Literal["float32", "bfloat16"]
 
 Places = tuple[Any, ...]
-Sorted = dict[tuple[Any, ...], Tensor]
+Sorted = dict[tuple[Any, ...], Any]
 _KEPT: WeakKeyDictionary[nn.Module, Sorted] = WeakKeyDictionary()
 
 
@@ -83,6 +84,11 @@ def _convolved(
     x = x.to(dtype).contiguous(memory_format=torch.channels_last)
     sort, convolve, places = _in_library(shape)
     key = weight.data_ptr(), weight.shape, weight.stride(), dtype, places
+    if has_fewer_products(x, weight, shape, kept=True):
+        if (*key, "products") not in kept:
+            kept[*key, "products"] = winograd.products_of(weight)
+        products = kept[*key, "products"]
+        return winograd.convolved(x, products, bias, weight.shape[0], together=False)
     if key not in kept:
         kept[key] = sort(weight.to(dtype), *places, x.shape)
     bias = None if bias is None else bias.to(dtype)

@@ -21,6 +21,7 @@ PRODUCTS = (
     "aten::convolution_backward",
     "mkldnn::_convolution_pointwise",
     "mkldnn::_convolution_transpose_pointwise",
+    "mkldnn::_linear_pointwise",
     "aten::addmm",
     "aten::mm",
     "aten::bmm",
@@ -103,6 +104,10 @@ def _convolved(x: Tensor, w: Tensor, *_: Any, out_val: Tensor, **__: Any) -> int
     return 2 * out_val.numel() * w.shape[1:].numel()
 
 
+def _multiplied(x: Tensor, *_: Any, out_val: Tensor, **__: Any) -> int:
+    return 2 * out_val.numel() * x.shape[-1]
+
+
 def _transposed(x: Tensor, w: Tensor, *_: Any, **__: Any) -> int:
     return 2 * x.numel() * w.shape[1:].numel()
 
@@ -117,4 +122,5 @@ OURS: dict[Any, Any] = {
     torch.ops.aten.convolution_backward: _backward,
     torch.ops.mkldnn._convolution_pointwise: _convolved,
     torch.ops.mkldnn._convolution_transpose_pointwise: _transposed,
+    torch.ops.mkldnn._linear_pointwise: _multiplied,
 }

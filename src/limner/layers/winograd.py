@@ -64,17 +64,16 @@ def convolved(
     num, _, height, width = x.shape
     # A^T m A spreads the number in row 1, column 1 over all four pixels: the bias' place.
     biases = [bias if place == 5 else None for place in range(16)]
-    padded = _padded(x)
     result = torch.empty(
         (num, num_channels, height, width), memory_format=torch.channels_last, device=x.device
     )
     out = result.permute(0, 2, 3, 1)
-    for images, top, bottom in _strips(num, height, width, together):
-        pieces = _pieces(padded[images, top : bottom + 2])
-        shape = (-1, (bottom - top) // 2, width // 2, num_channels)
-        each = zip(products, pieces, biases, strict=True)
+    for where, strip in _strips(x, together):
+        into = out[where]
+        shape = (-1, into.shape[1] // 2, width // 2, num_channels)
+        each = zip(products, _pieces(strip), biases, strict=True)
         made = [product(piece, added).view(shape) for product, piece, added in each]
-        _put_tiles(made, out[images, top:bottom])
+        _put_tiles(made, into)
     return result
 
 
@@ -102,32 +101,30 @@ def weight_gradient(
     gradient: Float[Tensor, "n o h w"], x: Float[Tensor, "n i h w"]
 ) -> Float[Tensor, "o i 3 3"]:
     """Of such a convolution, by its result's gradient: G^T [sum of (A dy A^T) (B^T d B)^T] G."""
-    num, _, height, width = x.shape
-    padded = _padded(x)
     gradient = gradient.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
     total = x.new_zeros((16, gradient.shape[3], x.shape[1]))
-    for images, top, bottom in _strips(num, height, width, together=True):
-        pieces = _pieces(padded[images, top : bottom + 2])
-        tiles = _tiles(gradient[images, top:bottom])
-        for sum_, piece, tile in zip(total, pieces, tiles, strict=True):
+    for where, strip in _strips(x, together=True):
+        for sum_, piece, tile in zip(total, _pieces(strip), _tiles(gradient[where]), strict=True):
             sum_.addmm_(tile.t(), piece)
     spread = torch.kron(G, G).to(x)
     return torch.einsum("pq,poi->oqi", spread, total).unflatten(1, (3, 3)).permute(0, 3, 1, 2)
 
 
-def _padded(x: Tensor) -> Float[Tensor, "n tall wide c"]:
-    x = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
-    return F.pad(x, (0, 0, 1, 1, 1, 1))
-
-
-def _strips(num: int, height: int, width: int, together: bool) -> Iterator[tuple[slice, int, int]]:
-    """Images, and the first and last row of pixels, of so many tiles at a time."""
+def _strips(
+    x: Float[Tensor, "n c h w"], together: bool
+) -> Iterator[tuple[tuple[slice, slice], Float[Tensor, "m tall wide c"]]]:
+    """So many tiles at a time: which images and rows of pixels, and these with a margin of one."""
+    num, _, height, width = x.shape
     most = TILES * torch.get_num_threads()
     rows = 2 * max(1, min(height // 2, most // (width // 2)))
     step = max(1, most // (height * width // 4)) if together else 1
+    x = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
     for image in range(0, num, step):
+        images = slice(image, image + step)
+        padded = F.pad(x[images], (0, 0, 1, 1, 1, 1))
         for top in range(0, height, rows):
-            yield slice(image, image + step), top, min(top + rows, height)
+            bottom = min(top + rows, height)
+            yield (images, slice(top, bottom)), padded[:, top : bottom + 2]
 
 
 def _pieces(x: Float[Tensor, "n tall wide c"]) -> list[Float[Tensor, "tiles c"]]:

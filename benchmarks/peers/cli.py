@@ -115,15 +115,20 @@ def line_of(
         "peer": row.peer,
         "commit": about["commit"],
         "unit": row.unit,
-        "peer_s": peer and round(peer["cpu"], 5),
-        "limner_s": round(own["cpu"], 5),
-        "peer_wall_s": peer and round(peer["wall"], 5),
-        "limner_wall_s": round(own["wall"], 5),
+        "peer_s": peer and rounded(peer["cpu"]),
+        "limner_s": rounded(own["cpu"]),
+        "peer_wall_s": peer and rounded(peer["wall"]),
+        "limner_wall_s": rounded(own["wall"]),
         "ratio": peer and round(peer["cpu"] / own["cpu"], 2),
         "target": row.targets.get(precision),
         "n": pairs,
         "equal": about["apart"],
     }
+
+
+def rounded(seconds: float) -> float:
+    """To four digits."""
+    return float(f"{seconds:.4g}")
 
 
 def merge(path: Path, lines: list[dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ from peers.work import Call
 
 PRODUCTS = (
     "aten::mkldnn_convolution",
+    "aten::_convolution",  # transposed ones
     "aten::_slow_conv2d_forward",
     "aten::_slow_conv2d_backward",
     "aten::convolution_backward",

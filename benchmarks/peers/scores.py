@@ -23,6 +23,7 @@ from peers.work import Row, Sides, apart
 NUM_FEATURES, BATCH, SIDE = 16, 8, 64  # pictures, of a batch, pixels
 DIMENSIONS = 2048
 NUM_PICTURES, PIXELS, SHOWN = 2000, 128, 64  # prepared, of a side, of a batch
+BATCHES = NUM_PICTURES // SHOWN  # of a call
 
 
 def random_weights() -> dict[str, Tensor]:
@@ -120,7 +121,14 @@ def batches(reader: Callable[[Path, np.ndarray], Callable[[int], np.ndarray]], _
         stacked = torch.from_numpy(np.stack([read(int(row)) for row in rows]))
         return stacked.permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
-    return Sides({"float32": ours}, theirs, SHOWN, apart(ours(), theirs()))
+    def epoch(batch: Callable[[], Tensor]) -> None:
+        for _ in range(BATCHES):
+            batch()
+
+    distance = apart(ours(), theirs())
+    return Sides(
+        {"float32": partial(epoch, ours)}, partial(epoch, theirs), BATCHES * SHOWN, distance
+    )
 
 
 def zipped(place: Path, images: np.ndarray) -> Callable[[int], np.ndarray]:

@@ -5,7 +5,7 @@ answers to them (`apart`), that whole steps are by the golden tests.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,27 +63,33 @@ def compared(
     peer_of: Callable[[Path, Trainer], Peer],
     folder: Path | None,
 ) -> Sides:
-    """`steps` make a call; `peer_of`: from the peer's folder and a trainer of limner's."""
+    """`steps` make a call; `peer_of`: from the peer's folder and a trainer of limner's.
+
+    What trains is made at its first call, so that a process has the memory of one side alone."""
     shape = (3, side, side)
     calls = sum(update.repeats for update in config.updates if update.counts)
     pictures = batch_of(shape, config.batch_size, num_classes)
-    trainers = {
-        precision: Trainer(
-            config.replace(precision=precision), shape, num_classes, lambda: pictures
-        )
-        for precision in PRECISIONS
-    }
+
+    def trainer_of(precision: Any) -> Trainer:
+        return Trainer(config.replace(precision=precision), shape, num_classes, lambda: pictures)
+
+    def limners(precision: str) -> Callable[[], Any]:
+        return trainer_of(precision).step
+
+    def peers() -> Callable[[], Any]:
+        assert folder is not None
+        x = (pictures.images / 127.5 - 1).repeat(calls, 1, 1, 1)
+        step = peer_of(folder, trainer_of("float32")).step
+        return partial(step, x, pictures.labels.repeat(calls))
+
     sides: dict[str, Call] = {
-        precision: partial(repeated, trainer.step, steps) for precision, trainer in trainers.items()
+        precision: repeated(partial(limners, precision), steps) for precision in PRECISIONS
     }
     if folder is None:
         return Sides(sides, None, steps)
-    trainer = trainers["float32"]
-    peer = peer_of(folder, trainer)
-    distance = networks_apart(trainer, peer, pictures, num_classes)
-    x = (pictures.images / 127.5 - 1).repeat(calls, 1, 1, 1)
-    step = partial(peer.step, x, pictures.labels.repeat(calls))
-    return Sides(sides, partial(repeated, step, steps), steps, distance)
+    trainer = trainer_of("float32")
+    distance = networks_apart(trainer, peer_of(folder, trainer), pictures, num_classes)
+    return Sides(sides, repeated(peers, steps), steps, distance)
 
 
 def batch_of(shape: tuple[int, int, int], num: int, num_classes: int) -> Batch:
@@ -94,9 +100,15 @@ def batch_of(shape: tuple[int, int, int], num: int, num_classes: int) -> Batch:
     return Batch(images, labels, torch.arange(num))
 
 
-def repeated(step: Callable[[], Any], times: int) -> None:
-    for _ in range(times):
-        step()
+def repeated(make: Callable[[], Callable[[], Any]], times: int) -> Call:
+    """So many steps, of what is made at the first of them."""
+    made = cache(make)
+
+    def call() -> None:
+        for _ in range(times):
+            made()()
+
+    return call
 
 
 @torch.no_grad()

@@ -97,7 +97,9 @@ def test_training_takes_it_where_channels_are_many(channels, taken, monkeypatch)
     assert judge.weight.grad is not None
 
 
-@pytest.mark.parametrize("change", ["float64", "odd", "few channels", "few tiles", "1x1"])
+@pytest.mark.parametrize(
+    "change", ["float64", "odd", "few channels", "few tiles", "1x1", "one image"]
+)
 def test_what_does_not_suit_is_left_alone(change):
     x, weight = torch.randn(16, 192, 8, 16), torch.randn(192, 192, 3, 3)
     assert winograd.suits(x, weight)
@@ -109,6 +111,8 @@ def test_what_does_not_suit_is_left_alone(change):
         weight = weight[:191]
     elif change == "few tiles":
         x = x[:2]
+    elif change == "one image":
+        x = x[0]
     else:
         weight = weight[..., :1, :1]
     assert not winograd.suits(x, weight)

@@ -38,7 +38,7 @@ def suits(x: Tensor, weight: Tensor, kept: bool = False) -> bool:
     kept: its products are made once and used often, on one image at a time; otherwise they are
     made for one batch, which must be worth it.
     """
-    if x.shape[2] % 2 or x.shape[3] % 2 or not has_many_channels(weight, kept):
+    if x.ndim != 4 or x.shape[2] % 2 or x.shape[3] % 2 or not has_many_channels(weight, kept):
         return False
     tiles = x.shape[2] * x.shape[3] // 4
     least, num = (FEW_TILES, tiles) if kept else (2 * max(weight.shape[:2]), len(x) * tiles)

@@ -11,7 +11,7 @@ measured points, and estimates for GPUs from counted operations (`limner.api.cos
 
 import argparse
 import json
-import os
+import math
 import subprocess
 import sys
 import tempfile
@@ -26,7 +26,7 @@ from peers.page import between, row
 from peers.turns import peak
 
 from limner import presets
-from limner.api.costs import cost_of
+from limner.api.costs import cost_of, traffic_of
 from limner.core.facts import Machine, Pictures
 from limner.core.protocols import z_dim_of
 from limner.data import DataConfig, Loader, prepare
@@ -39,7 +39,8 @@ from limner.sampling import generate
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE = HERE / "results" / "growth.json", HERE.parent / "docs" / "performance.md"
 PICTURE = HERE.parent / "docs" / "pictures" / "growth.png"
-MARKS = "<!-- measured: begin -->\n", "<!-- measured: end -->"
+MEASURED = "<!-- measured: begin -->\n", "<!-- measured: end -->"
+ESTIMATED = "<!-- estimated: begin -->\n", "<!-- estimated: end -->"
 
 Point = dict[str, int]
 USUAL: Point = {"batch": 16, "width": 16, "side": 64, "threads": 1, "processes": 1, "pictures": 0}
@@ -51,7 +52,7 @@ AXES: dict[str, tuple[int, ...]] = {
     "processes": (1, 2),
     "pictures": (1_000, 10_000, 100_000, 1_000_000),
 }
-RATES = ("train", "sample", "loader")  # of a point
+RATES = {"train": "C0", "sample": "C1", "loader": "C2"}  # of a point, and their colours
 LABELS = {"side": "resolution in pixels", "pictures": "pictures in the data"}
 SECONDS = 6.0  # of steps, after two
 SHOWN = 64  # pictures of a batch of the loader
@@ -108,7 +109,14 @@ def loaded(point: Point) -> dict[str, float]:
         data.images = np.memmap(f"{folder}/all", np.uint8, "r", shape=shape)
         data.labels = torch.zeros(point["pictures"], dtype=torch.int64).numpy()
         loader = Loader(data, SHOWN, seed=0)
-        return {"loader": SHOWN * rate(loader.next), "peak_mb": peak()}
+        return {"loader": SHOWN * rate(loader.next), "peak_mb": unmapped()}
+
+
+def unmapped() -> float:
+    """Megabytes of this process without files that are mapped, which the system drops at will."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    [found] = [line for line in lines if line.startswith("RssAnon:")]
+    return int(found.split()[1]) / 1024
 
 
 def one(point: Point) -> dict[str, float]:
@@ -153,8 +161,7 @@ def measured(only: str) -> list[dict[str, Any]]:
         for value in values if only in ("", axis) else ():
             point = USUAL | {axis: value}
             words = [sys.executable, __file__, "--point", json.dumps(point)]
-            environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
-            ran = subprocess.run(words, check=True, capture_output=True, text=True, env=environment)
+            ran = subprocess.run(words, check=True, capture_output=True, text=True)
             figures = json.loads(ran.stdout.splitlines()[-1])
             rounded = {name: float(f"{each:.4g}") for name, each in figures.items()}
             found.append({"axis": axis, "value": value, **rounded})
@@ -164,9 +171,15 @@ def measured(only: str) -> list[dict[str, Any]]:
 
 # --- estimates ---------------------------------------------------------------------------
 
-# Device -> (memory in GiB, 1e12 operations a second that large convolutions reach in bfloat16:
-# about a third of the dense peak that its maker states, 65, 312 and 989).
-DEVICES = {"T4": (16, 20), "A100": (40, 100), "H100": (80, 330)}
+# Device -> memory in GiB; operations a second that large convolutions reach in half precision,
+# about a third of the dense peak that its maker states, 65e12, 312e12 and 989e12; bytes a second,
+# four fifths of its maker's 320e9, 1555e9 and 3350e9.
+DEVICES = {
+    "T4": (16, 20e12, 260e9),
+    "A100": (40, 100e12, 1240e9),
+    "H100": (80, 330e12, 2700e9),
+}
+START = 20e-6  # seconds to start a kernel: 33e-6 of a step of next to nothing on the CPU at hand
 MODELS = {
     "photos (residual)": ("photos", (32, 64, 128)),
     "r3gan-ffhq64": ("r3gan-ffhq64", (64, 128)),
@@ -194,12 +207,23 @@ def estimate(name: str, preset: str, side: int, batch: int) -> str:
         config = presets.get(preset)()
         config = config.replace(data=config.data.replace(resolution=side))
     updates = tuple(update.replace(accumulate=1) for update in config.updates)
-    cost = cost_of(config.replace(batch_size=batch, updates=updates, steps=1000, kimg=None))
-    thousand = cost.petaflops / batch  # 1e15 operations for 1,000 images, of 1,000 steps
-    times = [f"{thousand * 1000 / speed:.2g} s" for _, speed in DEVICES.values()]
-    fits = [device for device, (memory, _) in DEVICES.items() if cost.memory < 0.9 * memory]
+    config = config.replace(batch_size=batch, updates=updates, steps=1000, kimg=None)
+    cost = cost_of(config)
+    operations = cost.petaflops * 1e15 / (1000 * batch)  # for an image
+    traffic = traffic_of(config)
+    starts = traffic.kernels * START / batch
+    times = [
+        plain(1000 * max(operations / speed + traffic.bytes / 2 / band, starts), 2) + " s"
+        for _, speed, band in DEVICES.values()
+    ]
+    fits = [device for device, (memory, *_) in DEVICES.items() if cost.memory < 0.9 * memory]
     smallest = fits[0] if fits else "none"
     return row([name, side, batch, f"{cost.memory:.2g}", *times, smallest])
+
+
+def plain(value: float, digits: int) -> str:
+    """Rounded to so many digits, without an exponent."""
+    return f"{float(f'{value:.{digits}g}'):,g}"
 
 
 # --- the page ----------------------------------------------------------------------------
@@ -215,36 +239,41 @@ def plot(points: list[dict[str, Any]]) -> None:
         panel = figure.add_subplot(2, 3, place + 1)
         values = [point["value"] for point in own]
         for key in RATES:
-            if key in own[0]:
-                panel.plot(values, [p.get(key) for p in own], marker="o", label=key)
+            found = [p for p in own if key in p]
+            if found:
+                places, rates = [p["value"] for p in found], [p[key] for p in found]
+                panel.plot(places, rates, marker="o", color=RATES[key], label=key)
+        lowest = min(p[key] for p in own for key in RATES if key in p)
+        bottom = 10 ** math.floor(math.log10(lowest))
         panel.set(xscale="log", yscale="log", xlabel=LABELS.get(axis, axis), ylabel="images / s")
+        panel.set_ylim(bottom=bottom)
         panel.set_xticks(values, [f"{value:,}" for value in values], minor=False)
         panel.minorticks_off()
         memory = panel.twinx()
         memory.plot(values, [p["peak_mb"] for p in own], color="gray", linestyle=":", marker=".")
-        memory.set(ylabel="peak MB (dotted)", ylim=(0, None))
-        panel.legend(fontsize=8)
+        memory.set(ylabel="MB (dotted)", ylim=(0, 2 * max(p["peak_mb"] for p in own)))
+        panel.legend(fontsize=8, loc="lower left")
     figure.savefig(PICTURE, dpi=110)
 
 
 def table(points: list[dict[str, Any]]) -> list[str]:
     """The measured points."""
-    lines = [row(("", "value", "training, images / s", "sampling", "loading", "peak MB"))]
+    lines = [row(("", "value", "training, images / s", "sampling", "loading", "MB"))]
     lines.append(row(["---"] * 6))
     for point in points:
-        rates = [f"{point[key]:,.4g}" if key in point else "" for key in RATES]
+        rates = [plain(point[key], 3) if key in point else "" for key in RATES]
         axis = LABELS.get(point["axis"], point["axis"])
         lines.append(row([axis, f"{point['value']:,}", *rates, f"{point['peak_mb']:.0f}"]))
     return lines
 
 
 def fill(points: list[dict[str, Any]]) -> None:
-    """Put both tables between the page's marks."""
+    """Put both tables between their marks on the page."""
+    between(PAGE, MEASURED, "\n".join([*table(points), ""]))
     devices = [f"{device}, 1,000 images" for device in DEVICES]
     head = ["model", "pixels", "batch", "memory, GiB", *devices, "smallest that holds it"]
-    lines = [*table(points), "", "Estimated, not measured:", ""] if points else []
-    lines += [row(head), row(["---"] * len(head)), *estimates(), ""]
-    between(PAGE, MARKS, "\n".join(lines))
+    lines = [row(head), row(["---"] * len(head)), *estimates(), ""]
+    between(PAGE, ESTIMATED, "\n".join(lines))
 
 
 def main() -> int:

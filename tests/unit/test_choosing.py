@@ -5,10 +5,12 @@ import shlex
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 from limner import presets
-from limner.api import choosing
+from limner.api import choosing, costs
 from limner.api.choosing import advise, compared, listed, value_text
 from limner.api.configs import named_data
 from limner.api.costs import cost_of
@@ -16,8 +18,9 @@ from limner.api.fitting import fitted
 from limner.checkpoints import RunDirectory
 from limner.core.config import encode, to_json
 from limner.core.errors import ConfigError
-from limner.core.facts import Machine
+from limner.core.facts import Machine, Pictures
 from limner.data import DataConfig, open_data, prepare
+from limner.presets import own_pictures
 from limner.presets.costs import COSTS
 from limner.presets.fitted import USUAL_PICTURES
 
@@ -74,16 +77,30 @@ def test_a_preset_that_fits_itself_has_a_row_for_each_kind_of_device():
 def test_counting_knows_the_operations_of_a_step_in_closed_form():
     """One convolution a network: an update of d costs 3 forwards of d for each real and fake and
     one of g, an update of g 3 of g and 2 of d; a growing pair is counted at its sizes."""
-    from limner.api import costs
-
     config = presets.get("dcgan-celeba64")()
-    pair = costs.Pair(costs.Forward(100.0, 7.0), costs.Forward(10.0, 3.0))
-    of_d, of_g = (costs._an_image(update, pair) for update in config.updates)
+    pair = costs.Pair(costs.Forward(100.0, 7.0, 0.0, 0), costs.Forward(10.0, 3.0, 0.0, 0))
+    of_d, of_g = (costs._an_image(update, 100.0, 10.0) for update in config.updates)
     assert (of_d, of_g) == (3 * 10 + 100 + 3 * 10, 3 * 100 + 2 * 10)
     assert [costs._bytes(update, pair, 4) for update in config.updates] == [2 * 4 * 3, 4 * 10]
     grown = presets.get("pggan-digits")()
     whole = grown.replace(controllers=grown.controllers[1:])
     assert cost_of(grown).petaflops < 0.7 * cost_of(whole).petaflops
+
+
+def test_traffic_is_what_kernels_read_and_write():
+    """Of a linear layer 4 numbers in and 8 out for an image, its weights for none; an activation in
+    place reads 8 and writes 8, and a view nothing."""
+    layers = nn.Sequential(nn.Linear(4, 8), nn.Unflatten(1, (2, 4)), nn.ReLU(inplace=True))
+    found = costs._forward(layers.to("meta"), lambda num: (torch.zeros(num, 4, device="meta"),))
+    assert (found.traffic, found.calls) == (4 * (4 + 8 + 8 + 8), 2)
+    small, large = (costs.traffic_of(photographs(side)) for side in (32, 64))
+    assert 3.5 < large.bytes / small.bytes < 4.5
+    assert small.kernels < large.kernels
+
+
+def photographs(side):
+    """`photos` for 1,500 pictures of this size."""
+    return own_pictures.photos(Pictures(1500, side, is_final=True), Machine())
 
 
 def test_the_command_for_a_folder_is_quoted_and_says_why(tmp_path, monkeypatch):

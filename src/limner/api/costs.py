@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from limner import presets
@@ -37,10 +39,13 @@ BACKWARD = 2  # forwards that a backward costs: one to the inputs, one to the we
 
 
 class Forward(NamedTuple):
-    """Of one image: operations, and bytes that its backward needs."""
+    """Of one image: operations, bytes that its backward needs, bytes read and written; and calls of
+    kernels, however many images there are."""
 
     operations: float
     bytes: float
+    traffic: float
+    calls: int
 
 
 class Pair(NamedTuple):
@@ -75,6 +80,25 @@ def cost_of(config: RunConfig, labels: str | None = None) -> Cost:
     )
 
 
+class Traffic(NamedTuple):
+    """What a device does beside multiplying, without fusing: bytes that kernels read and write for
+    an image, in float32, over all updates on average, and kernels that a step starts."""
+
+    bytes: float
+    kernels: float
+
+
+def traffic_of(config: RunConfig) -> Traffic:
+    """Count it, at the largest resolution, of networks alone (see `cost_of`)."""
+    sizes = sizes_of(config)
+    pair = _pair(config, sizes, sizes.image_shape[1])
+    moved, started = (
+        sum(_an_image(update, *each) for update in config.updates)
+        for each in ((pair.g.traffic, pair.d.traffic), (pair.g.calls, pair.d.calls))
+    )
+    return Traffic(moved, started)
+
+
 def _schedule(config: RunConfig) -> GrowthSchedule | None:
     found = [part.schedule for part in config.controllers if isinstance(part, Growth)]
     return found[0] if found else None
@@ -86,7 +110,7 @@ def _operations(
     """Of the whole training."""
     if schedule is None or config.kimg is None:
         images = _images(config)
-        return images * sum(_an_image(update, whole) for update in config.updates)
+        return images * _multiplied(config, whole)
     side, total = sizes.image_shape[1], config.kimg * 1000
     pairs: dict[int, Pair] = {}
     summed = 0.0
@@ -95,8 +119,14 @@ def _operations(
         at = schedule.resolution(schedule.lod(nimg, side), side)
         if at not in pairs:
             pairs[at] = _pair(config, sizes, at)
-        summed += sum(_an_image(update, pairs[at]) for update in config.updates)
+        summed += _multiplied(config, pairs[at])
     return summed / NUM_TIMES * total * config.batch_size / config.images_per_step()
+
+
+def _multiplied(config: RunConfig, pair: Pair) -> float:
+    """Operations for an image, of all updates."""
+    g, d = pair.g.operations, pair.d.operations
+    return sum(_an_image(update, g, d) for update in config.updates)
 
 
 def _images(config: RunConfig) -> float:
@@ -119,10 +149,10 @@ def _shares(update: Update) -> tuple[bool, bool, int, int, bool]:
     )
 
 
-def _an_image(update: Update, pair: Pair) -> float:
-    """Operations of an update for each image of its batch, over all steps on average."""
+def _an_image(update: Update, g: float, d: float) -> float:
+    """What an update costs for each image of its batch, over all steps on average, where a forward
+    of the networks costs `g` and `d`."""
     reals, fakes, by_reals, by_fakes, mixes = _shares(update)
-    g, d = pair.g.operations, pair.d.operations
     once = 1 + BACKWARD
     if update.player == "d":
         # A gradient by images is a half backward, and its own backward costs all of it twice.
@@ -180,13 +210,37 @@ def _counted(
 def _forward(network: nn.Module, inputs: Callable[[int], tuple[Any, ...]]) -> Forward:
     few, many = (_measured(network, inputs(num)) for num in (NUM_FEW, NUM_MANY))
     between = NUM_MANY - NUM_FEW
-    return Forward((many.operations - few.operations) / between, (many.bytes - few.bytes) / between)
+    slopes = ((b - a) / between for a, b in zip(few[:3], many[:3], strict=True))
+    return Forward(*slopes, calls=many.calls)
 
 
 def _measured(network: nn.Module, inputs: tuple[Any, ...]) -> Forward:
-    with FlopCounterMode(display=False) as counter, _saved() as bytes_of:
+    with FlopCounterMode(display=False) as counter, _saved() as bytes_of, _Moved() as moved:
         network(*inputs)
-    return Forward(counter.get_total_flops(), sum(bytes_of.values()))
+    kept = sum(bytes_of.values())
+    return Forward(counter.get_total_flops(), kept, moved.bytes, moved.calls)
+
+
+class _Moved(TorchDispatchMode):
+    """Counts what operations read and write within, views left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes, self.calls = 0, 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tensors = (each for each in tree_leaves((args, kwargs, found)) if torch.is_tensor(each))
+            self.bytes += sum(each.numel() * each.element_size() for each in tensors)
+            self.calls += 1
+        return found
 
 
 @contextmanager

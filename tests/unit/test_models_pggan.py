@@ -8,11 +8,11 @@ from torch import Tensor
 
 from limner.checkpoints.filling import refill
 from limner.core.errors import ConfigError, LimnerError
-from limner.engine import Update, precision
+from limner.engine import Update
 from limner.engine.controllers.ema import average
 from limner.engine.precision import Forwards
 from limner.engine.trainer import Trainer
-from limner.layers import EqualizedConv2d, EqualizedLinear, pixel_norm
+from limner.layers import EqualizedConv2d, EqualizedLinear, pixel_norm, rounding
 from limner.models import PgganDiscriminator, PgganGenerator
 from limner.objectives import (
     AuxiliaryClassifierD,
@@ -406,7 +406,7 @@ def test_training_in_both_precisions():
 @pytest.mark.parametrize("native", [False, True])
 def test_penalty_in_bfloat16_forwards_is_float32_and_near(monkeypatch, native, seed):
     """The kernels of bfloat16 run on every CPU, where there are no units more slowly."""
-    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: native)
+    monkeypatch.setattr(rounding, "cpu_has_bfloat16", lambda: native)
     values, gradients = {}, {}
     for name in ("float32", "bfloat16"):
         g, d = pair((3, 16, 16), lod=0.4, seed=seed)

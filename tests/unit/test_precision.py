@@ -10,12 +10,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from limner.core.devices import require_precision
 from limner.core.errors import ConfigError
-from limner.engine import Update, precision
-from limner.engine.precision import Forwards, _RoundedProducts
+from limner.engine import Update
+from limner.engine.precision import Forwards
 from limner.engine.trainer import Trainer
-from limner.layers import SNConv2d, SNLinear
+from limner.layers import SNConv2d, SNLinear, rounding
 from limner.layers.convolution import Shape, twice_differentiable
 from limner.layers.packing import fast_forwards
+from limner.layers.rounding import RoundedProducts
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import R1, GradientPenalty, HingeD, HingeG, Orthogonal
 from toys import toy_config
@@ -62,7 +63,7 @@ def dtypes(value) -> set[torch.dtype]:
 
 @pytest.mark.parametrize("native", [False, True])
 def test_a_step_keeps_everything_in_float32_and_computes_otherwise(monkeypatch, native):
-    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: native)
+    monkeypatch.setattr(rounding, "cpu_has_bfloat16", lambda: native)
     rounded, exact = trainer_of(), trainer_of("float32")
     for _ in range(2):
         rounded.step()
@@ -132,7 +133,7 @@ def test_rounded_products_are_the_native_ones_up_to_the_order_of_sums(function, 
         x, w = (a.float().requires_grad_(True) for a in arguments)
         with torch.autocast("cpu", torch.bfloat16):
             if ours:
-                with _RoundedProducts(everywhere=True):
+                with RoundedProducts(everywhere=True):
                     y = function(x, w)
             else:
                 y = function(x, w)
@@ -164,7 +165,7 @@ def test_a_weight_by_keyword(function, x, given, everywhere):
     rest = {k: v for k, v in given.items() if k != "weight"}
     with torch.autocast("cpu", torch.bfloat16):
         native = function(x, **given)
-        with _RoundedProducts(everywhere):
+        with RoundedProducts(everywhere):
             results = [
                 function(x, **given),
                 function(x, given["weight"], **rest),
@@ -219,7 +220,7 @@ class Products(TorchDispatchMode):
 @pytest.mark.parametrize("native", [False, True])
 def test_a_penalty_asks_for_no_kernel_larger_than_the_layers(monkeypatch, native):
     """Convolutions with images as kernels came out wrong on CPUs with AMX, see docs/log.md."""
-    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: native)
+    monkeypatch.setattr(rounding, "cpu_has_bfloat16", lambda: native)
     d = trainer_of().networks["d"]
     num_kernels = sum(p.ndim == 4 for p in d.parameters())
     x = torch.randn(4, 3, 16, 16, requires_grad=True)

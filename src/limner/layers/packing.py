@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from limner.core.devices import require_precision
 from limner.core.memory import keep_freed_memory
-from limner.layers import winograd
+from limner.layers import rounding, winograd
 from limner.layers.convolution import CONVOLUTIONS, Shape, has_fewer_products, taken_apart
 
 Precision = Literal["float32", "bfloat16"]
@@ -40,6 +40,8 @@ def fast_forwards(network: nn.Module, device: torch.device, precision: Precision
     with contextlib.ExitStack() as stack:
         if precision == "bfloat16":
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+            if device.type == "cpu" and not rounding.cpu_has_bfloat16():
+                stack.enter_context(rounding.RoundedProducts(everywhere=True))
         if device.type == "cpu" and _sorts(precision):
             stack.enter_context(_SortedWeights(network))
         yield
@@ -49,7 +51,7 @@ def _sorts(precision: Precision) -> bool:
     """Whether the library is there, and takes rounded numbers on this processor."""
     if not torch.backends.mkldnn.is_available():
         return False
-    return precision == "float32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return precision == "float32" or rounding.cpu_has_bfloat16()
 
 
 class _SortedWeights(TorchFunctionMode):

@@ -69,7 +69,7 @@ def load_config(name: str, data: str | Path | None = None) -> "RunConfig":
 
     Examples:
         >>> limner.load_config("digits").batch_size
-        64
+        80
         >>> limner.load_config("runs/digits/config.json").data.resolution
         8
         >>> limner.load_config("photos", data="photos/").data.resolution

@@ -17,7 +17,6 @@ from limner.checkpoints.importers import biggan_names, r3gan_names, style_pickle
 from limner.checkpoints.importers.biggan_flags import DEFAULTS, generator_config
 from limner.checkpoints.importers.huggingface_biggan import HuggingfaceBiggan
 from limner.core.protocols import NetworkConfig
-from limner.layers.rounding import cpu_has_bfloat16
 from limner.models import (
     BigGanDeepGenerator,
     PgganGenerator,
@@ -26,9 +25,8 @@ from limner.models import (
     StyleGan3Generator,
 )
 from limner.sampling import Model
-from peers.work import Call, Row, Sides, apart, drawn, on_path
+from peers.work import PRECISIONS, Call, Row, Sides, apart, drawn, on_path
 
-PRECISIONS = ("float32", "bfloat16") if cpu_has_bfloat16() else ("float32",)
 POWER_ITERATIONS = 10
 Peer = Callable[[Tensor, Tensor | None], Tensor]  # images of latents and labels
 

@@ -26,12 +26,10 @@ from limner.core.config import decode
 from limner.core.protocols import z_dim_of
 from limner.engine import RunConfig
 from limner.engine.trainer import Trainer
-from limner.layers.rounding import cpu_has_bfloat16
 from limner.models import PgganDiscriminator, PgganGenerator
 from peers.sampling import load, zoo_generator, zoo_state
-from peers.work import Call, Row, Sides, apart, on_path
+from peers.work import PRECISIONS, Call, Row, Sides, apart, on_path
 
-PRECISIONS = ("float32", "bfloat16") if cpu_has_bfloat16() else ("float32",)
 CYCLE = 16  # steps until every penalty of StyleGAN2 has had its turn
 
 

@@ -12,7 +12,11 @@ import torch
 from packaging import version
 from torch import Tensor, nn
 
+from limner.layers.rounding import cpu_has_bfloat16
+
 Call = Callable[[], Any]
+# In which limner computes here.
+PRECISIONS = ("float32", "bfloat16") if cpu_has_bfloat16() else ("float32",)
 
 
 @dataclass(frozen=True)

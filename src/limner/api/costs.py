@@ -92,11 +92,10 @@ def traffic_of(config: RunConfig) -> Traffic:
     """Count it, at the largest resolution, of networks alone (see `cost_of`)."""
     sizes = sizes_of(config)
     pair = _pair(config, sizes, sizes.image_shape[1])
-    moved, started = (
-        sum(_an_image(update, *each) for update in config.updates)
-        for each in ((pair.g.traffic, pair.d.traffic), (pair.g.calls, pair.d.calls))
+    return Traffic(
+        bytes=_of_updates(config, pair.g.traffic, pair.d.traffic),
+        kernels=_of_updates(config, pair.g.calls, pair.d.calls),
     )
-    return Traffic(moved, started)
 
 
 def _schedule(config: RunConfig) -> GrowthSchedule | None:
@@ -125,7 +124,10 @@ def _operations(
 
 def _multiplied(config: RunConfig, pair: Pair) -> float:
     """Operations for an image, of all updates."""
-    g, d = pair.g.operations, pair.d.operations
+    return _of_updates(config, pair.g.operations, pair.d.operations)
+
+
+def _of_updates(config: RunConfig, g: float, d: float) -> float:
     return sum(_an_image(update, g, d) for update in config.updates)
 
 

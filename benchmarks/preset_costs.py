@@ -35,8 +35,10 @@ def rows(names: list[str]) -> dict[str, costs.Cost]:
 
 
 def main(words: list[str]) -> None:
-    names = [word for word in words if word != "--write"] or list(presets.PRESETS)
-    found = rows(names)
+    named = [word for word in words if word != "--write"]
+    found = rows(named or list(presets.PRESETS))
+    if named:  # the other rows stand
+        found = costs.COSTS | found
     lines = [
         f'    "{name}": Cost{tuple(cost)!r},'.replace("'", '"') for name, cost in found.items()
     ]

@@ -16,6 +16,7 @@ from limner.core.chosen import numbered_class, parse_classes
 from limner.core.config import tag_of
 from limner.core.errors import LimnerError
 from limner.core.images import to_uint8
+from limner.core.memory import keep_freed_memory
 from limner.core.protocols import NetworkConfig, NoiseMode, mean_style_of, z_dim_of
 from limner.core.undrawn import undrawn, without_memory
 from limner.layers.packing import Precision
@@ -443,4 +444,5 @@ def load(spec: str | Path, device: str = "auto", import_modules: bool = False) -
         >>> limner.load("runs/digits@step-2:raw").z_dim
         32
     """
+    keep_freed_memory()  # the file's bytes make room for the weights, and these for prepared ones
     return Model.from_record(find_model(spec, import_modules=import_modules), device)

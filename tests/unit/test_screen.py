@@ -161,6 +161,17 @@ def test_the_display_hears_losses_and_the_time_left_from_the_first_step_on(tmp_p
     assert shown[-1]["seconds_left"] >= 0
 
 
+def test_a_step_that_the_log_has_told_is_not_told_again_as_no_images(tmp_path):
+    shown: list[dict] = []
+    config = eventful_config(steps=4, intervals=Intervals(log=2, sample=0, save=0))
+    fit = fit_of(tmp_path / "run", config, toy_data(tmp_path), hooks=Hooks(on_glance=shown.append))
+    clock = iter(range(0, 100_000, 100))  # each look at the clock is later than a glance waits
+    fit.book.pace = Pace(lambda: float(next(clock)))
+    fit()
+    assert [record["step"] for record in shown] == [1, 2, 3, 4]
+    assert all(record["images_per_second"] > 0 for record in shown)
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -98,9 +98,11 @@ class Logbook:
                 self.note("alarm", message)
 
     def glance(self) -> None:
-        """Tell the display how it goes, unless it was told lately."""
+        """Tell the display how it goes, unless it was told lately or no image was shown since."""
         now, progress = self.pace.now(), self._trainer.progress
         if not self._main or now - self._glanced < GLANCE_SECONDS:
+            return
+        if not self.pace.num_images(progress.nimg):
             return
         rate = self.pace.images_per_second(now, progress.nimg)
         record = {"step": progress.step, "nimg": progress.nimg, "images_per_second": rate}

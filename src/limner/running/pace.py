@@ -79,9 +79,13 @@ class Pace:
             return {"seconds_per_tick": round((seconds - before[1]) / (tick - before[0]), 3)}
         return {}
 
+    def num_images(self, nimg: int) -> int:
+        """Shown since the last log line."""
+        return nimg - self._mark[1]
+
     def images_per_second(self, now: float, nimg: int) -> float:
         """Since the last log line."""
-        return (nimg - self._mark[1]) / max(now - self._mark[0], 1e-9)
+        return self.num_images(nimg) / max(now - self._mark[0], 1e-9)
 
     def measure(self, now: float, nimg: int, waited: float) -> Record:
         """The figures of a log line whose steps had ended at `now`, and a mark for the next one;

@@ -6,9 +6,10 @@ loss of `digits` is that of R3GAN (Huang et al. 2024), which shows more kinds of
 hinge loss with spectral norm that `digits_tiny` has (docs/log.md).
 """
 
+from limner.core.schedules import Cosine
 from limner.data.config import DataConfig
 from limner.engine import Adam, Intervals, Players, RunConfig, Update
-from limner.engine.controllers import Ema
+from limner.engine.controllers import Ema, LearningRate
 from limner.models import BigGanDiscriminator, BigGanGenerator
 from limner.objectives import R1, R2, HingeD, HingeG, RelativisticD, RelativisticG
 
@@ -19,6 +20,7 @@ def digits() -> RunConfig:
     """1,797 scans brought to 32x32: a sheet, scores and a report in minutes."""
     adam = Adam(lr=1.5e-3, betas=(0.0, 0.99))
     widths = (1, 1, 6)  # most at 8x8, of which the scans are: above, they are only enlarged
+    calming = Cosine(start=1.0, end=0.3, from_nimg=36_000, until_nimg=60_000)
     return RunConfig(
         name="digits",
         generator=BigGanGenerator(
@@ -34,7 +36,7 @@ def digits() -> RunConfig:
             Update(player="g", terms=(RelativisticG(),), labels="real", counts=False),
         ),
         optim=Players(g=adam, d=adam),
-        controllers=(Ema(decay=0.95),),
+        controllers=(Ema(decay=0.98), LearningRate(factor=calming)),
         batch_size=80,
         steps=750,
         intervals=Intervals(log=25, sample=125, save=250, evaluate=375),

@@ -115,7 +115,7 @@ class RunConfig(Config, frozen=True, kw_only=True):
         >>> config = limner.presets.digits()
         >>> longer = config.replace(name="digits-longer", steps=2 * config.steps)
         >>> config.steps, longer.steps
-        (750, 1500)
+        (700, 1400)
     """
 
     name: str

@@ -20,7 +20,7 @@ def digits() -> RunConfig:
     """1,797 scans brought to 32x32: a sheet, scores and a report in minutes."""
     adam = Adam(lr=1.2e-3, betas=(0.0, 0.99))
     widths = (1, 1, 6)  # most at 8x8, of which the scans are: above, they are only enlarged
-    calming = Cosine(start=1.0, end=0.3, from_nimg=18_000, until_nimg=60_000)
+    calming = Cosine(start=1.0, end=0.3, from_nimg=16_800, until_nimg=56_000)
     return RunConfig(
         name="digits",
         generator=BigGanGenerator(
@@ -38,8 +38,8 @@ def digits() -> RunConfig:
         optim=Players(g=adam, d=adam),
         controllers=(Ema(decay=0.98), LearningRate(factor=calming)),
         batch_size=80,
-        steps=750,
-        intervals=Intervals(log=25, sample=125, save=250, evaluate=375),
+        steps=700,
+        intervals=Intervals(log=25, sample=100, save=175, evaluate=350),
         metrics=(*METRICS, "copies"),
     )
 

@@ -144,7 +144,7 @@ def test_digits_are_not_mirrored():
 def test_two_presets_and_a_run_are_compared_key_by_key(tmp_path):
     found = {key: (old, new) for key, old, new in compared("digits", "digits-tiny")}
     assert found["data.resolution"] == (32, 8)
-    assert found["optim.g.lr"] == (1.5e-3, 2e-3)
+    assert found["optim.g.lr"] == (1.2e-3, 2e-3)
     assert found["generator.shared_dim"] == (
         16,
         encode(presets.digits_tiny().generator)["shared_dim"],

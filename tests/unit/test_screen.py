@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import sys
 import time
 from typing import ClassVar
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from limner import api
+from limner.api import training
 from limner.api.screen import time_lines
 from limner.cli.display import Display
 from limner.core.config import Config
@@ -135,7 +137,11 @@ def test_the_first_sheets_come_by_time_and_then_by_steps(tmp_path):
     assert drawn == [6, 10, 20, 21]
 
 
-def test_the_page_is_written_anew_at_each_sheet(tmp_path):
+@pytest.mark.parametrize(("share", "anew"), [(math.inf, True), (1e-6, False)])
+def test_the_page_is_written_anew_at_sheets_where_that_takes_little_of_the_time(
+    tmp_path, monkeypatch, share, anew
+):
+    monkeypatch.setattr(training, "REPORT_SHARE", share)
     pictures, pages = toy_pictures(tmp_path / "pictures.npz"), []
     page = tmp_path / "run" / "report.html"
 
@@ -144,7 +150,8 @@ def test_the_page_is_written_anew_at_each_sheet(tmp_path):
 
     config = eventful_config(steps=5, intervals=Intervals(log=1, sample=2, save=0))
     api.train(config, pictures, tmp_path / "run", api.TrainOptions(device="cpu", on_step=on_step))
-    assert pages == [None, None, True, True, False]
+    assert pages == [None, None, True, True, not anew]
+    assert "finished" in page.read_text()
 
 
 def test_the_display_hears_losses_and_the_time_left_from_the_first_step_on(tmp_path):

@@ -5,6 +5,7 @@ import dataclasses
 import importlib.util
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
@@ -47,6 +48,7 @@ from limner.running.trackers import TensorBoard, Tracked, Tracker, open_tracker
 from limner.sampling import StandingPlan
 
 HURRIED = (signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM))
+REPORT_SHARE = 0.02  # of the time, for writing the page anew while training goes on
 
 
 def train(
@@ -152,6 +154,7 @@ class _Training:
         self._sheets = RunSheets(self.config, self.data)
         self._features: Any = None
         self._note: Notice | None = None
+        self._report_from = 0.0
         if config.metrics:  # now, not after hours of training
             from limner.metrics import check_metrics, make_extractor
 
@@ -312,7 +315,7 @@ class _Training:
 
     def _draw(self, generator: nn.Module, path: Path, step: int) -> None:
         self._sheets(generator, path, step)
-        if step:  # before it there is nothing to report
+        if step and time.monotonic() >= self._report_from:  # before step 1 nothing is to report
             self._write_report()
 
     @contextlib.contextmanager
@@ -377,7 +380,9 @@ class _Training:
             return False
         from limner.reports import write_report
 
+        began = time.monotonic()
         write_report(self.run.path)
+        self._report_from = began + (time.monotonic() - began) / REPORT_SHARE
         return True
 
     def _verdict(self) -> str | None:

@@ -29,7 +29,7 @@ COSTS: dict[str, Cost] = {
     "photos on cpu": Cost(64, "if given", 487860, 0.104, 0.1165),
     "photos on cuda": Cost(256, "if given", 11956932, 6.044, 578.3),
     "photos on mps": Cost(128, "if given", 9464004, 1.617, 144.3),
-    "digits": Cost(32, "classes", 582708, 0.069, 0.01786),
+    "digits": Cost(32, "classes", 555260, 0.048, 0.01306),
     "digits-tiny": Cost(8, "classes", 43412, 0.003, 0.0002002),
     "dcgan-celeba64": Cost(64, "none", 23694724, 0.771, 377.4),
     "dcgan-mnist": Cost(64, "none", 23686530, 0.763, 6.226),

@@ -19,15 +19,15 @@ METRICS = ("fid", "prdc", "accuracy", "cas")
 def digits() -> RunConfig:
     """1,797 scans brought to 32x32: a sheet, scores and a report in minutes."""
     adam = Adam(lr=1.2e-3, betas=(0.0, 0.99))
-    widths = (1, 1, 6)  # most at 8x8, of which the scans are: above, they are only enlarged
+    widths = (1, 1, 12)  # most at 8x8, of which the scans are: above, they are only enlarged
     calming = Cosine(start=1.0, end=0.3, from_nimg=16_800, until_nimg=56_000)
     return RunConfig(
         name="digits",
         generator=BigGanGenerator(
-            width=16, z_dim=64, shared_dim=16, multipliers=widths, spectral_norm=False
+            width=8, z_dim=64, shared_dim=16, multipliers=widths, spectral_norm=False
         ),
         discriminator=BigGanDiscriminator(
-            width=16, multipliers=widths, bottom=4, num_last_blocks=1, spectral_norm=False
+            width=8, multipliers=widths, bottom=4, num_last_blocks=1, spectral_norm=False
         ),
         data=DataConfig(resolution=32, filter="bicubic"),
         updates=(

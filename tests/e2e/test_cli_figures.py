@@ -190,7 +190,7 @@ def test_a_command_for_pictures_and_a_comparison(limner, speed, tmp_path):
 
 def test_a_preset_shows_keys_that_set_takes_and_sizes(limner, speed):
     answer = limner("presets", "digits")
-    assert "optim.g.lr = 0.0015\n" in answer.out
+    assert "optim.g.lr = 0.0012\n" in answer.out
     assert "updates.0.terms.0.type = " in answer.out
     config = presets.get("digits")()
     generator = config.generator.build((3, 32, 32), 10)

@@ -274,8 +274,8 @@ def test_keys_that_belong_together_change_in_any_order():
     schedule = ["until_nimg=5", "from_nimg=20", "until_nimg=30"]
     line = {"type": "Linear", "start": 1, "end": 0, "until_nimg": 9}
     rate = [f'controllers.+={{"type": "LearningRate", "factor": {json.dumps(line)}}}']
-    changed = override(config, rate + [f"controllers.1.factor.{each}" for each in schedule])
-    factor = encode(changed)["controllers"][1]["factor"]
+    changed = override(config, rate + [f"controllers.2.factor.{each}" for each in schedule])
+    factor = encode(changed)["controllers"][2]["factor"]
     assert factor == {"type": "Linear", "start": 1.0, "end": 0.0, "until_nimg": 30, "from_nimg": 20}
 
 
@@ -286,11 +286,11 @@ def test_lists_are_appended_to():
         terms = override(config, [f"updates.0.terms.{place}={penalty}"]).updates[0].terms
         assert [type(term).__name__ for term in terms] == ["RelativisticD", "R1"]
     assert override(config, ["frozen.+=generator.a", "frozen.+=7"]).frozen == ("generator.a", "7")
-    for key in ("controllers.2", "controllers.-1", "controllers.2.decay", "controllers.+.decay"):
+    for key in ("controllers.3", "controllers.-1", "controllers.3.decay", "controllers.+.decay"):
         place = "controllers." + key.split(".")[1]
         with pytest.raises(ConfigError) as caught:
             override(config, [f"{key}=0.5"])
-        words = "unknown key; the list's places are 0 to 0; controllers.+=VALUE appends to it"
+        words = "unknown key; the list's places are 0 to 1; controllers.+=VALUE appends to it"
         assert str(caught.value) == f"{place}: {words}"
     with pytest.raises(ConfigError, match=r"frozen.0: unknown key; the list's places are none"):
         override(config, ["frozen.0.x=1"])
